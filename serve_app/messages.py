@@ -1,0 +1,151 @@
+"""What crosses process boundaries: small frozen host-side values, no framework objects."""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE_HZ = 24_000
+FRAME_RATE_HZ = 12.5
+FRAME_SAMPLES = 1920
+"""One frame is 80 ms: 1920 samples at 24 kHz."""
+MAX_SEED = 2**63 - 1
+
+_CODE_DTYPE = np.dtype("<u2")
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """Frames of audio codes: unsigned 16 bit little-endian, frame after frame, `num_codebooks` each."""
+
+    data: bytes
+    num_codebooks: int
+
+    def __post_init__(self) -> None:
+        assert len(self.data) % (2 * self.num_codebooks) == 0, "codes hold whole frames"
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.data) // (2 * self.num_codebooks)
+
+    @classmethod
+    def empty(cls, num_codebooks: int) -> Self:
+        return cls(b"", num_codebooks)
+
+    @classmethod
+    def from_array(cls, frames: NDArray[np.integer]) -> Self:
+        """`frames`: [num_frames, num_codebooks], values in 0..65535."""
+        return cls(np.ascontiguousarray(frames, dtype=_CODE_DTYPE).tobytes(), frames.shape[1])
+
+    def to_array(self) -> NDArray[np.uint16]:
+        """[num_frames, num_codebooks], read-only."""
+        return np.frombuffer(self.data, dtype=_CODE_DTYPE).reshape(self.num_frames, self.num_codebooks)
+
+    def __add__(self, other: "Codes") -> "Codes":
+        assert self.num_codebooks == other.num_codebooks
+        return replace(self, data=self.data + other.data)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How tokens are drawn and when a sequence ends. The same knobs act on every codebook."""
+
+    temperature: float = 0.9
+    top_k: int = 50
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    """Divides (multiplies, where negative) the logits of codes that the same codebook gave in recent frames."""
+    greedy: bool = False
+    seed: int = 0
+    min_frames: int = 1
+    """End of speech is not sampled before this many frames."""
+    max_frames: int = 1125
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSegment:
+    """One spoken passage that conditions what follows: its transcript and its audio as codes."""
+
+    text: str
+    speaker: int
+    codes: Codes
+    anchor: bool = False
+    """An anchor holds a voice; it is the last to be dropped when the context does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One utterance to generate. `resume` holds frames that were made before, to be continued."""
+
+    request_id: str
+    text: str
+    speaker: int
+    context: tuple[ContextSegment, ...] = ()
+    sampling: SamplingParams = SamplingParams()
+    priority: int = 0
+    """Lower goes first; first come, first served within one priority."""
+    timeout_seconds: float = 600.0
+    """The engine drops the sequence after this long, whatever its consumer does."""
+    resume: Codes | None = None
+
+
+class FinishReason(StrEnum):
+    """Why a sequence ended."""
+
+    EOS = "eos"
+    LENGTH = "length"
+    RUNAWAY = "runaway"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Opens every stream: the request has a slot, and the status can be sent."""
+
+    request_id: str
+    seed: int
+    replica: str
+    queue_seconds: float
+    prompt_tokens: int
+    dropped_segments: int = 0
+    """Context segments left out because the prompt did not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFrames:
+    """Consecutive generated frames. `finish` is set on the last message, which may hold no frame."""
+
+    first_frame: int
+    codes: Codes
+    finish: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AudioChunk:
+    """The same frames as sound: signed 16 bit little-endian mono PCM at 24 kHz, 1920 samples a frame.
+
+    `codes` are the frames' codes, so that whoever holds the chunks can use them as context or resume.
+    """
+
+    first_frame: int
+    pcm: bytes
+    codes: Codes
+    finish: FinishReason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a token generator serves."""
+
+    model: str
+    weights: str
+    """"trained", or "random" for a checkpoint that sounds like noise."""
+    num_codebooks: int
+    codebook_size: int
+    max_positions: int
+    device: str
+    dtype: str
+    max_batch_size: int

@@ -1,0 +1,82 @@
+"""Guards the layer diagram in docs/architecture.md: imports point down, and heavy libraries stay inside their fence."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists()) / "serve_app"
+
+# Lower number = lower layer. A module may import its own subpackage and strictly lower layers.
+LAYERS = {
+    "errors": 0,
+    "settings": 1,
+    "log": 1,
+    "messages": 1.5,
+    "ports": 1.5,
+    "metrics": 2,
+    "audio": 2,
+    "client": 2,
+    "planner": 2,
+    "store": 3,
+    "net": 3,
+    "model": 3,
+    "engine": 4,
+    "codec": 4,
+    "voices": 5,
+    "conversations": 5,
+    "jobs": 5,
+    "keys": 5,
+    "speech": 6,
+    "api": 7,
+    "deployments": 8,
+    "app": 9,
+    "cli": 10,
+    "launch": 11,
+}
+FENCES = {
+    "ray": {"deployments", "app", "cli", "launch"},
+    "torch": {"model", "engine", "codec"},
+    "fastapi": {"api"},
+    "starlette": {"api"},
+}
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(node.lineno, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} relative import"
+            if node.module == "serve_app":
+                found += [(node.lineno, f"serve_app.{alias.name}") for alias in node.names]
+            else:
+                found.append((node.lineno, node.module))
+    return found
+
+
+def unit(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+SOURCES = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_respect_layers(path: Path) -> None:
+    here = unit(path)
+    assert here in LAYERS, f"{here} has no layer: add it to LAYERS and to the diagram"
+    for line, name in imports(path):
+        top, *rest = name.split(".")
+        if top == "serve_app":
+            if not rest:
+                continue  # the package itself holds only its version
+            target = rest[0]
+            assert target == here or LAYERS[target] < LAYERS[here], f"{path}:{line} {here} -> {target} points up"
+        elif top in FENCES:
+            assert here in FENCES[top], f"{path}:{line} {top} is fenced to {sorted(FENCES[top])}"
+
+
+def test_there_is_something_to_guard() -> None:
+    assert len(SOURCES) > 10
