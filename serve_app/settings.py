@@ -17,58 +17,58 @@ class Section(BaseModel):
 class SamplingSettings(Section):
     """What a request gets where it does not say."""
 
-    temperature: float = Field(0.9, gt=0, le=5)
-    top_k: int = Field(50, ge=1)
-    top_p: float = Field(1.0, gt=0, le=1)
-    repetition_penalty: float = Field(1.0, ge=1, le=2)
+    temperature: float = Field(default=0.9, gt=0, le=5)
+    top_k: int = Field(default=50, ge=1)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    repetition_penalty: float = Field(default=1.0, ge=1, le=2)
     greedy: bool = False
 
 
 class EngineSettings(Section):
     """The token generator."""
 
-    max_batch_size: int = Field(8, ge=1, le=1024)
+    max_batch_size: int = Field(default=8, ge=1, le=1024)
     """Slots of one replica: sequences generated at once."""
-    max_positions: int = Field(2048, ge=64, le=2048)
+    max_positions: int = Field(default=2048, ge=64, le=2048)
     """KV positions of a slot: prompt tokens and generated frames."""
-    max_waiting: int = Field(32, ge=0)
+    max_waiting: int = Field(default=32, ge=0)
     """Requests that may wait for a slot; one more is refused with 429."""
-    max_wait_seconds: float = Field(10.0, gt=0)
+    max_wait_seconds: float = Field(default=10.0, gt=0)
     """A request that waited this long for a slot is refused with 429."""
-    prefill_chunk_tokens: int = Field(256, ge=16)
+    prefill_chunk_tokens: int = Field(default=256, ge=16)
     """Prompt tokens computed between two frames of the running sequences."""
-    repeated_frames_limit: int = Field(25, ge=2)
+    repeated_frames_limit: int = Field(default=25, ge=2)
     """This many equal frames in a row (80 ms each) end a sequence as runaway."""
-    threads: int = Field(0, ge=0)
+    threads: int = Field(default=0, ge=0)
     """CPU threads for torch; 0 takes the replica's share of the machine."""
 
 
 class CodecSettings(Section):
     """The context encoder and the audio decoder."""
 
-    max_streams: int = Field(16, ge=1, le=1024)
+    max_streams: int = Field(default=16, ge=1, le=1024)
     """Decoder slots of one replica: streams decoded at once."""
-    first_chunk_frames: int = Field(1, ge=1)
-    chunk_frames: int = Field(4, ge=1)
+    first_chunk_frames: int = Field(default=1, ge=1)
+    chunk_frames: int = Field(default=4, ge=1)
     """Frames of the first and of every later message; one frame is 80 ms."""
-    silent_tail_seconds: float = Field(3.0, gt=0)
+    silent_tail_seconds: float = Field(default=3.0, gt=0)
     """This much silence without end of speech ends a stream as runaway."""
-    cache_entries: int = Field(256, ge=0)
+    cache_entries: int = Field(default=256, ge=0)
     """Encoded context clips that the encoder remembers, by content."""
-    threads: int = Field(0, ge=0)
+    threads: int = Field(default=0, ge=0)
 
 
 class LimitSettings(Section):
     """What a request may ask for."""
 
-    max_text_chars: int = Field(2000, ge=1)
-    max_scene_turns: int = Field(32, ge=1)
-    max_context_segments: int = Field(16, ge=0)
-    max_context_seconds: float = Field(90.0, gt=0)
+    max_text_chars: int = Field(default=2000, ge=1)
+    max_scene_turns: int = Field(default=32, ge=1)
+    max_context_segments: int = Field(default=16, ge=0)
+    max_context_seconds: float = Field(default=90.0, gt=0)
     """Of one context clip."""
-    max_audio_seconds: float = Field(90.0, gt=0, le=160)
+    max_audio_seconds: float = Field(default=90.0, gt=0, le=160)
     """Of a whole answer, and the default where a request does not say."""
-    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
 
 
 class Settings(BaseSettings):

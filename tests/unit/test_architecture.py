@@ -13,7 +13,7 @@ LAYERS = {
     "settings": 1,
     "log": 1,
     "messages": 1.5,
-    "ports": 1.5,
+    "ports": 1.6,
     "metrics": 2,
     "audio": 2,
     "client": 2,

@@ -1,0 +1,1 @@
+"""CSM as math: one device, no batching policy."""

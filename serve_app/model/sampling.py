@@ -1,0 +1,119 @@
+"""Drawing codes: filters, and noise that is a function of (seed, frame, codebook, code) and of nothing else.
+
+A draw is the argmax of logits / temperature + Gumbel noise over the codes that the filters keep, which follows the
+softmax exactly (Gumbel, 1954; Maddison et al., 2014). Because noise belongs to a code and not to a place in a batch or
+a moment in time, a sequence draws the same codes alone, in any batch and after a resume.
+
+Shapes: R rows, K codebooks, C codes of a codebook, W the widest top-k of the rows.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014), as signed 64 bit integers.
+_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
+_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
+_MIX_2 = 0x94D049BB133111EB - 2**64
+
+REPETITION_WINDOW_FRAMES = 64
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """Logical, not arithmetic: torch has no unsigned 64 bit shift."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(x: Tensor) -> Tensor:
+    """Scramble 64 bit integers; neighbours become unrelated."""
+    x = (x ^ _shift_right(x, 30)) * _MIX_1
+    x = (x ^ _shift_right(x, 27)) * _MIX_2
+    return x ^ _shift_right(x, 31)
+
+
+def noise_keys(seeds: Tensor, frames: Tensor, num_codebooks: int) -> Tensor:
+    """One key per codebook of a frame: `seeds` [R] and `frames` [R], int64, to [R, K]."""
+    codebooks = torch.arange(1, num_codebooks + 1, device=seeds.device)
+    frame_keys = mix(mix(seeds) + (frames + 1) * _GOLDEN)
+    return mix(frame_keys[:, None] + codebooks * _GOLDEN)
+
+
+def gumbel_noise(keys: Tensor, codes: Tensor) -> Tensor:
+    """Standard Gumbel noise in float64 for `keys` [R] and `codes` [R, W]."""
+    bits = _shift_right(mix(keys[:, None] + (codes + 1) * _GOLDEN), 12)
+    uniform = (bits.double() + 0.5) * 2.0**-52
+    return -torch.log(-torch.log(uniform))
+
+
+@dataclass(frozen=True, slots=True)
+class RowSampling:
+    """The sampling parameters of R rows, as device tensors [R]."""
+
+    temperature: Tensor
+    top_k: Tensor
+    top_p: Tensor
+    repetition_penalty: Tensor
+    greedy: Tensor
+    seed: Tensor
+    min_frames: Tensor
+    frame: Tensor
+    """Frames generated so far."""
+    history: Tensor
+    """[R, REPETITION_WINDOW_FRAMES, K] recent frames; -1 where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """What the host knows of a batch, so that no step looks at device values to choose its work."""
+
+    max_top_k: int
+    any_greedy: bool
+    all_greedy: bool
+    any_top_p: bool
+    any_penalty: bool
+
+
+class FrameSampler:
+    """Draws the codes of one frame, codebook after codebook."""
+
+    def __init__(self, rows: RowSampling, plan: SamplingPlan, num_codebooks: int, codebook_size: int) -> None:
+        self._rows = rows
+        self._plan = plan
+        self._codebook_size = codebook_size
+        self._no_end_yet = (rows.frame < rows.min_frames)[:, None]
+        self._keys = None if plan.all_greedy else noise_keys(rows.seed, rows.frame, num_codebooks)
+
+    def draw(self, codebook: int, logits: Tensor) -> Tensor:
+        """[R, at least C] logits to [R] codes. Ids from C up are reserved and never drawn: Mimi has no such code."""
+        logits = logits[:, : self._codebook_size]
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        if self._plan.any_penalty:
+            logits = self._penalize(codebook, logits)
+        if codebook == 0:
+            # End of speech is a frame of zeros, so a first code other than zero rules it out.
+            logits = torch.cat((logits[:, :1].masked_fill(self._no_end_yet, -torch.inf), logits[:, 1:]), dim=1)
+        if self._keys is None:
+            return logits.argmax(dim=-1)
+        drawn = self._draw_filtered(self._keys[:, codebook], logits)
+        return torch.where(self._rows.greedy, logits.argmax(dim=-1), drawn) if self._plan.any_greedy else drawn
+
+    def _draw_filtered(self, keys: Tensor, logits: Tensor) -> Tensor:
+        values, codes = torch.topk(logits / self._rows.temperature[:, None], self._plan.max_top_k, dim=-1)
+        ranks = torch.arange(self._plan.max_top_k, device=logits.device)
+        kept = ranks < self._rows.top_k[:, None]
+        if self._plan.any_top_p:
+            probabilities = values.masked_fill(~kept, -torch.inf).softmax(dim=-1)
+            # A code stays while those before it do not yet hold top_p: the one that crosses the line is kept.
+            kept &= probabilities.cumsum(dim=-1) - probabilities < self._rows.top_p[:, None]
+        scores = (values + gumbel_noise(keys, codes)).masked_fill(~kept, -torch.inf)
+        return codes.gather(1, scores.argmax(dim=-1, keepdim=True)).squeeze(1)
+
+    def _penalize(self, codebook: int, logits: Tensor) -> Tensor:
+        recent = self._rows.history[:, :, codebook]
+        # A frame that is not there marks one column too many, which is cut off again.
+        marks = logits.new_zeros(logits.shape[0], self._codebook_size + 1, dtype=torch.bool)
+        marks.scatter_(1, torch.where(recent < 0, self._codebook_size, recent), True)
+        penalty = self._rows.repetition_penalty[:, None]
+        punished = torch.where(logits > 0, logits / penalty, logits * penalty)
+        return torch.where(marks[:, : self._codebook_size], punished, logits)

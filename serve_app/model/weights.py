@@ -1,0 +1,94 @@
+"""From the Hub's parameter names (transformers' layout) to ours, each consumed exactly once."""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from serve_app.errors import CheckpointError
+from serve_app.model.csm import Csm
+from serve_app.model.shape import CsmShape, TransformerShape
+
+CODEC_PREFIX = "codec_model."
+_AUDIO_TABLES = ("backbone_model.embed_tokens.embed_audio_tokens.weight", "depth_decoder.model.embed_tokens.weight")
+"""One tied table under two names; `save_pretrained` writes the second only, the Hub's files hold both."""
+
+Destination = Callable[[Csm], Tensor]
+"""Picks the part of the model, as a view, that a stored tensor fills."""
+
+
+def destinations(shape: CsmShape) -> dict[str, Destination]:
+    """Where each stored tensor goes. The codec's tensors are not among them."""
+    plan: dict[str, Destination] = {
+        "embed_text_tokens.weight": lambda model: model.text_embedding.weight,
+        "lm_head.weight": lambda model: model.first_head.weight,
+        "depth_decoder.model.inputs_embeds_projector.weight": lambda model: model.projection.weight,
+        # Stored as [codebook, hidden, vocab] for x @ W; ours is [codebook, vocab, hidden] like every other matrix.
+        "depth_decoder.codebooks_head.weight": lambda model: model.depth_heads.transpose(1, 2),
+    }
+    plan |= dict.fromkeys(_AUDIO_TABLES, lambda model: model.audio_embedding.weight)
+    plan |= dict(_stack("backbone_model", "backbone", shape.backbone))
+    plan |= dict(_stack("depth_decoder.model", "depth", shape.depth))
+    return plan
+
+
+def _stack(stored: str, ours: str, shape: TransformerShape) -> Iterator[tuple[str, Destination]]:
+    queries = shape.num_heads * shape.head_dim
+    keys = queries + shape.num_kv_heads * shape.head_dim
+    values = keys + shape.num_kv_heads * shape.head_dim
+    inner = shape.intermediate_size
+    parts: dict[str, tuple[str, slice]] = {
+        "self_attn.q_proj": ("attention.qkv", slice(0, queries)),
+        "self_attn.k_proj": ("attention.qkv", slice(queries, keys)),
+        "self_attn.v_proj": ("attention.qkv", slice(keys, values)),
+        "self_attn.o_proj": ("attention.out", slice(None)),
+        "mlp.gate_proj": ("mlp.gate_up", slice(0, inner)),
+        "mlp.up_proj": ("mlp.gate_up", slice(inner, 2 * inner)),
+        "mlp.down_proj": ("mlp.down", slice(None)),
+        "input_layernorm": ("attention_norm", slice(None)),
+        "post_attention_layernorm": ("mlp_norm", slice(None)),
+    }
+    for index in range(shape.num_layers):
+        for name, (part, rows) in parts.items():
+            yield f"{stored}.layers.{index}.{name}.weight", _rows_of(f"{ours}.layers.{index}.{part}.weight", rows)
+    yield f"{stored}.norm.weight", _rows_of(f"{ours}.norm.weight", slice(None))
+
+
+def _rows_of(parameter: str, rows: slice) -> Destination:
+    return lambda model: model.get_parameter(parameter)[rows]
+
+
+def load_weights(model: Csm, tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Fill `model` from `tensors`, by their stored names.
+
+    Raises CheckpointError for a name that is unknown, missing or of another shape.
+    """
+    plan = destinations(model.shape)
+    missing = set(plan)
+    with torch.no_grad():
+        for name, tensor in tensors:
+            if name.startswith(CODEC_PREFIX):
+                continue
+            if name not in missing:
+                raise CheckpointError(f"weights: {name} is not a tensor of this model")
+            target = plan[name](model)
+            if target.shape != tensor.shape:
+                raise CheckpointError(f"weights: {name} is {list(tensor.shape)}, config.json says {list(target.shape)}")
+            target.copy_(tensor)
+            missing.discard(name)
+    if len(missing.intersection(_AUDIO_TABLES)) < len(_AUDIO_TABLES):
+        missing.difference_update(_AUDIO_TABLES)
+    if missing:
+        raise CheckpointError(f"weights: {len(missing)} tensors are missing, among them {min(missing)}")
+
+
+def build_model(
+    shape: CsmShape, tensors: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
+) -> Csm:
+    """The model with its weights on `device`, ready for inference."""
+    with torch.device("meta"):
+        model = Csm(shape)
+    model = model.to(dtype).to_empty(device=device).requires_grad_(False).eval()
+    load_weights(model, tensors)
+    model.prepare()
+    return model
