@@ -35,6 +35,8 @@ class EngineSettings(Section):
     """Requests that may wait for a slot; one more is refused with 429."""
     max_wait_seconds: float = Field(default=10.0, gt=0)
     """A request that waited this long for a slot is refused with 429."""
+    chunk_frames: int = Field(default=4, ge=1)
+    """A stream's messages hold 1, 2, 4, ... frames up to this many; one frame is 80 ms. The last may hold fewer."""
     prefill_chunk_tokens: int = Field(default=256, ge=16)
     """Prompt tokens computed between two frames of the running sequences."""
     repeated_frames_limit: int = Field(default=25, ge=2)
@@ -48,9 +50,6 @@ class CodecSettings(Section):
 
     max_streams: int = Field(default=16, ge=1, le=1024)
     """Decoder slots of one replica: streams decoded at once."""
-    first_chunk_frames: int = Field(default=1, ge=1)
-    chunk_frames: int = Field(default=4, ge=1)
-    """Frames of the first and of every later message; one frame is 80 ms."""
     silent_tail_seconds: float = Field(default=3.0, gt=0)
     """This much silence without end of speech ends a stream as runaway."""
     cache_entries: int = Field(default=256, ge=0)

@@ -14,6 +14,7 @@ LAYERS = {
     "log": 1,
     "messages": 1.5,
     "ports": 1.6,
+    "owner_thread": 2,
     "metrics": 2,
     "audio": 2,
     "client": 2,

@@ -1,0 +1,117 @@
+"""The step, to be read aloud: drop what is late, admit, prefill a little, decode one frame for all."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from serve_app.engine.model_runner import ModelRunner
+from serve_app.engine.scheduler import Scheduler
+from serve_app.engine.sequence import Sequence
+from serve_app.errors import GenerationFailed, Overloaded
+from serve_app.messages import Accepted, FinishReason
+from serve_app.settings import EngineSettings
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What the engine holds right now."""
+
+    running: int
+    waiting: int
+    slots: int
+
+
+class Engine:
+    """Owned by one thread: every method is called on it."""
+
+    def __init__(
+        self, runner: ModelRunner, settings: EngineSettings, replica: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._runner = runner
+        self._settings = settings
+        self._replica = replica
+        self._clock = clock
+        self._scheduler = Scheduler(settings.max_batch_size, settings.max_waiting, settings.max_wait_seconds)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence; raises Overloaded where there is no room to wait."""
+        self._scheduler.add(sequence)
+
+    def abort(self, sequence: Sequence) -> None:
+        """Free the slot of a sequence that nobody listens to any more; it may have ended before."""
+        if sequence.finish is None:
+            self._leave(sequence)
+            sequence.finish = FinishReason.CANCELLED
+
+    def stats(self) -> EngineStats:
+        return EngineStats(len(self._scheduler.rows), self._scheduler.num_waiting, self._settings.max_batch_size)
+
+    def step(self) -> bool:
+        """One frame for every running sequence; False when there is nothing to do."""
+        self._drop_late()
+        self._admit()
+        self._prefill()
+        self._decode()
+        return bool(self._scheduler.rows or self._scheduler.num_waiting)
+
+    def fail_all(self) -> None:
+        """The model broke: end every stream as an error."""
+        for sequence in self._scheduler.all_sequences:
+            sequence.finish = FinishReason.ERROR
+            sequence.emit(GenerationFailed("the model failed while speaking; try again"))
+
+    def _drop_late(self) -> None:
+        now = self._clock()
+        for sequence in self._scheduler.take_overdue(now):
+            sequence.finish = FinishReason.CANCELLED
+            sequence.emit(Overloaded(f"no slot came free in {now - sequence.arrived_at:.0f} seconds", 2))
+        for sequence in [s for s in self._scheduler.rows if now > s.expires_at]:
+            self._finish(sequence, FinishReason.CANCELLED)
+
+    def _admit(self) -> None:
+        for sequence in self._scheduler.admit():
+            sequence.emit(
+                Accepted(
+                    request_id=sequence.request.request_id,
+                    seed=sequence.request.sampling.seed,
+                    replica=self._replica,
+                    queue_seconds=self._clock() - sequence.arrived_at,
+                    prompt_tokens=sequence.prompt.num_positions,
+                    dropped_segments=sequence.prompt.dropped_segments,
+                )
+            )
+            if sequence.num_frames >= sequence.prompt.max_frames:  # resumed with nothing left to say
+                self._finish(sequence, FinishReason.LENGTH)
+
+    def _prefill(self) -> None:
+        """At most `prefill_chunk_tokens` in all, so that running streams get their next frame in time."""
+        budget = self._settings.prefill_chunk_tokens
+        while budget > 0 and (sequence := self._scheduler.next_to_prefill()):
+            before = sequence.num_prefilled
+            self._runner.prefill(self._scheduler.num_decoding, sequence, budget)
+            budget -= max(1, sequence.num_prefilled - before)
+            if sequence.is_prefilled:
+                self._scheduler.start_decoding()
+
+    def _decode(self) -> None:
+        sequences = self._scheduler.decoding
+        if not sequences:
+            return
+        for sequence, frame in zip(sequences, self._runner.decode(sequences), strict=True):
+            if reason := sequence.append(frame, self._settings.repeated_frames_limit):
+                self._finish(sequence, reason)
+            else:
+                sequence.send_due(self._settings.chunk_frames)
+
+    def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
+        sequence.send_last(reason)
+        self._leave(sequence)
+        _log.info("request %s: %s after %d frames", sequence.request.request_id, reason, sequence.num_frames)
+
+    def _leave(self, sequence: Sequence) -> None:
+        for move in self._scheduler.remove(sequence):
+            moved = self._scheduler.rows[move.target]
+            self._runner.move(move, moved.prompt.num_positions + moved.num_frames - moved.prompt.num_resumed)

@@ -1,0 +1,36 @@
+"""Owns the memory that sequences need between steps: one row of keys and values each."""
+
+import torch
+from torch import Tensor
+
+from serve_app.model.shape import CsmShape
+
+
+class KvCache:
+    """Backbone memory [layers, 2, rows, G, max_positions, D], and scratch memory for the depth decoder.
+
+    Zeros, not empty: a masked position still meets its value times zero, and must not be NaN. Untouched pages cost
+    no memory on a CPU.
+    """
+
+    def __init__(
+        self, shape: CsmShape, max_rows: int, max_positions: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        def zeros(layers: int, kv_heads: int, positions: int, head_dim: int) -> Tensor:
+            return torch.zeros(layers, 2, max_rows, kv_heads, positions, head_dim, device=device, dtype=dtype)
+
+        backbone, depth = shape.backbone, shape.depth
+        self._backbone = zeros(backbone.num_layers, backbone.num_kv_heads, max_positions, backbone.head_dim)
+        self._depth = zeros(depth.num_layers, depth.num_kv_heads, shape.num_codebooks, depth.head_dim)
+
+    def first_rows(self, num_rows: int) -> Tensor:
+        return self._backbone[:, :, :num_rows]
+
+    def row(self, row: int) -> Tensor:
+        return self._backbone[:, :, row : row + 1]
+
+    def depth_scratch(self, num_rows: int) -> Tensor:
+        return self._depth[:, :, :num_rows]
+
+    def move(self, source: int, target: int, num_positions: int) -> None:
+        self._backbone[:, :, target, :, :num_positions] = self._backbone[:, :, source, :, :num_positions]

@@ -1,0 +1,66 @@
+"""Runs the model on rows: prefill a prompt, decode one frame for all."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from serve_app.engine.kv_cache import KvCache
+from serve_app.engine.row_state import RowState, plan_for
+from serve_app.engine.scheduler import Move
+from serve_app.engine.sequence import Sequence
+from serve_app.model.csm import Csm
+from serve_app.model.layers import Where
+from serve_app.model.sampling import FrameSampler
+
+
+class ModelRunner:
+    """The plain, readable step; faster ones must equal it."""
+
+    def __init__(self, model: Csm, max_rows: int, max_positions: int) -> None:
+        self._model = model
+        self._kv = KvCache(model.shape, max_rows, max_positions, model.device, model.dtype)
+        self._state = RowState(model.shape, max_rows, model.device, model.dtype)
+
+    @torch.inference_mode()
+    def prefill(self, row: int, sequence: Sequence, max_tokens: int) -> None:
+        """Compute the next `max_tokens` positions of the prompt; at its end the row is ready to decode."""
+        start = sequence.num_prefilled
+        end = min(start + max_tokens, sequence.num_to_prefill)
+        if end > start:
+            positions = torch.arange(start, end, device=self._model.device)[None]
+            self._model.run_backbone(self._embed(sequence, start, end)[None], self._kv.row(row), Where(positions, end))
+        sequence.num_prefilled = end
+        if sequence.is_prefilled:
+            self._state.start(row, sequence, self._embed(sequence, end, end + 1)[0])
+
+    @torch.inference_mode()
+    def decode(self, sequences: list[Sequence]) -> NDArray[np.int64]:
+        """The next frame of each of the first rows, which hold `sequences`: [R, K] codes."""
+        model, num_rows = self._model, len(sequences)
+        # Known on the host, so that the device need not be asked.
+        num_readable = max(s.prompt.num_positions + s.num_frames - s.prompt.num_resumed for s in sequences)
+        where = Where(self._state.position[:num_rows, None], num_readable)
+        hidden = model.run_backbone(self._state.next_input[:num_rows, None], self._kv.first_rows(num_rows), where)
+        plan = plan_for([s.request.sampling for s in sequences], model.shape.codebook_size)
+        rows = self._state.first_rows(num_rows)
+        sampler = FrameSampler(rows, plan, model.shape.num_codebooks, model.shape.codebook_size)
+        codes = model.run_depth(hidden[:, 0], self._kv.depth_scratch(num_rows), sampler)
+        self._state.advance(codes, model.embed_frames(codes))
+        return codes.cpu().numpy()
+
+    @torch.inference_mode()
+    def move(self, move: Move, num_positions: int) -> None:
+        self._kv.move(move.source, move.target, num_positions)
+        self._state.move(move.source, move.target)
+
+    def _embed(self, sequence: Sequence, start: int, end: int) -> Tensor:
+        """[end - start, H]"""
+        model, prompt = self._model, sequence.prompt
+        text_ids = torch.from_numpy(prompt.text_ids[start:end]).to(model.device)
+        frames = torch.from_numpy(prompt.frames[start:end]).to(model.device)
+        is_text = torch.from_numpy(prompt.text_ids[start:end] >= 0)
+        embedded = torch.empty(end - start, model.shape.backbone.hidden_size, device=model.device, dtype=model.dtype)
+        embedded[is_text] = model.embed_text(text_ids[is_text])
+        embedded[~is_text] = model.embed_frames(frames[~is_text])
+        return embedded

@@ -1,0 +1,131 @@
+"""From a request to the positions that the backbone reads before it speaks."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.errors import ContextTooLong, InvalidRequest
+from serve_app.messages import Codes, ContextSegment, GenerationRequest
+
+
+class Tokenizer(Protocol):
+    def encode(self, speaker: int, text: str) -> list[int]:
+        """Token ids of one passage, with one BOS and one EOS."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLimits:
+    """What a prompt must fit. `max_positions` counts prompt and generated frames together."""
+
+    num_codebooks: int
+    codebook_size: int
+    max_positions: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """P positions: each is a text token, or a frame of codes where `text_ids` is -1.
+
+    The last `num_resumed` positions are frames of this utterance that were generated before.
+    """
+
+    text_ids: NDArray[np.int64]
+    """[P]"""
+    frames: NDArray[np.int64]
+    """[P, num_codebooks]"""
+    num_resumed: int
+    max_frames: int
+    """The request's, or less where the positions do not suffice; counts the resumed frames."""
+    dropped_segments: int
+
+    @property
+    def num_positions(self) -> int:
+        return len(self.text_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    text_ids: list[int]
+    codes: Codes
+    anchor: bool
+
+    @property
+    def num_positions(self) -> int:
+        return len(self.text_ids) + self.codes.num_frames + 1
+
+
+def build_prompt(request: GenerationRequest, tokenizer: Tokenizer, limits: ModelLimits) -> Prompt:
+    """Text and audio of the context, then the text to speak (format: Sesame's csm/generator.py), cut to fit.
+
+    The oldest segments that are no anchor are dropped whole until the longest answer fits; if that is not enough the
+    answer is shortened. Raises ContextTooLong where not even `min_frames` (at least one) would fit.
+    """
+    target = tokenizer.encode(request.speaker, request.text)
+    segments = [_Segment(tokenizer.encode(s.speaker, s.text), _checked(s, limits), s.anchor) for s in request.context]
+    wanted = len(target) + request.sampling.max_frames
+    kept = _drop_oldest(segments, limits.max_positions - wanted)
+    room = limits.max_positions - len(target) - sum(segment.num_positions for segment in kept)
+    if room < max(1, request.sampling.min_frames):
+        raise _too_long(len(target), kept, request, limits)
+    resumed = request.resume or Codes.empty(limits.num_codebooks)
+    text_ids, frames = _lay_out(kept, target, resumed, limits.num_codebooks)
+    max_frames = min(request.sampling.max_frames, room)
+    return Prompt(text_ids, frames, resumed.num_frames, max_frames, len(segments) - len(kept))
+
+
+def _checked(segment: ContextSegment, limits: ModelLimits) -> Codes:
+    codes = segment.codes
+    if codes.num_codebooks != limits.num_codebooks or (codes.data and codes.to_array().max() >= limits.codebook_size):
+        raise InvalidRequest(
+            "context", f"codes must have {limits.num_codebooks} codebooks with values below {limits.codebook_size}"
+        )
+    return codes
+
+
+def _drop_oldest(segments: list[_Segment], room: int) -> list[_Segment]:
+    kept = list(segments)
+    taken = sum(segment.num_positions for segment in kept)
+    for segment in segments:
+        if taken <= room:
+            break
+        if not segment.anchor:
+            kept.remove(segment)
+            taken -= segment.num_positions
+    return kept
+
+
+def _too_long(num_target: int, kept: list[_Segment], request: GenerationRequest, limits: ModelLimits) -> ContextTooLong:
+    needed = max(1, request.sampling.min_frames)
+    num_anchor = sum(segment.num_positions for segment in kept)
+    field, remedy = ("context", "shorten the voice's clip or the text") if kept else ("text", "shorten the text")
+    return ContextTooLong(
+        field,
+        f"the text takes {num_target} positions and the context that must be kept {num_anchor}; with {needed} for "
+        f"speech that is more than the model's {limits.max_positions}: {remedy}",
+    )
+
+
+def _lay_out(
+    segments: list[_Segment], target: list[int], resumed: Codes, num_codebooks: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    text_ids: list[NDArray[np.int64]] = []
+    frames: list[NDArray[np.int64]] = []
+
+    def add_text(ids: list[int]) -> None:
+        text_ids.append(np.array(ids, dtype=np.int64))
+        frames.append(np.zeros((len(ids), num_codebooks), dtype=np.int64))
+
+    def add_frames(codes: NDArray[np.int64]) -> None:
+        text_ids.append(np.full(len(codes), -1, dtype=np.int64))
+        frames.append(codes)
+
+    for segment in segments:
+        add_text(segment.text_ids)
+        add_frames(segment.codes.to_array().astype(np.int64))
+        add_frames(np.zeros((1, num_codebooks), dtype=np.int64))  # ends every context audio, as in training
+    add_text(target)
+    add_frames(resumed.to_array().astype(np.int64))
+    return np.concatenate(text_ids), np.concatenate(frames)

@@ -1,0 +1,85 @@
+"""What a step needs to know of each row, as device tensors that only change where a row does."""
+
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from serve_app.engine.sequence import Sequence
+from serve_app.messages import SamplingParams
+from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling, SamplingPlan
+from serve_app.model.shape import CsmShape
+
+
+class RowState:
+    """Shapes: B rows, H backbone hidden, K codebooks."""
+
+    def __init__(self, shape: CsmShape, max_rows: int, device: torch.device, dtype: torch.dtype) -> None:
+        def filled(value: float, dtype: torch.dtype, *sizes: int) -> Tensor:
+            return torch.full((max_rows, *sizes), value, dtype=dtype, device=device)
+
+        # Filters must not round differently from the logits they act on, which are float64 in float64 models.
+        real = torch.float64 if dtype == torch.float64 else torch.float32
+        self._shape = shape
+        self.next_input = filled(0, dtype, shape.backbone.hidden_size)
+        """[B, H] embedding of each row's newest position."""
+        self.position = filled(0, torch.int64)
+        """[B] where that position is."""
+        self.sampling = RowSampling(
+            temperature=filled(1, real),
+            top_k=filled(1, torch.int64),
+            top_p=filled(1, real),
+            repetition_penalty=filled(1, real),
+            greedy=filled(False, torch.bool),
+            seed=filled(0, torch.int64),
+            min_frames=filled(0, torch.int64),
+            frame=filled(0, torch.int64),
+            history=filled(-1, torch.int64, REPETITION_WINDOW_FRAMES, shape.num_codebooks),
+        )
+
+    def start(self, row: int, sequence: Sequence, next_input: Tensor) -> None:
+        """Begin to decode `sequence` in `row`."""
+        params, prompt = sequence.request.sampling, sequence.prompt
+        self.next_input[row] = next_input
+        self.position[row] = prompt.num_positions - 1
+        values = {"frame": prompt.num_resumed, "top_k": min(params.top_k, self._shape.codebook_size)}
+        for name in ("temperature", "top_p", "repetition_penalty", "greedy", "seed", "min_frames"):
+            values[name] = getattr(params, name)
+        for name, value in values.items():
+            getattr(self.sampling, name)[row] = value
+        self._restore_history(row, torch.from_numpy(prompt.frames[prompt.num_positions - prompt.num_resumed :]))
+
+    def _restore_history(self, row: int, resumed: Tensor) -> None:
+        history = self.sampling.history[row]
+        history.fill_(-1)
+        recent = resumed[-REPETITION_WINDOW_FRAMES:]
+        first = resumed.shape[0] - recent.shape[0]
+        history[(torch.arange(recent.shape[0]) + first) % REPETITION_WINDOW_FRAMES] = recent.to(history.device)
+
+    def first_rows(self, num_rows: int) -> RowSampling:
+        return RowSampling(**{f.name: getattr(self.sampling, f.name)[:num_rows] for f in fields(RowSampling)})
+
+    def advance(self, codes: Tensor, embedded: Tensor) -> None:
+        """The first rows drew `codes` [R, K], which `embedded` [R, H] are."""
+        num_rows = codes.shape[0]
+        frame = self.sampling.frame[:num_rows]
+        self.sampling.history[torch.arange(num_rows, device=frame.device), frame % REPETITION_WINDOW_FRAMES] = codes
+        frame += 1
+        self.position[:num_rows] += 1
+        self.next_input[:num_rows] = embedded
+
+    def move(self, source: int, target: int) -> None:
+        for tensor in (self.next_input, self.position, *(getattr(self.sampling, f.name) for f in fields(RowSampling))):
+            tensor[target] = tensor[source]
+
+
+def plan_for(params: list[SamplingParams], codebook_size: int) -> SamplingPlan:
+    """What is needed for a batch of these."""
+    drawn = [p for p in params if not p.greedy]
+    return SamplingPlan(
+        max_top_k=min(max((p.top_k for p in drawn), default=1), codebook_size),
+        any_greedy=len(drawn) < len(params),
+        all_greedy=not drawn,
+        any_top_p=any(p.top_p < 1 for p in drawn),
+        any_penalty=any(p.repetition_penalty != 1 for p in params),
+    )

@@ -1,0 +1,83 @@
+"""A request inside the engine: how far it is, and the messages it owes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.engine.prompt import Prompt
+from serve_app.messages import Accepted, Codes, FinishReason, GenerationRequest, TokenFrames
+
+Emit = Callable[[Accepted | TokenFrames | Exception], None]
+"""Takes a sequence's messages on the engine's thread; an exception ends the stream by being raised."""
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """`num_frames` counts the resumed frames, like `first_frame` in the messages."""
+
+    request: GenerationRequest
+    prompt: Prompt
+    emit: Emit
+    arrived_at: float
+    """Seconds of the engine's clock."""
+    num_prefilled: int = 0
+    num_frames: int = 0
+    finish: FinishReason | None = None
+    _unsent: list[bytes] = field(default_factory=list)
+    _num_sent: int = 0
+    _group_frames: int = 1
+    _last_frame: bytes = b""
+    _num_repeats: int = 0
+
+    def __post_init__(self) -> None:
+        self.num_frames = self._num_sent = self.prompt.num_resumed
+
+    @property
+    def expires_at(self) -> float:
+        return self.arrived_at + self.request.timeout_seconds
+
+    @property
+    def num_to_prefill(self) -> int:
+        """Prompt positions without the last: that one is the first decode step's input."""
+        return self.prompt.num_positions - 1
+
+    @property
+    def is_prefilled(self) -> bool:
+        return self.num_prefilled == self.num_to_prefill
+
+    def append(self, frame: NDArray[np.integer], repeated_frames_limit: int) -> FinishReason | None:
+        """Take one generated frame [K] and say whether it was the last. The end-of-speech frame is not kept.
+
+        End of speech is a frame whose codes but the last are all zero, as transformers' generate has it.
+        """
+        if not frame[:-1].any():
+            return FinishReason.EOS
+        data = Codes.from_array(frame[None]).data
+        self._num_repeats = self._num_repeats + 1 if data == self._last_frame else 1
+        self._last_frame = data
+        self._unsent.append(data)
+        self.num_frames += 1
+        if self._num_repeats >= repeated_frames_limit:
+            return FinishReason.RUNAWAY
+        return FinishReason.LENGTH if self.num_frames >= self.prompt.max_frames else None
+
+    def send_due(self, largest_group: int) -> None:
+        """Emit once enough frames are there: one at first, then twice as many each time up to `largest_group`.
+
+        A message costs the same whatever it holds, and the first must not wait.
+        """
+        if len(self._unsent) >= self._group_frames:
+            self._send(None)
+            self._group_frames = min(2 * self._group_frames, largest_group)
+
+    def send_last(self, reason: FinishReason) -> None:
+        self.finish = reason
+        self._send(reason)
+
+    def _send(self, finish: FinishReason | None) -> None:
+        codes = Codes(b"".join(self._unsent), self.prompt.frames.shape[1])
+        self.emit(TokenFrames(self._num_sent, codes, finish))
+        self._num_sent += len(self._unsent)
+        self._unsent.clear()

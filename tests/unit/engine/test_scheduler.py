@@ -1,0 +1,102 @@
+"""Scheduling is pure bookkeeping: no tensor is needed to test it."""
+
+import numpy as np
+import pytest
+
+from serve_app.engine.prompt import Prompt
+from serve_app.engine.scheduler import Move, Scheduler
+from serve_app.engine.sequence import Sequence
+from serve_app.errors import Overloaded
+from serve_app.messages import GenerationRequest
+
+
+def sequence(name: str, priority: int = 0, arrived_at: float = 0.0, timeout_seconds: float = 600.0) -> Sequence:
+    prompt = Prompt(np.zeros(4, np.int64), np.zeros((4, 2), np.int64), 0, 10, 0)
+    request = GenerationRequest(name, "text", 0, priority=priority, timeout_seconds=timeout_seconds)
+    return Sequence(request, prompt, lambda message: None, arrived_at)
+
+
+def names(sequences: list[Sequence]) -> list[str]:
+    return [s.request.request_id for s in sequences]
+
+
+def decoding(*sequences: Sequence, max_rows: int = 8) -> Scheduler:
+    scheduler = Scheduler(max_rows, max_waiting=8, max_wait_seconds=10)
+    for s in sequences:
+        scheduler.add(s)
+    scheduler.admit()
+    for _ in sequences:
+        scheduler.start_decoding()
+    return scheduler
+
+
+def test_lower_priority_numbers_go_first_and_arrival_decides_among_equals() -> None:
+    scheduler = Scheduler(max_rows=2, max_waiting=8, max_wait_seconds=10)
+    for s in (sequence("late", 1), sequence("a"), sequence("b"), sequence("urgent", -1)):
+        scheduler.add(s)
+    assert names(scheduler.admit()) == ["urgent", "a"]
+    assert scheduler.num_waiting == 2
+
+
+def test_a_full_queue_refuses_and_free_rows_count_as_room() -> None:
+    scheduler = Scheduler(max_rows=1, max_waiting=1, max_wait_seconds=10)
+    scheduler.add(sequence("a"))
+    scheduler.add(sequence("b"))
+    with pytest.raises(Overloaded, match="1 slots are taken"):
+        scheduler.add(sequence("c"))
+    scheduler.admit()
+    with pytest.raises(Overloaded):
+        scheduler.add(sequence("d"))
+
+
+def test_leaving_fills_the_gap_with_the_last_row() -> None:
+    a, b, c = sequence("a"), sequence("b"), sequence("c")
+    scheduler = decoding(a, b, c)
+    assert scheduler.remove(a) == [Move(2, 0)]
+    assert names(scheduler.decoding) == ["c", "b"]
+    assert scheduler.remove(b) == []
+    assert names(scheduler.rows) == ["c"]
+
+
+def test_decoding_rows_stay_in_front_of_those_that_prefill() -> None:
+    a, b, p, q = (sequence(name) for name in "abpq")
+    scheduler = decoding(a, b)
+    scheduler.add(p)
+    scheduler.add(q)
+    scheduler.admit()
+    assert scheduler.remove(a) == [Move(1, 0), Move(3, 1)]
+    assert names(scheduler.decoding) == ["b"]
+    assert names(scheduler.rows) == ["b", "q", "p"]
+
+
+def test_a_prefilling_sequence_can_leave() -> None:
+    a, p = sequence("a"), sequence("p")
+    scheduler = decoding(a)
+    scheduler.add(p)
+    scheduler.admit()
+    assert scheduler.next_to_prefill() is p
+    assert scheduler.remove(p) == []
+    assert names(scheduler.rows) == ["a"]
+    assert scheduler.next_to_prefill() is None
+
+
+def test_those_that_wait_too_long_or_past_their_own_time_are_taken_out() -> None:
+    scheduler = Scheduler(max_rows=1, max_waiting=8, max_wait_seconds=10)
+    running, short, long = sequence("running"), sequence("short", timeout_seconds=2), sequence("long")
+    scheduler.add(running)
+    scheduler.admit()
+    scheduler.add(short)
+    scheduler.add(long)
+    assert names(scheduler.take_overdue(now=3)) == ["short"]
+    assert names(scheduler.take_overdue(now=9)) == []
+    assert names(scheduler.take_overdue(now=11)) == ["long"]
+    assert scheduler.num_waiting == 0
+
+
+def test_removing_a_waiting_sequence_twice_changes_nothing() -> None:
+    scheduler = Scheduler(max_rows=1, max_waiting=8, max_wait_seconds=10)
+    a, b = sequence("a"), sequence("b")
+    scheduler.add(a)
+    scheduler.add(b)
+    assert scheduler.remove(a) == scheduler.remove(a) == []
+    assert names(scheduler.admit()) == ["b"]
