@@ -10,7 +10,7 @@ from serve_app.engine.row_state import RowState, plan_for
 from serve_app.engine.scheduler import Move
 from serve_app.engine.sequence import Sequence
 from serve_app.model.csm import Csm
-from serve_app.model.layers import Where
+from serve_app.model.layers import SharedWhere, Where
 from serve_app.model.sampling import FrameSampler
 
 
@@ -28,8 +28,8 @@ class ModelRunner:
         start = sequence.num_prefilled
         end = min(start + max_tokens, sequence.num_to_prefill)
         if end > start:
-            positions = torch.arange(start, end, device=self._model.device)[None]
-            self._model.run_backbone(self._embed(sequence, start, end)[None], self._kv.row(row), Where(positions, end))
+            where = SharedWhere(start, end, self._model.device)
+            self._model.run_backbone(self._embed(sequence, start, end)[None], self._kv.row(row), where)
         sequence.num_prefilled = end
         if sequence.is_prefilled:
             self._state.start(row, sequence, self._embed(sequence, end, end + 1)[0])

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from serve_app.model.layers import Transformer, Where
+from serve_app.model.layers import SharedWhere, Transformer, Where
 from serve_app.model.rope import rotation_table
 from serve_app.model.sampling import FrameSampler
 from serve_app.model.shape import CsmShape
@@ -34,10 +34,9 @@ class Csm(nn.Module):
         self.backbone_rotation = rotation_table(self.shape.backbone, weight.dtype, weight.device)
         self.depth_rotation = rotation_table(self.shape.depth, weight.dtype, weight.device)
         self.codebook_offsets = torch.arange(self.shape.num_codebooks, device=weight.device) * self.shape.vocab_size
-        # Every frame's depth pass writes and reads the same positions, so their masks are made once.
-        positions = torch.arange(self.shape.num_codebooks, device=weight.device)
-        self._depth_places = [Where(positions[None, :2], 2)]
-        self._depth_places += [Where(positions[None, i : i + 1], i + 1) for i in range(2, self.shape.num_codebooks)]
+        # Every frame's depth pass writes and reads the same positions, so these are made once.
+        self._depth_places = [SharedWhere(0, 2, weight.device)]
+        self._depth_places += [SharedWhere(i, i + 1, weight.device) for i in range(2, self.shape.num_codebooks)]
 
     @property
     def dtype(self) -> torch.dtype:

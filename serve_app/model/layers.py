@@ -62,19 +62,35 @@ class Where:
     def __init__(self, positions: Tensor, num_readable: int) -> None:
         self.positions = positions
         self.num_readable = num_readable
-        self._rows = torch.arange(positions.shape[0], device=positions.device)[:, None]
         self._mask = torch.arange(num_readable, device=positions.device) <= positions[:, None, :, None]
         self._folded: Tensor | None = None
 
     def write(self, kv: Tensor, keys: Tensor, values: Tensor) -> None:
-        kv[0].transpose(1, 2)[self._rows, self.positions] = keys
-        kv[1].transpose(1, 2)[self._rows, self.positions] = values
+        """`keys` and `values` [R, S, G, D] into `kv` [2, R, G, max_positions, D]."""
+        rows = torch.arange(self.positions.shape[0], device=self.positions.device)[:, None]
+        kv[0].transpose(1, 2)[rows, self.positions] = keys
+        kv[1].transpose(1, 2)[rows, self.positions] = values
 
-    def mask_for(self, group_size: int) -> Tensor:
-        """[R, 1, group_size * S, L], for queries folded as in `Attention`."""
+    def mask_for(self, group_size: int) -> Tensor | None:
+        """[R, 1, group_size * S, L], for queries folded as in `Attention`; None where everything may be read."""
         if self._folded is None:
             self._folded = self._mask.repeat(1, 1, group_size, 1)
         return self._folded
+
+
+class SharedWhere(Where):
+    """All rows at the same consecutive places: `positions` is [1, S], and memory is written as one block."""
+
+    def __init__(self, start: int, end: int, device: torch.device) -> None:
+        super().__init__(torch.arange(start, end, device=device)[None], end)
+        self._start = start
+
+    def write(self, kv: Tensor, keys: Tensor, values: Tensor) -> None:
+        kv[0, :, :, self._start : self.num_readable] = keys.transpose(1, 2)
+        kv[1, :, :, self._start : self.num_readable] = values.transpose(1, 2)
+
+    def mask_for(self, group_size: int) -> Tensor | None:
+        return None if self.num_readable - self._start == 1 else super().mask_for(group_size)
 
 
 class SwiGlu(nn.Module):

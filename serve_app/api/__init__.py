@@ -1,0 +1,1 @@
+"""FastAPI: one module a dialect. The only place that knows HTTP."""

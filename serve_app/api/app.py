@@ -1,0 +1,26 @@
+"""Puts the dialects together."""
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from serve_app import __version__
+from serve_app.api import error_responses
+from serve_app.api.body_limit import BodyLimit
+from serve_app.api.health import health_router
+from serve_app.api.native import NativeApi
+from serve_app.settings import Settings
+from serve_app.speech.pipeline import SpeechPipeline
+
+
+def build_api(pipeline: SpeechPipeline, settings: Settings) -> FastAPI:
+    """The whole HTTP surface over one pipeline."""
+    app = FastAPI(title="CSM Serve", version=__version__, description="Conversational speech from CSM")
+    app.include_router(health_router(pipeline, settings))
+    app.include_router(NativeApi(pipeline, settings).router())
+    error_responses.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
+    # Browsers call from pages of other origins, as they may with vox-serve; there are no cookies to protect.
+    app.add_middleware(
+        CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], expose_headers=["*"]
+    )
+    return app

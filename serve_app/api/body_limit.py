@@ -1,0 +1,38 @@
+"""Refuses bodies that are too large, before they are read whole."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.error_responses import error_response
+from serve_app.errors import BodyTooLarge
+
+
+class BodyLimit:
+    """ASGI middleware: by the declared length at once, by the counted bytes where none is declared."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > self._max_bytes:
+            await error_response(self._error())(scope, receive, send)
+            return
+        num_bytes = 0
+
+        async def counted() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            if num_bytes > self._max_bytes:
+                raise self._error()
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _error(self) -> BodyTooLarge:
+        megabytes = self._max_bytes / 2**20
+        return BodyTooLarge("body", f"is larger than {megabytes:g} MiB: send shorter or compressed (FLAC, MP3) audio")

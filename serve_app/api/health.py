@@ -1,0 +1,43 @@
+"""Is it alive, is it ready, what does it serve."""
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import APIRouter
+
+from serve_app import __version__
+from serve_app.settings import Settings
+from serve_app.speech.pipeline import SpeechPipeline
+
+RANDOM_WEIGHTS_NOTICE = "random weights: what this server says is noise; for speech use MODEL=sesame/csm-1b"
+
+
+def health_router(pipeline: SpeechPipeline, settings: Settings) -> APIRouter:
+    router = APIRouter(tags=["server"])
+
+    @router.get("/health")
+    async def health() -> dict[str, str]:
+        """The process answers; says nothing of the models."""
+        return {"status": "healthy"}
+
+    @router.get("/ready")
+    async def ready() -> dict[str, str]:
+        """200 once every model is loaded and warmed, 503 before."""
+        await pipeline.check_ready()
+        return {"status": "ready"}
+
+    @router.get("/info")
+    async def info() -> dict[str, Any]:
+        """The model, where it runs, and the limits and defaults of this server."""
+        model = await pipeline.info()
+        answer = {
+            "version": __version__,
+            **asdict(model),
+            "limits": settings.limits.model_dump(),
+            "sampling": settings.sampling.model_dump(),
+        }
+        if model.weights == "random":
+            answer["notice"] = RANDOM_WEIGHTS_NOTICE
+        return answer
+
+    return router

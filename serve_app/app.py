@@ -1,0 +1,45 @@
+"""Binds the graph: the only wiring. `serve run serve_app.app:build model=demo`."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from ray import serve
+from ray.serve import Application
+
+from serve_app.deployments.audio_decoder import AudioDecoder
+from serve_app.deployments.context_encoder import ContextEncoder
+from serve_app.deployments.ingress import Ingress
+from serve_app.deployments.options import deployment_options
+from serve_app.deployments.token_generator import TokenGenerator
+from serve_app.errors import StartupError
+from serve_app.settings import Settings
+
+
+class BuildArgs(BaseModel):
+    """The run config's `args`: any of `settings.Settings`, checked there."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def build(args: BuildArgs) -> Application:
+    """The graph as a Serve application: Ingress -> ContextEncoder, and Ingress -> AudioDecoder -> TokenGenerator."""
+    settings = load_settings(args.model_dump())
+    options = deployment_options(settings)
+
+    def deployment(cls: type) -> serve.Deployment:
+        return serve.deployment(cls, name=cls.__name__, **options[cls.__name__])
+
+    encoder = deployment(ContextEncoder).bind(settings)
+    generator = deployment(TokenGenerator).bind(settings)
+    decoder = deployment(AudioDecoder).bind(generator, settings)
+    return deployment(serve.ingress()(Ingress)).bind(encoder, decoder, settings)
+
+
+def load_settings(args: dict[str, Any]) -> Settings:
+    """`args` over the environment over the defaults; raises StartupError naming the first wrong one."""
+    try:
+        return Settings(**args)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise StartupError(f"setting {name}: {first['msg']}") from None

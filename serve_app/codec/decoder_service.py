@@ -1,0 +1,112 @@
+"""The slot decoder on its own thread, as the `AudioDecoder` that asyncio sees: it pulls a token generator."""
+
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.codec.decoder import SlotDecoder
+from serve_app.codec.loading import load_codec
+from serve_app.codec.silence import SilenceGuard
+from serve_app.errors import GenerationFailed, Overloaded
+from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.owner_thread import Inbox, OwnerThread
+from serve_app.ports import TokenGenerator
+from serve_app.settings import CodecSettings, Settings
+
+
+class _Stream:
+    """Frames that wait to be decoded, and who waits for their sound. `slot` is None until one is open."""
+
+    def __init__(self) -> None:
+        self.slot: int | None = None
+        self.inbox: Inbox[NDArray[np.int16]] = Inbox()
+        self.pending: deque[NDArray[np.integer]] = deque()
+
+
+class DecoderService:
+    """Satisfies `ports.AudioDecoder` in this process."""
+
+    def __init__(self, slots: SlotDecoder, generator: TokenGenerator, settings: CodecSettings) -> None:
+        self._slots = slots
+        self._generator = generator
+        self._settings = settings
+        self._streams: list[_Stream] = []
+        self._thread = OwnerThread("decoder", self._tick, self._fail_all)
+
+    @classmethod
+    def load(cls, settings: Settings, generator: TokenGenerator) -> Self:
+        """Open the checkpoint and load its codec; raises StartupError where it cannot be."""
+        _, mimi = load_codec(settings)
+        return cls(SlotDecoder(mimi, settings.codec.max_streams), generator, settings.codec)
+
+    async def warm_up(self) -> None:
+        await self._thread.call(self._slots.warm_up)
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """See `ports.AudioDecoder`. Raises what the generator raises, and Overloaded where every slot is taken."""
+        stream, guard = _Stream(), SilenceGuard(self._settings.silent_tail_seconds)
+        try:
+            async with aclosing(self._generator.generate(request)) as messages:
+                async for message in messages:
+                    if isinstance(message, Accepted):
+                        await self._thread.call(lambda: self._open(stream, request.resume))
+                        yield message
+                        continue
+                    chunk = await self._decode(stream, message, guard)
+                    yield chunk
+                    if chunk.finish is not None:
+                        return
+        finally:
+            # Posted whatever happened: an opening that was cancelled half-way may still have been carried out.
+            self._thread.post(lambda: self._close(stream))
+
+    async def info(self) -> ModelInfo:
+        return await self._generator.info()
+
+    async def num_streams(self) -> int:
+        return await self._thread.call(lambda: len(self._streams))
+
+    def check_health(self) -> None:
+        """Raise GenerationFailed if decoding has failed."""
+        self._thread.check()
+
+    def stop(self) -> None:
+        self._thread.stop()
+
+    async def _decode(self, stream: _Stream, message: TokenFrames, guard: SilenceGuard) -> AudioChunk:
+        frames = message.codes.to_array()
+        await self._thread.call(lambda: stream.pending.extend(frames))
+        sound = [await stream.inbox.get() for _ in frames]
+        is_runaway = any([guard.feed(samples) for samples in sound])
+        finish = FinishReason.RUNAWAY if is_runaway and message.finish is None else message.finish
+        return AudioChunk(message.first_frame, b"".join(s.tobytes() for s in sound), message.codes, finish)
+
+    def _open(self, stream: _Stream, resume: Codes | None) -> None:
+        stream.slot = self._slots.open()
+        if stream.slot is None:
+            raise Overloaded("every audio decoder slot is taken", 2)
+        self._streams.append(stream)
+        if resume is not None:
+            self._slots.replay(stream.slot, resume.to_array()[-self._settings.replay_frames :])
+
+    def _close(self, stream: _Stream) -> None:
+        if stream.slot is not None:
+            self._streams.remove(stream)
+            self._slots.close(stream.slot)
+            stream.slot = None
+
+    def _tick(self) -> bool:
+        """One frame of every stream that has one, in one batched call."""
+        ready = {stream.slot: stream for stream in self._streams if stream.slot is not None and stream.pending}
+        sound = self._slots.decode({slot: stream.pending.popleft() for slot, stream in ready.items()})
+        for slot, samples in sound.items():
+            ready[slot].inbox.put(samples)
+        return any(stream.pending for stream in self._streams)
+
+    def _fail_all(self) -> None:
+        for stream in self._streams:
+            stream.inbox.put(GenerationFailed("the audio decoder failed while speaking; try again"))

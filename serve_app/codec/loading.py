@@ -1,0 +1,19 @@
+"""The codec that a checkpoint brings, placed as the settings say."""
+
+from moshi.models.compression import MimiModel
+from transformers import MimiConfig
+
+from serve_app.codec.mimi import load_mimi
+from serve_app.model.checkpoint import Checkpoint, open_checkpoint
+from serve_app.model.device import pick_device, use_threads
+from serve_app.settings import Settings
+
+
+def load_codec(settings: Settings) -> tuple[Checkpoint, MimiModel]:
+    """Raises StartupError where the checkpoint, its codec or the device cannot be used."""
+    device = pick_device(settings.device)
+    use_threads(settings.codec.threads)
+    checkpoint = open_checkpoint(settings.model, settings.revision, settings.data_dir)
+    config = checkpoint.config.codec_config
+    assert isinstance(config, MimiConfig), "CsmConfig makes it one"
+    return checkpoint, load_mimi(checkpoint.codec_tensors(), config, checkpoint.shape.num_codebooks, device)

@@ -1,0 +1,22 @@
+"""Deployment: the HTTP surface, over handles to the rest of the graph."""
+
+from typing import Any
+
+from ray.serve.handle import DeploymentHandle
+
+from serve_app import log
+from serve_app.api.app import build_api
+from serve_app.deployments.handles import DecoderHandle, EncoderHandle
+from serve_app.settings import Settings
+from serve_app.speech.pipeline import SpeechPipeline
+
+
+class Ingress:
+    def __init__(self, encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings) -> None:
+        log.set_up(settings.log_level)
+        self._settings = settings
+        self._pipeline = SpeechPipeline(EncoderHandle(encoder), DecoderHandle(decoder))
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """Called by Serve after the constructor, so that FastAPI is built where handles and settings exist."""
+        return build_api(self._pipeline, self._settings)

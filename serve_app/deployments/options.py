@@ -1,0 +1,31 @@
+"""Each deployment's default options; a Serve config overrides them by the deployment's name."""
+
+from typing import Any
+
+from serve_app.settings import Settings
+
+_LONGEST_STREAM_SECONDS = 180
+"""Draining waits this long for live streams: `limits.max_audio_seconds` cannot exceed 160."""
+
+_COMMON: dict[str, Any] = {
+    "graceful_shutdown_timeout_s": _LONGEST_STREAM_SECONDS,
+    "graceful_shutdown_wait_loop_s": 0.5,
+    "health_check_period_s": 2,
+    "health_check_timeout_s": 10,
+    "max_constructor_retry_count": 3,
+}
+
+
+def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Options by deployment name. A stream is one ongoing request on each hop, for as long as it lasts.
+
+    The engine decides who waits and who is refused, so its replica takes in all that may run or wait there.
+    CPU shares are small, so that the graph fits any machine: on one that is full, the operating system shares.
+    """
+    engine_requests = settings.engine.max_batch_size + settings.engine.max_waiting + 8
+    return {
+        "ContextEncoder": _COMMON | {"max_ongoing_requests": 32, "ray_actor_options": {"num_cpus": 0.1}},
+        "TokenGenerator": _COMMON | {"max_ongoing_requests": engine_requests, "ray_actor_options": {"num_cpus": 0.5}},
+        "AudioDecoder": _COMMON | {"max_ongoing_requests": engine_requests, "ray_actor_options": {"num_cpus": 0.3}},
+        "Ingress": _COMMON | {"max_ongoing_requests": 1024, "ray_actor_options": {"num_cpus": 0.1}},
+    }

@@ -1,0 +1,34 @@
+"""Deployment: backbone and depth decoder, continuous batching."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from ray import serve
+
+from serve_app import log
+from serve_app.engine.engine import EngineStats
+from serve_app.engine.service import TokenService
+from serve_app.messages import Accepted, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.settings import Settings
+
+
+class TokenGenerator:
+    async def __init__(self, settings: Settings) -> None:
+        log.set_up(settings.log_level)
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._service = TokenService.load(settings, replica)
+        await self._service.warm_up()
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+        async with aclosing(self._service.generate(request)) as messages:
+            async for message in messages:
+                yield message
+
+    async def info(self) -> ModelInfo:
+        return await self._service.info()
+
+    async def stats(self) -> EngineStats:
+        return await self._service.stats()
+
+    async def check_health(self) -> None:
+        self._service.check_health()

@@ -1,0 +1,61 @@
+"""What became of recent requests, for those who could not be told in a header."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from serve_app.errors import UnknownRequest
+from serve_app.messages import FRAME_RATE_HZ, FinishReason
+
+_KEPT_SECONDS = 600.0
+_MOST_KEPT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`finish_reason` is None while the request runs."""
+
+    request_id: str
+    seed: int
+    num_frames: int = 0
+    finish_reason: FinishReason | None = None
+
+    @property
+    def audio_seconds(self) -> float:
+        return self.num_frames / FRAME_RATE_HZ
+
+
+class RecentOutcomes:
+    """Remembers each request for ten minutes after its last news."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._entries: OrderedDict[str, tuple[float, Outcome]] = OrderedDict()
+
+    def begin(self, request_id: str, seed: int) -> None:
+        self._put(Outcome(request_id, seed))
+
+    def progress(self, request_id: str, num_frames: int, finish_reason: FinishReason | None = None) -> None:
+        outcome = self.get(request_id)
+        self._put(replace(outcome, num_frames=num_frames, finish_reason=finish_reason))
+
+    def get(self, request_id: str) -> Outcome:
+        """Raises UnknownRequest for one that is not known, or not any more."""
+        self._forget_old()
+        if request_id not in self._entries:
+            raise UnknownRequest(request_id)
+        return self._entries[request_id][1]
+
+    def _put(self, outcome: Outcome) -> None:
+        self._entries[outcome.request_id] = (self._clock(), outcome)
+        self._entries.move_to_end(outcome.request_id)
+        self._forget_old()
+
+    def _forget_old(self) -> None:
+        oldest_kept = self._clock() - _KEPT_SECONDS
+        while self._entries:
+            request_id, (written_at, _) = next(iter(self._entries.items()))
+            if written_at >= oldest_kept and len(self._entries) <= _MOST_KEPT:
+                return
+            del self._entries[request_id]

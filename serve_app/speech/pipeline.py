@@ -1,0 +1,134 @@
+"""From a speech request to its audio: encode the context, speak turn after turn, each conditioned on those before."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from serve_app.messages import (
+    FRAME_RATE_HZ,
+    Accepted,
+    AudioChunk,
+    Codes,
+    ContextSegment,
+    FinishReason,
+    GenerationRequest,
+    ModelInfo,
+)
+from serve_app.ports import AudioDecoder, ContextEncoder
+from serve_app.speech.request import ContextClip, SpeechRequest, Turn
+from serve_app.speech.turns import frame_cap, turn_seed
+
+_CONTINUING = -1
+"""Priority of a scene's later turns: somebody is listening already."""
+
+
+class SpeechPipeline:
+    """The whole path behind every API dialect, over the ports of the graph."""
+
+    def __init__(self, encoder: ContextEncoder, decoder: AudioDecoder) -> None:
+        self._encoder = encoder
+        self._decoder = decoder
+        self._info: ModelInfo | None = None
+        self._voices: dict[int, ContextSegment] | None = None
+
+    async def info(self) -> ModelInfo:
+        """What is served; asked once, since a checkpoint does not change under a running graph."""
+        if self._info is None:
+            self._info = await self._decoder.info()
+        return self._info
+
+    async def check_ready(self) -> None:
+        """Return once every model behind this pipeline answers."""
+        await asyncio.gather(self._decoder.info(), self._default_voices())
+
+    async def stream(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """Yield `Accepted` once, then the audio of all turns; a last chunk without audio carries `finish`.
+
+        Closing it frees every slot behind it. Raises what the ports raise; before `Accepted` nothing was spoken.
+        """
+        answer = _Answer(request, await self._context(request))
+        for number, turn in enumerate(request.turns):
+            async with aclosing(self._decoder.stream(answer.next_turn(number))) as messages:
+                async for message in messages:
+                    if isinstance(message, AudioChunk):
+                        yield answer.take(message)
+                    elif number == 0:
+                        yield replace(message, request_id=request.request_id)
+            answer.end_turn(turn)
+            if answer.frames_left == 0:
+                break
+        yield answer.last_chunk()
+
+    async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
+        """The caller's clips; and for each speaker of the scene without one, the voice the checkpoint brings."""
+        encoded = await asyncio.gather(*(self._encoder.encode(clip.pcm) for clip in request.context))
+        given = [
+            ContextSegment(clip.text, clip.speaker, codes, anchor=_opens_voice(clip, request))
+            for clip, codes in zip(request.context, encoded, strict=True)
+        ]
+        missing = {turn.speaker for turn in request.turns} - {clip.speaker for clip in request.context}
+        voices = await self._default_voices()
+        return [voices[speaker] for speaker in sorted(missing) if speaker in voices] + given
+
+    async def _default_voices(self) -> dict[int, ContextSegment]:
+        if self._voices is None:
+            self._voices = await self._encoder.default_voices()
+        return self._voices
+
+
+def _opens_voice(clip: ContextClip, request: SpeechRequest) -> bool:
+    """A speaker's first clip holds the voice, and is kept when the context must be cut."""
+    return next(other for other in request.context if other.speaker == clip.speaker) is clip
+
+
+class _Answer:
+    """How far an answer is: what was spoken conditions the next turn."""
+
+    def __init__(self, request: SpeechRequest, context: list[ContextSegment]) -> None:
+        self._request = request
+        self._context = context
+        self._turn_chunks: list[AudioChunk] = []
+        self._num_frames = 0
+        self._turns_left = len(request.turns)
+        self._finish = FinishReason.EOS
+        self._max_frames = max(1, int(request.max_audio_seconds * FRAME_RATE_HZ))
+
+    @property
+    def frames_left(self) -> int:
+        return self._max_frames - self._num_frames
+
+    def next_turn(self, number: int) -> GenerationRequest:
+        request, turn = self._request, self._request.turns[number]
+        return GenerationRequest(
+            request_id=request.request_id if len(request.turns) == 1 else f"{request.request_id}-{number}",
+            text=turn.text,
+            speaker=turn.speaker,
+            context=tuple(self._context),
+            sampling=replace(
+                request.sampling,
+                seed=turn_seed(request.sampling.seed, number),
+                max_frames=min(frame_cap(turn.text), self.frames_left),
+            ),
+            priority=0 if number == 0 else _CONTINUING,
+        )
+
+    def take(self, chunk: AudioChunk) -> AudioChunk:
+        """A turn's chunk as one of the whole answer."""
+        self._turn_chunks.append(chunk)
+        if chunk.finish is not None and self._finish is FinishReason.EOS:
+            self._finish = chunk.finish
+        first_frame = self._num_frames
+        self._num_frames += chunk.codes.num_frames
+        return replace(chunk, first_frame=first_frame, finish=None)
+
+    def end_turn(self, turn: Turn) -> None:
+        codes = Codes(b"".join(c.codes.data for c in self._turn_chunks), self._turn_chunks[0].codes.num_codebooks)
+        self._context.append(ContextSegment(turn.text, turn.speaker, codes))
+        self._turn_chunks.clear()
+        self._turns_left -= 1
+
+    def last_chunk(self) -> AudioChunk:
+        if self._turns_left:
+            self._finish = FinishReason.LENGTH
+        return AudioChunk(self._num_frames, b"", Codes.empty(self._context[-1].codes.num_codebooks), self._finish)
