@@ -22,8 +22,12 @@ class BuildArgs(BaseModel):
 
 
 def build(args: BuildArgs) -> Application:
-    """The graph as a Serve application: Ingress -> ContextEncoder, and Ingress -> AudioDecoder -> TokenGenerator."""
-    settings = load_settings(args.model_dump())
+    """The graph as a Serve application, for `serve run` and Serve configs."""
+    return build_graph(load_settings(args.model_dump()))
+
+
+def build_graph(settings: Settings) -> Application:
+    """Ingress -> ContextEncoder, and Ingress -> AudioDecoder -> TokenGenerator."""
     options = deployment_options(settings)
 
     def deployment(cls: type) -> serve.Deployment:

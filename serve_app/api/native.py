@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import re
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -51,13 +52,13 @@ class NativeApi:
         """Speak a text, or a scene of several turns, in one WAV: whole, or streamed while it is made."""
         body, streams = await _read_body(request)
         info = await self._pipeline.info()
-        speech_request = await self._speech_request(body, info)
+        speech_request = await self._speech_request(_request_id(request), body, info)
         speech = self._pipeline.stream(speech_request)
         # The status waits for this: a refusal is raised here, and never after a 200.
         accepted = await anext(speech)
         assert isinstance(accepted, Accepted), "a stream opens with Accepted"
         self._outcomes.begin(accepted.request_id, accepted.seed)
-        headers = _headers(accepted, info)
+        headers = _headers(request, accepted, info)
         chunks = self._recorded(speech_request.request_id, speech)
         if streams:
             headers["Content-Disposition"] = f"attachment; filename=stream_{accepted.request_id[:8]}.wav"
@@ -79,13 +80,13 @@ class NativeApi:
             "audio_seconds": outcome.audio_seconds,
         }
 
-    async def _speech_request(self, body: GenerateBody, info: ModelInfo) -> SpeechRequest:
+    async def _speech_request(self, request_id: str, body: GenerateBody, info: ModelInfo) -> SpeechRequest:
         settings = self._settings
         given = body.model_dump(include=set(_SAMPLING_FIELDS), exclude_none=True)
         seed = random.getrandbits(63) if body.seed is None else body.seed
         params = SamplingParams(**(settings.sampling.model_dump() | given), seed=seed)
         return SpeechRequest(
-            request_id=uuid.uuid4().hex,
+            request_id=request_id,
             turns=self._turns(body),
             sampling=check_sampling(params, info.codebook_size),
             max_audio_seconds=check_max_audio_seconds(
@@ -159,15 +160,25 @@ async def _wav_stream(chunks: AsyncGenerator[AudioChunk, None]) -> AsyncGenerato
                 yield chunk.pcm
 
 
-def _headers(accepted: Accepted, info: ModelInfo) -> dict[str, str]:
-    return {
-        "X-Request-Id": accepted.request_id,
+def _request_id(request: Request) -> str:
+    """The caller's `X-Request-Id`, or the one that Serve gives a request without."""
+    request_id = request.headers.get(_ID_HEADER) or uuid.uuid4().hex
+    if not re.fullmatch(r"[\w.-]{1,128}", request_id, re.ASCII):
+        raise InvalidRequest(_ID_HEADER, "must be 1 to 128 letters, digits, dots, dashes or underscores")
+    return request_id
+
+
+def _headers(request: Request, accepted: Accepted, info: ModelInfo) -> dict[str, str]:
+    # Serve puts the id that it passed in into the response by itself; twice would reach clients as one odd value.
+    named = {} if _ID_HEADER in request.headers else {_ID_HEADER: accepted.request_id}
+    return named | {
         "X-CSM-Seed": str(accepted.seed),
         "X-CSM-Weights": info.weights,
         "Cache-Control": "no-cache",
     }
 
 
+_ID_HEADER = "X-Request-Id"
 _SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "repetition_penalty", "greedy")
 _BODY_SCHEMA = {"schema": GenerateBody.model_json_schema(ref_template="#/components/schemas/{model}")}
 _REQUEST_BODY: dict[str, Any] = {

@@ -1,0 +1,5 @@
+"""The command line: parse and delegate."""
+
+from serve_app.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,117 @@
+"""A server on this machine: Ray started, the graph run, and stopped when asked to."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.schema import LoggingConfig
+from rich.console import Console
+
+from serve_app import log
+from serve_app.app import build_graph
+from serve_app.errors import StartupError
+from serve_app.settings import Settings
+
+APP_NAME = "csm"
+_console = Console(stderr=True, highlight=False)
+_log = logging.getLogger(__name__)
+
+
+def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
+    """Start, say so, and wait for SIGINT or SIGTERM. Raises StartupError where the server cannot start."""
+    log.set_up(settings.log_level)
+    require_free_port(host, port)
+    is_random = _open_checkpoint(settings)
+    try:
+        with _console.status("starting Ray"):
+            _start_ray()
+            serve.start(
+                http_options={"host": host, "port": port}, logging_config=LoggingConfig(enable_access_log=False)
+            )
+        with _console.status(f"loading {settings.model}"):
+            _run_graph(settings)
+        _greet(settings, host, port, is_random)
+        _stop_on_signal().wait()
+        _console.print("stopping: streams that are being spoken may finish; interrupt again to cut them off")
+        serve.shutdown()
+    finally:
+        ray.shutdown()
+
+
+def _stop_on_signal() -> threading.Event:
+    """Set by the first SIGINT or SIGTERM; a second one ends the process. To be called after Ray, which has its own."""
+    stopped = threading.Event()
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    return stopped
+
+
+def require_free_port(host: str, port: int) -> None:
+    """Serve would share a taken port without a word, and each server would answer half of the requests."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do, so that connections of a server that just ended do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartupError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from None
+
+
+def _open_checkpoint(settings: Settings) -> bool:
+    """Find, make or fetch it here, where the progress can be seen; True if its weights are random."""
+    with _console.status(f"opening {settings.model}"):
+        from serve_app.model.checkpoint import open_checkpoint
+
+    return open_checkpoint(settings.model, settings.revision, settings.data_dir).random_weights
+
+
+def _start_ray() -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**quiet)
+    else:
+        ray.init("local", include_dashboard=False, **quiet)
+
+
+def _run_graph(settings: Settings) -> None:
+    try:
+        serve.run(build_graph(settings), name=APP_NAME, route_prefix="/")
+    except RuntimeError:
+        raise StartupError(_failure()) from None
+
+
+def _failure() -> str:
+    """Serve says only that it failed; the reason stands in the status of the deployment whose constructor raised."""
+    status = serve.status().applications[APP_NAME]
+    for name, deployment in status.deployments.items():
+        for line in reversed(deployment.message.splitlines()):
+            if "StartupError: " in line or "CheckpointError: " in line:
+                return line.partition("Error: ")[2]
+        if "Traceback" in deployment.message:
+            return f"{name} cannot start: {deployment.message.strip().splitlines()[-1]}"
+    return f"the graph cannot start: {status.message}"
+
+
+def _greet(settings: Settings, host: str, port: int, is_random: bool) -> None:
+    shown = "localhost" if host in ("0.0.0.0", "127.0.0.1", "::") else host
+    url = f"http://{shown}:{port}"
+    if is_random:
+        _log.warning("%s has random weights: it sounds like noise; for speech use sesame/csm-1b", settings.model)
+    _console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")
+    _console.print(
+        f"  curl {url}/generate -F text='Hello, how are you?' -F streaming=false -o hello.wav", soft_wrap=True
+    )
