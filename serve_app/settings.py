@@ -52,7 +52,7 @@ class CodecSettings(Section):
     """Decoder slots of one replica: streams decoded at once."""
     silent_tail_seconds: float = Field(default=3.0, gt=0)
     """This much silence without end of speech ends a stream as runaway."""
-    replay_frames: int = Field(default=150, ge=1)
+    replay_frames: int = Field(default=250, ge=1)
     """Frames decoded again to rebuild a stream's codec state on another replica."""
     cache_entries: int = Field(default=256, ge=0)
     """Encoded context clips that the encoder remembers, by content."""
