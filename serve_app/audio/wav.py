@@ -1,0 +1,30 @@
+"""WAV around PCM: signed 16 bit little-endian, mono, 24 kHz."""
+
+import struct
+
+from serve_app.messages import SAMPLE_RATE_HZ
+
+_BYTES_PER_SAMPLE = 2
+_UNKNOWN_SIZE = 0xFFFFFFFF
+_PCM_FORMAT = 1
+_LAYOUT = struct.Struct("<4sI4s4sIHHIIHH4sI")
+_SIZE_BEFORE_DATA = _LAYOUT.size - 8
+"""What the RIFF size counts besides the samples."""
+
+
+def wav_header(num_samples: int | None) -> bytes:
+    """44 bytes. None is a stream whose length is not known yet: players read it to its end."""
+    data_size = _UNKNOWN_SIZE if num_samples is None else num_samples * _BYTES_PER_SAMPLE
+    riff_size = _UNKNOWN_SIZE if num_samples is None else data_size + _SIZE_BEFORE_DATA
+    byte_rate = SAMPLE_RATE_HZ * _BYTES_PER_SAMPLE
+    return _LAYOUT.pack(
+        b"RIFF", riff_size, b"WAVE",
+        b"fmt ", 16, _PCM_FORMAT, 1, SAMPLE_RATE_HZ, byte_rate, _BYTES_PER_SAMPLE, 8 * _BYTES_PER_SAMPLE,
+        b"data", data_size,
+    )  # fmt: skip
+
+
+def wav_file(pcm: bytes) -> bytes:
+    """A complete file of whole samples."""
+    assert len(pcm) % _BYTES_PER_SAMPLE == 0, "PCM holds whole samples"
+    return wav_header(len(pcm) // _BYTES_PER_SAMPLE) + pcm
