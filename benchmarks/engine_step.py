@@ -26,8 +26,9 @@ from serve_app.engine.prompt import ModelLimits, build_prompt
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import GenerationRequest, SamplingParams
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
-from serve_app.model.create import create_checkpoint
+from serve_app.model.create import StoredDtype, create_checkpoint
 from serve_app.model.device import pick_device
+from serve_app.model.presets import Preset
 from serve_app.model.tokenizer import TextTokenizer
 from serve_app.settings import EngineSettings, Settings
 
@@ -39,15 +40,15 @@ _console = Console(width=110)
 class Case:
     """What to measure. The full-size model is measured in the type it is served in, and in few steps."""
 
-    preset: str
-    dtype: torch.dtype
+    preset: Preset
+    dtype: StoredDtype
     num_steps: int
 
 
 CASES = {
-    "tiny": Case("tiny", torch.float32, 20),
-    "demo": Case("demo", torch.float32, 20),
-    "csm-1b": Case("csm-1b", torch.bfloat16, 3),
+    "tiny": Case("tiny", "float32", 20),
+    "demo": Case("demo", "float32", 20),
+    "csm-1b": Case("csm-1b", "bfloat16", 3),
 }
 
 
@@ -71,8 +72,9 @@ def _measure(case: Case, batches: list[int], device: torch.device) -> list[dict[
     with _console.status(f"{case.preset}: making the checkpoint"):
         checkpoint = _checkpoint(case)
     with _console.status(f"{case.preset}: loading"):
-        ours = OurEngine(checkpoint, case.dtype, device, max(batches))
-        theirs = CsmForConditionalGeneration.from_pretrained(checkpoint.folder, dtype=case.dtype).to(device).eval()
+        dtype = getattr(torch, case.dtype)
+        ours = OurEngine(checkpoint, dtype, device, max(batches))
+        theirs: Any = CsmForConditionalGeneration.from_pretrained(checkpoint.folder, dtype=dtype, device_map=device)
     rows = []
     for batch in batches:
         with _console.status(f"{case.preset}: batch {batch}"):
@@ -81,7 +83,7 @@ def _measure(case: Case, batches: list[int], device: torch.device) -> list[dict[
         rows.append(
             {
                 "preset": case.preset,
-                "dtype": str(case.dtype).removeprefix("torch."),
+                "dtype": case.dtype,
                 "batch": batch,
                 "frame_ms": round(our_ms, 2),
                 "frames_per_second": round(batch * 1000 / our_ms, 1),
@@ -95,8 +97,7 @@ def _measure(case: Case, batches: list[int], device: torch.device) -> list[dict[
 def _checkpoint(case: Case) -> Checkpoint:
     folder = Settings().data_dir / "benchmarks" / case.preset
     if not folder.exists():
-        dtype = str(case.dtype).removeprefix("torch.")
-        create_checkpoint(folder, case.preset, seed=0, dtype=dtype)  # pyright: ignore[reportArgumentType]
+        create_checkpoint(folder, case.preset, seed=0, dtype=case.dtype)
     return open_checkpoint(str(folder), None, Path())
 
 
@@ -121,9 +122,7 @@ class OurEngine:
         return statistics.median(_milliseconds(engine.step) for _ in range(num_steps))
 
 
-def _transformers_frame_ms(
-    model: CsmForConditionalGeneration, tokenizer: TextTokenizer, batch: int, num_steps: int
-) -> float:
+def _transformers_frame_ms(model: Any, tokenizer: TextTokenizer, batch: int, num_steps: int) -> float:
     ids = torch.tensor([tokenizer.encode(0, TEXT)] * batch, device=model.device)
     reserved = list(range(model.config.codec_config.codebook_size, model.config.vocab_size))
 

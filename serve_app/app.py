@@ -31,7 +31,7 @@ def build_graph(settings: Settings) -> Application:
     options = deployment_options(settings)
 
     def deployment(cls: type) -> serve.Deployment:
-        return serve.deployment(cls, name=cls.__name__, **options[cls.__name__])
+        return serve.deployment(name=cls.__name__, **options[cls.__name__])(cls)
 
     encoder = deployment(ContextEncoder).bind(settings)
     generator = deployment(TokenGenerator).bind(settings)

@@ -1,16 +1,18 @@
 """From the Hub's parameter names (transformers' layout) to ours, each consumed exactly once."""
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from serve_app.errors import CheckpointError
 from serve_app.model.csm import Csm
 from serve_app.model.shape import CsmShape, TransformerShape
 
 CODEC_PREFIX = "codec_model."
-_AUDIO_TABLES = ("backbone_model.embed_tokens.embed_audio_tokens.weight", "depth_decoder.model.embed_tokens.weight")
+AUDIO_TABLES = ("backbone_model.embed_tokens.embed_audio_tokens.weight", "depth_decoder.model.embed_tokens.weight")
 """One tied table under two names; `save_pretrained` writes the second only, the Hub's files hold both."""
 
 Destination = Callable[[Csm], Tensor]
@@ -26,7 +28,7 @@ def destinations(shape: CsmShape) -> dict[str, Destination]:
         # Stored as [codebook, hidden, vocab] for x @ W; ours is [codebook, vocab, hidden] like every other matrix.
         "depth_decoder.codebooks_head.weight": lambda model: model.depth_heads.transpose(1, 2),
     }
-    plan |= dict.fromkeys(_AUDIO_TABLES, lambda model: model.audio_embedding.weight)
+    plan |= dict.fromkeys(AUDIO_TABLES, lambda model: model.audio_embedding.weight)
     plan |= dict(_stack("backbone_model", "backbone", shape.backbone))
     plan |= dict(_stack("depth_decoder.model", "depth", shape.depth))
     return plan
@@ -76,19 +78,33 @@ def load_weights(model: Csm, tensors: Iterable[tuple[str, Tensor]]) -> None:
                 raise CheckpointError(f"weights: {name} is {list(tensor.shape)}, config.json says {list(target.shape)}")
             target.copy_(tensor)
             missing.discard(name)
-    if len(missing.intersection(_AUDIO_TABLES)) < len(_AUDIO_TABLES):
-        missing.difference_update(_AUDIO_TABLES)
+    if len(missing.intersection(AUDIO_TABLES)) < len(AUDIO_TABLES):
+        missing.difference_update(AUDIO_TABLES)
     if missing:
         raise CheckpointError(f"weights: {len(missing)} tensors are missing, among them {min(missing)}")
+
+
+class _WithoutInit(TorchFunctionMode):
+    """Initialising on the meta device does nothing, after importing a compiler: seconds of a server's start."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
+        return func(*args, **(kwargs or {}))
 
 
 def build_model(
     shape: CsmShape, tensors: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
 ) -> Csm:
     """The model with its weights on `device`, ready for inference."""
-    with torch.device("meta"):
-        model = Csm(shape)
-    model = model.to(dtype).to_empty(device=device).requires_grad_(False).eval()
+    with torch.device("meta"), _WithoutInit():
+        model = Csm(shape).eval()
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            empty = torch.empty(parameter.shape, device=device, dtype=dtype)
+            setattr(module, name, nn.Parameter(empty, requires_grad=False))
     load_weights(model, tensors)
     model.prepare()
     return model

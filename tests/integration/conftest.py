@@ -15,8 +15,6 @@ os.environ |= {
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.1",
 }
 
-pytest_plugins: list[str] = []
-
 
 @dataclass(frozen=True, slots=True)
 class Server:

@@ -1,0 +1,97 @@
+"""Checkpoints with random weights in the Hub's exact layout, for tests, benchmarks and a first look offline."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import CsmConfig
+
+from serve_app.errors import CheckpointError
+from serve_app.model.presets import Preset, preset_config
+from serve_app.model.processor_files import (
+    CHAT_TEMPLATE,
+    byte_tokenizer,
+    preprocessor_config,
+    special_tokens_map,
+    tokenizer_config,
+)
+from serve_app.model.random_weights import RandomTensor, random_tensors
+from serve_app.model.shape import CsmShape
+from serve_app.model.shards import StoredTensor, write_shards
+from serve_app.model.weights import CODEC_PREFIX
+
+WEIGHTS_MARKER = "csm_serve_weights"
+"""Our own key in config.json: whoever loads such a checkpoint can tell that it sounds like noise."""
+RANDOM = "random"
+
+StoredDtype = Literal["float32", "bfloat16"]
+
+_STEM = "transformers"
+
+
+def create_checkpoint(
+    folder: Path,
+    preset: Preset,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    dtype: StoredDtype = "float32",
+) -> None:
+    """Write the checkpoint into `folder`, which must be new or empty. `progress` gets bytes done and bytes in all.
+
+    `dtype` is that of the language model's tensors on disk; the codec's stay float32, as it is always run.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise CheckpointError(f"{folder} is not empty: choose a new folder for the checkpoint")
+    config = preset_config(preset, overrides)
+    CsmShape.from_config(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_texts(folder, config, dtype)
+    tensors = [_stored(tensor, seed, dtype) for tensor in random_tensors(config, seed)]
+    write_shards(folder, _STEM, tensors, progress or (lambda done, total: None))
+
+
+def _stored(tensor: RandomTensor, seed: int, dtype: StoredDtype) -> StoredTensor:
+    kept = "float32" if tensor.name.startswith(CODEC_PREFIX) else dtype
+    return StoredTensor(tensor.name, tensor.shape, getattr(torch, kept), lambda: tensor.make(seed))
+
+
+def _write_texts(folder: Path, config: CsmConfig, dtype: StoredDtype) -> None:
+    _write_json(folder / "config.json", _config_values(config, dtype))
+    _write_json(folder / "generation_config.json", _generation_values(config))
+    _write_json(folder / "preprocessor_config.json", preprocessor_config())
+    _write_json(folder / "special_tokens_map.json", special_tokens_map())
+    _write_json(folder / "tokenizer_config.json", tokenizer_config(config.max_position_embeddings))
+    (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    assert config.bos_token_id is not None
+    byte_tokenizer(config.bos_token_id).save(str(folder / "tokenizer.json"))
+
+
+def _config_values(config: CsmConfig, dtype: StoredDtype) -> dict[str, Any]:
+    return {
+        **config.to_dict(),
+        "architectures": ["CsmForConditionalGeneration"],
+        "dtype": dtype,
+        "transformers_weights": f"{_STEM}.safetensors.index.json",
+        WEIGHTS_MARKER: RANDOM,
+    }
+
+
+def _generation_values(config: CsmConfig) -> dict[str, Any]:
+    shape = CsmShape.from_config(config)
+    # Random heads do draw the reserved ids, on which Mimi crashes; transformers' generate needs to be told.
+    reserved = list(range(shape.codebook_size, shape.vocab_size))
+    sampling = {"do_sample": True, "temperature": 0.9, "top_k": 50, "suppress_tokens": reserved}
+    return {
+        **sampling,
+        **{f"depth_decoder_{key}": value for key, value in sampling.items()},
+        "max_new_tokens": 125,
+        "depth_decoder_min_new_tokens": shape.num_codebooks - 1,
+        "depth_decoder_max_new_tokens": shape.num_codebooks - 1,
+    }
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n")

@@ -1,0 +1,52 @@
+"""Fetching what is needed of a Hub repository, and no more: sesame/csm-1b holds its weights three times."""
+
+from pathlib import Path
+
+import huggingface_hub
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from serve_app.errors import CheckpointError
+from serve_app.model.layout import names_transformers_weights, read_config
+
+_TEXT_FILES = ["*.json", "*.jinja", "prompts/*"]
+
+# Connections that break half-way raise the HTTP library's own errors, and which library that is depends on the version.
+_TRANSPORT_ERRORS = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+
+
+def download(repository: str, revision: str | None) -> Path:
+    """The folder of the repository's snapshot; what is in the Hub's cache already is not fetched again.
+
+    The small files come first, because config.json tells which of the weights are ours.
+    """
+    folder = _fetch(repository, revision, _TEXT_FILES)
+    ours = names_transformers_weights(folder, read_config(folder, repository))
+    return _fetch(repository, revision, [*_TEXT_FILES, "transformers*.safetensors" if ours else "model*.safetensors"])
+
+
+def _fetch(repository: str, revision: str | None, patterns: list[str]) -> Path:
+    try:
+        return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{repository} is gated: accept its licence at https://huggingface.co/{repository}, "
+            "then set HF_TOKEN to a token of that account"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise CheckpointError(f"{repository} has no revision {revision}: choose another or leave it out") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(
+            f"{repository} is neither a folder here nor a repository that the Hub shows you: "
+            "check the name, set HF_TOKEN if it is private, or give a folder"
+        ) from error
+    except (OSError, *_TRANSPORT_ERRORS) as error:
+        raise CheckpointError(
+            f"{repository} could not be fetched ({type(error).__name__}): "
+            "check the network and the disk, or give a folder that holds the checkpoint"
+        ) from error

@@ -1,0 +1,284 @@
+import json
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors.torch import load_file, save_file
+from transformers import CsmForConditionalGeneration
+
+from serve_app.errors import CheckpointError
+from serve_app.model import checkpoint as checkpoint_module
+from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
+from serve_app.model.create import create_checkpoint
+
+CPU = torch.device("cpu")
+UNUSED = Path("unused")
+FIRST_SHARD = "transformers-00001-of-00003.safetensors"
+ORIGINAL = {
+    "backbone.layers.0.attn.q_proj.weight": torch.ones(2, 2),
+    "text_embeddings.weight": torch.ones(2, 2),
+    "audio_head": torch.ones(1, 2, 2),
+}
+
+
+def open_folder(folder: Path) -> Checkpoint:
+    return open_checkpoint(str(folder), None, UNUSED)
+
+
+@pytest.fixture
+def folder(tiny_checkpoint_folder: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return shutil.copytree(tiny_checkpoint_folder, tmp_path / "copy")
+
+
+@pytest.fixture
+def saved(oracle: CsmForConditionalGeneration, tiny_checkpoint_folder: Path, tmp_path: Path) -> Path:
+    """What today's `save_pretrained` writes: one file, one name of the tied table."""
+    oracle.save_pretrained(tmp_path / "saved")
+    shutil.copy(tiny_checkpoint_folder / "tokenizer.json", tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def same_weights(first: Checkpoint, second: Checkpoint) -> bool:
+    models = [load_model(checkpoint, CPU, torch.float32).state_dict() for checkpoint in (first, second)]
+    return all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())
+
+
+class TestLayouts:
+    def test_the_hubs_layout_is_read_and_its_original_file_ignored(self, folder: Path) -> None:
+        save_file(ORIGINAL, folder / "model.safetensors")
+        checkpoint = open_folder(folder)
+        assert checkpoint.weight_files[0].name == FIRST_SHARD
+        assert load_model(checkpoint, CPU, torch.float32).dtype == torch.float32
+
+    def test_what_save_pretrained_writes_is_read(self, saved: Path, tiny_checkpoint: Checkpoint) -> None:
+        checkpoint = open_folder(saved)
+        assert [path.name for path in checkpoint.weight_files] == ["model.safetensors"]
+        assert same_weights(checkpoint, tiny_checkpoint)
+
+    def test_what_save_pretrained_writes_in_shards_is_read(
+        self, oracle: CsmForConditionalGeneration, saved: Path, tiny_checkpoint: Checkpoint
+    ) -> None:
+        (saved / "model.safetensors").unlink()
+        oracle.save_pretrained(saved, max_shard_size="1MB")
+        checkpoint = open_folder(saved)
+        assert len(checkpoint.weight_files) > 1
+        assert same_weights(checkpoint, tiny_checkpoint)
+
+    def test_model_and_codec_tensors_are_all_of_the_file(self, saved: Path) -> None:
+        checkpoint = open_folder(saved)
+        names = [name for name, _ in checkpoint.model_tensors()]
+        names += [f"codec_model.{name}" for name, _ in checkpoint.codec_tensors()]
+        assert sorted(names) == sorted(load_file(saved / "model.safetensors"))
+
+    def test_the_codecs_names_are_flat(self, tiny_checkpoint: Checkpoint) -> None:
+        names = {name for name, _ in tiny_checkpoint.codec_tensors()}
+        assert {"decoder.layers.0.conv.weight", "downsample.conv.weight", "upsample.conv.weight"} <= names
+
+    def test_random_weights_are_marked_and_the_mark_is_ours_alone(self, folder: Path) -> None:
+        assert open_folder(folder).random_weights
+        config = json.loads((folder / "config.json").read_text())
+        del config["csm_serve_weights"]
+        (folder / "config.json").write_text(json.dumps(config))
+        assert not open_folder(folder).random_weights
+
+    def test_weights_take_the_dtype_that_is_asked_for(self, tiny_checkpoint: Checkpoint) -> None:
+        assert load_model(tiny_checkpoint, CPU, torch.bfloat16).dtype == torch.bfloat16
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("file", ["model.safetensors", "ckpt.pt"])
+    def test_sesames_original_layout(self, folder: Path, file: str) -> None:
+        for path in folder.glob("transformers*"):
+            path.unlink()
+        config = json.loads((folder / "config.json").read_text())
+        del config["transformers_weights"]
+        (folder / "config.json").write_text(json.dumps(config))
+        save_file(ORIGINAL, folder / file)
+        with pytest.raises(
+            CheckpointError, match=rf"{file} holds weights in Sesame's original layout.*transformers-\*"
+        ):
+            open_folder(folder)
+
+    @pytest.mark.parametrize(
+        "file", ["config.json", "tokenizer.json", "transformers.safetensors.index.json", FIRST_SHARD]
+    )
+    def test_a_missing_file_is_named(self, folder: Path, file: str) -> None:
+        (folder / file).unlink()
+        with pytest.raises(CheckpointError, match=f"{file} is missing in .*: download the checkpoint again"):
+            open_folder(folder)
+
+    def test_a_folder_without_weights(self, folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        del config["transformers_weights"]
+        (folder / "config.json").write_text(json.dumps(config))
+        for path in folder.glob("transformers*"):
+            path.unlink()
+        with pytest.raises(CheckpointError, match=r"model\.safetensors is missing"):
+            open_folder(folder)
+
+    @pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda data: b"", lambda data: b"\xff" * 100])
+    def test_a_truncated_or_corrupt_file_is_named(self, folder: Path, damage: Callable[[bytes], bytes]) -> None:
+        shard = folder / FIRST_SHARD
+        shard.write_bytes(damage(shard.read_bytes()))
+        with pytest.raises(CheckpointError, match=f"{FIRST_SHARD} is truncated or corrupt"):
+            open_folder(folder)
+
+    @pytest.mark.parametrize("file", ["config.json", "transformers.safetensors.index.json"])
+    @pytest.mark.parametrize("text", ["{", "[]"])
+    def test_broken_json_is_named(self, folder: Path, file: str, text: str) -> None:
+        (folder / file).write_text(text)
+        with pytest.raises(CheckpointError, match=f"{file} .*JSON"):
+            open_folder(folder)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"model_type": "llama"}, "model_type 'llama'"),
+            ({"hidden_size": "wide"}, "config.json cannot be read"),
+            ({"codebook_eos_token_id": 5}, "codebook_eos_token_id must be 0"),
+            ({"hidden_act": "gelu"}, "hidden_act"),
+            ({"tie_codebooks_embeddings": False}, "tie_codebooks_embeddings"),
+            ({"num_codebooks": 16}, "disagree"),
+        ],
+    )
+    def test_a_config_that_is_not_served(self, folder: Path, change: dict, message: str) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(CheckpointError, match=message):
+            open_folder(folder)
+
+    def test_a_config_that_disagrees_with_the_weights(self, folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+        with pytest.raises(CheckpointError, match=f"{folder}: weights: 9 tensors are missing"):
+            load_model(open_folder(folder), CPU, torch.float32)
+
+    @pytest.mark.parametrize("model", ["/no/such/folder", "nowhere", "./a/b", "", "a/b/c"])
+    def test_a_name_that_is_nothing(self, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(CheckpointError, match="no such folder"):
+            open_checkpoint(model, None, UNUSED)
+
+
+class TestDemo:
+    @pytest.fixture(autouse=True)
+    def small_demo(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The real demo takes a second to write; what is tested here is where it goes."""
+        monkeypatch.setattr(checkpoint_module, "create_checkpoint", lambda folder, _, seed: create(folder, seed))
+
+    def test_it_is_made_once(self, tmp_path: Path) -> None:
+        first = open_checkpoint("demo", None, tmp_path)
+        made = (first.folder / "config.json").stat().st_mtime_ns
+        second = open_checkpoint("demo", None, tmp_path)
+        assert first.folder == second.folder == tmp_path / "checkpoints" / "demo"
+        assert (second.folder / "config.json").stat().st_mtime_ns == made
+        assert first.random_weights
+
+    def test_racing_processes_agree_on_one_and_leave_nothing_behind(self, tmp_path: Path) -> None:
+        with ThreadPoolExecutor(4) as pool:
+            opened = list(pool.map(lambda _: open_checkpoint("demo", None, tmp_path), range(4)))
+        assert len({checkpoint.folder for checkpoint in opened}) == 1
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["demo"]
+
+    def test_a_maker_that_fails_leaves_nothing_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(folder: Path, preset: str, seed: int) -> None:
+            folder.mkdir()
+            raise OSError("disk full")
+
+        monkeypatch.setattr(checkpoint_module, "create_checkpoint", fail)
+        with pytest.raises(CheckpointError, match=r"disk full.*CSM_DATA_DIR"):
+            open_checkpoint("demo", None, tmp_path)
+        assert not list((tmp_path / "checkpoints").iterdir())
+
+    def test_a_data_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(CheckpointError, match="CSM_DATA_DIR"):
+            open_checkpoint("demo", None, tmp_path / "file")
+
+
+def create(folder: Path, seed: int) -> None:
+    create_checkpoint(folder, "tiny", seed)
+
+
+class FakeHub:
+    """Stands in for snapshot_download: copies what the patterns allow from a folder, or raises."""
+
+    def __init__(self, source: Path, snapshot: Path, error: Exception | None = None) -> None:
+        self.source, self.snapshot, self.error = source, snapshot, error
+        self.calls: list[tuple[str, str | None]] = []
+
+    def __call__(self, repo_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        self.calls.append((repo_id, revision))
+        if self.error:
+            raise self.error
+        for pattern in allow_patterns:
+            for path in self.source.glob(pattern):
+                target = self.snapshot / path.relative_to(self.source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, target)
+        return str(self.snapshot)
+
+
+def http_error(kind: type[HfHubHTTPError]) -> HfHubHTTPError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, "refused")
+    return error
+
+
+class TestHub:
+    @pytest.fixture
+    def hub(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+        save_file(ORIGINAL, folder / "model.safetensors")
+        (folder / "ckpt.pt").write_bytes(b"large")
+        (folder / "prompts").mkdir()
+        (folder / "prompts" / "read_speech_a.wav").write_bytes(b"RIFF")
+        fake = FakeHub(folder, tmp_path / "snapshot")
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", fake)
+        monkeypatch.chdir(tmp_path)
+        return fake
+
+    def test_only_what_is_needed_is_fetched(self, hub: FakeHub) -> None:
+        checkpoint = open_checkpoint("sesame/csm-1b", "main", UNUSED)
+        fetched = {path.name for path in hub.snapshot.rglob("*") if path.is_file()}
+        assert {"read_speech_a.wav", FIRST_SHARD, "chat_template.jinja"} <= fetched
+        assert not fetched & {"model.safetensors", "ckpt.pt"}
+        assert checkpoint.name == "sesame/csm-1b"
+        assert set(hub.calls) == {("sesame/csm-1b", "main")}
+
+    def test_a_repository_of_another_kind_gives_its_model_files(self, hub: FakeHub, saved: Path) -> None:
+        hub.source = saved
+        checkpoint = open_checkpoint("someone/csm-tuned", None, UNUSED)
+        assert [path.name for path in checkpoint.weight_files] == ["model.safetensors"]
+
+    def test_another_models_weights_are_not_fetched(self, hub: FakeHub) -> None:
+        (hub.source / "config.json").write_text(json.dumps({"model_type": "llama"}))
+        with pytest.raises(CheckpointError, match="llama"):
+            open_checkpoint("someone/llama", None, UNUSED)
+        assert not list(hub.snapshot.glob("*.safetensors"))
+
+    def test_a_folder_goes_before_a_repository_of_that_name(self, hub: FakeHub, tmp_path: Path) -> None:
+        shutil.copytree(hub.source, tmp_path / "sesame" / "csm-1b")
+        open_checkpoint("sesame/csm-1b", None, UNUSED)
+        assert not hub.calls
+
+    @pytest.mark.parametrize(
+        ("error", "remedy"),
+        [
+            (http_error(GatedRepoError), "accept its licence .* HF_TOKEN"),
+            (http_error(RepositoryNotFoundError), "check the name"),
+            (http_error(HfHubHTTPError), "check the network"),
+            (LocalEntryNotFoundError("offline"), "check the network .*give a folder"),
+            (OSError("no space left"), "could not be fetched"),
+        ],
+    )
+    def test_an_error_becomes_one_line_with_the_remedy(self, hub: FakeHub, error: Exception, remedy: str) -> None:
+        hub.error = error
+        with pytest.raises(CheckpointError, match=remedy) as caught:
+            open_checkpoint("sesame/csm-1b", None, UNUSED)
+        assert "\n" not in str(caught.value)
