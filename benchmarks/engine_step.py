@@ -74,7 +74,8 @@ def _measure(case: Case, batches: list[int], device: torch.device) -> list[dict[
     with _console.status(f"{case.preset}: loading"):
         dtype = getattr(torch, case.dtype)
         ours = OurEngine(checkpoint, dtype, device, max(batches))
-        theirs: Any = CsmForConditionalGeneration.from_pretrained(checkpoint.folder, dtype=dtype, device_map=device)
+        theirs: Any = CsmForConditionalGeneration.from_pretrained(checkpoint.folder, dtype=dtype)
+        theirs.to(device)
     rows = []
     for batch in batches:
         with _console.status(f"{case.preset}: batch {batch}"):

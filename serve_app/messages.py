@@ -85,7 +85,10 @@ class GenerationRequest:
     context: tuple[ContextSegment, ...] = ()
     sampling: SamplingParams = SamplingParams()
     priority: int = 0
-    """Lower goes first; first come, first served within one priority."""
+    """Lower goes first; first come, first served within one priority.
+
+    Below zero it goes on with an answer that somebody hears already: then it is never refused for want of a slot.
+    """
     timeout_seconds: float = 600.0
     """The engine drops the sequence after this long, whatever its consumer does."""
     resume: Codes | None = None

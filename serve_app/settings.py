@@ -48,7 +48,7 @@ class EngineSettings(Section):
 class CodecSettings(Section):
     """The context encoder and the audio decoder."""
 
-    max_streams: int = Field(default=16, ge=1, le=1024)
+    max_streams: int = Field(default=8, ge=1, le=1024)
     """Decoder slots of one replica: streams decoded at once."""
     silent_tail_seconds: float = Field(default=3.0, gt=0)
     """This much silence without end of speech ends a stream as runaway."""

@@ -8,6 +8,9 @@ from serve_app.api import error_responses
 from serve_app.api.body_limit import BodyLimit
 from serve_app.api.health import health_router
 from serve_app.api.native import NativeApi
+from serve_app.api.native_schema import BODY_SCHEMAS
+from serve_app.api.openapi import add_schemas
+from serve_app.api.unexpected_errors import UnexpectedErrors
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
 
@@ -18,7 +21,10 @@ def build_api(pipeline: SpeechPipeline, settings: Settings) -> FastAPI:
     app.include_router(health_router(pipeline, settings))
     app.include_router(NativeApi(pipeline, settings).router())
     error_responses.install(app)
+    add_schemas(app, BODY_SCHEMAS)
+    # The last one added is the outermost: what goes wrong inside is still answered with CORS headers.
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
+    app.add_middleware(UnexpectedErrors)
     # Browsers call from pages of other origins, as they may with vox-serve; there are no cookies to protect.
     app.add_middleware(
         CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], expose_headers=["*"]

@@ -5,6 +5,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.api.error_responses import error_response
 from serve_app.errors import BodyTooLarge
 
+_MOST_DIGITS = 18
+"""Of a length: Python reads no number of thousands of digits."""
+
 
 class BodyLimit:
     """ASGI middleware: by the declared length at once, by the counted bytes where none is declared."""
@@ -18,7 +21,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
+        if declared.isdigit() and (len(declared) > _MOST_DIGITS or int(declared) > self._max_bytes):
             await error_response(self._error())(scope, receive, send)
             return
         num_bytes = 0

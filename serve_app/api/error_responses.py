@@ -1,11 +1,11 @@
 """From our exceptions to status codes. Native and vox-serve clients read `detail`; no traceback reaches anybody."""
 
-import logging
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from serve_app.errors import (
@@ -19,8 +19,6 @@ from serve_app.errors import (
     UnknownRequest,
 )
 
-_log = logging.getLogger(__name__)
-
 _STATUS: dict[type[CsmServeError], int] = {
     BodyTooLarge: 413,
     InvalidRequest: 422,
@@ -30,6 +28,30 @@ _STATUS: dict[type[CsmServeError], int] = {
     GenerationFailed: 500,
     StartupError: 500,
 }
+
+_WORDS = {
+    "missing": "is missing: every item needs it",
+    "int_": "must be an integer, such as 3",
+    "float_": "must be a number, such as 0.9",
+    "finite_number": "must be a finite number",
+    "bool_": "must be true or false",
+    "string_": "must be a string",
+    "list_type": "must be a list of objects",
+    "model_type": "must be an object",
+}
+"""By how pydantic's name of the error starts; its own words speak of inputs and parsing."""
+
+
+class ErrorBody(BaseModel):
+    """What every error is answered with."""
+
+    detail: str
+    field: str | None = None
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These statuses for a route's `responses`."""
+    return {status: {"model": ErrorBody, "description": "See `detail`"} for status in statuses}
 
 
 def error_response(error: CsmServeError) -> JSONResponse:
@@ -44,14 +66,17 @@ def error_response(error: CsmServeError) -> JSONResponse:
 
 
 def invalid_request(error: ValidationError | RequestValidationError) -> InvalidRequest:
-    """The first thing that pydantic found, in our words for the place."""
+    """The first thing that pydantic found, in our words for place and reason."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
-    return InvalidRequest(field, first["msg"].removeprefix("Value error, "))
+    message = first["msg"].removeprefix("Value error, ")
+    return InvalidRequest(
+        field, next((ours for kind, ours in _WORDS.items() if first["type"].startswith(kind)), message)
+    )
 
 
 def install(app: FastAPI) -> None:
-    """Have `app` answer every exception in this module's shape."""
+    """Have `app` answer every expected exception in this module's shape."""
 
     @app.exception_handler(CsmServeError)
     async def ours(request: Request, error: CsmServeError) -> JSONResponse:
@@ -64,8 +89,3 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        _log.error("unexpected error at %s", request.url.path, exc_info=error)
-        return error_response(GenerationFailed("an unexpected error; the server's log has it"))

@@ -10,15 +10,20 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.datastructures import UploadFile
+from starlette.types import Receive, Scope, Send
 
+from serve_app.api.body import JSON, MULTIPART, URLENCODED, content_type, form_fields
+from serve_app.api.disconnect import until_disconnect
+from serve_app.api.error_responses import documented
 from serve_app.api.native_schema import ContextItem, GenerateBody, parse_form, parse_json
+from serve_app.api.openapi import schema_ref
 from serve_app.audio.payload import audio_bytes
 from serve_app.audio.read import read_clip
 from serve_app.audio.wav import wav_file, wav_header
 from serve_app.errors import InvalidRequest
-from serve_app.messages import Accepted, AudioChunk, ModelInfo, SamplingParams
+from serve_app.messages import Accepted, ModelInfo, SamplingParams
 from serve_app.settings import Settings
+from serve_app.speech.live_answer import LiveAnswer
 from serve_app.speech.outcomes import RecentOutcomes
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import (
@@ -30,8 +35,6 @@ from serve_app.speech.request import (
     check_speaker,
     check_text,
 )
-
-Speech = AsyncGenerator[Accepted | AudioChunk, None]
 
 
 class NativeApi:
@@ -45,30 +48,23 @@ class NativeApi:
     def router(self) -> APIRouter:
         router = APIRouter(tags=["speech"])
         router.add_api_route("/generate", self.generate, methods=["POST"], openapi_extra=_REQUEST_BODY, **_WAV)
-        router.add_api_route("/requests/{request_id}", self.request_outcome, methods=["GET"])
+        router.add_api_route(
+            "/requests/{request_id}", self.request_outcome, methods=["GET"], responses=documented(404, 422)
+        )
         return router
 
     async def generate(self, request: Request) -> Response:
         """Speak a text, or a scene of several turns, in one WAV: whole, or streamed while it is made."""
-        body, streams = await _read_body(request)
-        info = await self._pipeline.info()
-        speech_request = await self._speech_request(_request_id(request), body, info)
-        speech = self._pipeline.stream(speech_request)
-        # The status waits for this: a refusal is raised here, and never after a 200.
-        accepted = await anext(speech)
-        assert isinstance(accepted, Accepted), "a stream opens with Accepted"
-        self._outcomes.begin(accepted.request_id, accepted.seed)
-        headers = _headers(request, accepted, info)
-        chunks = self._recorded(speech_request.request_id, speech)
-        if streams:
-            headers["Content-Disposition"] = f"attachment; filename=stream_{accepted.request_id[:8]}.wav"
-            return StreamingResponse(_wav_stream(chunks), media_type="audio/wav", headers=headers)
-        pcm = b"".join([chunk.pcm async for chunk in chunks])
-        outcome = self._outcomes.get(accepted.request_id)
-        headers["X-CSM-Finish-Reason"] = str(outcome.finish_reason)
-        headers["X-CSM-Audio-Seconds"] = f"{outcome.audio_seconds:.2f}"
-        headers["Content-Disposition"] = f'attachment; filename="{accepted.request_id}.wav"'
-        return Response(wav_file(pcm), media_type="audio/wav", headers=headers)
+        body, streams = await self._read_body(request)
+        async with until_disconnect(request.receive):
+            info = await self._pipeline.info()
+            speech_request = await self._speech_request(_request_id(request), body, info)
+            # The status waits for this: a refusal is raised here, and never after a 200.
+            answer = await LiveAnswer.open(self._pipeline.stream(speech_request), self._outcomes)
+            headers = _headers(request, answer.accepted, info)
+            if not streams:
+                return await _whole(answer, headers)
+        return _StreamedWav(answer, headers)
 
     async def request_outcome(self, request_id: str) -> dict[str, Any]:
         """What became of a request of the last ten minutes; `finish_reason` is null while it runs."""
@@ -80,11 +76,22 @@ class NativeApi:
             "audio_seconds": outcome.audio_seconds,
         }
 
+    async def _read_body(self, request: Request) -> tuple[GenerateBody, bool]:
+        """And whether to stream: users of forms expect a stream where they do not say, users of JSON a file."""
+        kind = content_type(request)
+        if kind == JSON:
+            body = parse_json(await request.body())
+            return body, bool(body.streaming)
+        body = parse_form(await form_fields(request, kind, self._settings.limits.max_body_bytes))
+        return body, body.streaming is not False
+
     async def _speech_request(self, request_id: str, body: GenerateBody, info: ModelInfo) -> SpeechRequest:
         settings = self._settings
         given = body.model_dump(include=set(_SAMPLING_FIELDS), exclude_none=True)
         seed = random.getrandbits(63) if body.seed is None else body.seed
-        params = SamplingParams(**(settings.sampling.model_dump() | given), seed=seed)
+        defaults = settings.sampling.model_dump()
+        defaults["top_k"] = min(defaults["top_k"], info.codebook_size)
+        params = SamplingParams(**(defaults | given), seed=seed)
         return SpeechRequest(
             request_id=request_id,
             turns=self._turns(body),
@@ -99,13 +106,18 @@ class NativeApi:
     def _turns(self, body: GenerateBody) -> tuple[Turn, ...]:
         limits = self._settings.limits
         if (body.text is None) == (body.scene is None):
-            raise InvalidRequest("text", "send either text or scene, and not both")
+            raise InvalidRequest(
+                "text",
+                "is missing: send text, or scene for several turns"
+                if body.text is None
+                else "is sent beside scene: send one of them",
+            )
         if body.text is not None:
             text = check_text("text", body.text, limits.max_text_chars)
             return (Turn(text, check_speaker("speaker", body.speaker)),)
         scene = body.scene or []
         if not 1 <= len(scene) <= limits.max_scene_turns:
-            raise InvalidRequest("scene", f"must have from 1 to {limits.max_scene_turns} turns")
+            raise InvalidRequest("scene", f"has {len(scene)} turns: send from 1 to {limits.max_scene_turns}")
         return tuple(
             Turn(
                 check_text(f"scene.{number}.text", turn.text, limits.max_text_chars),
@@ -117,7 +129,7 @@ class NativeApi:
     async def _context(self, items: list[ContextItem]) -> tuple[ContextClip, ...]:
         limits = self._settings.limits
         if len(items) > limits.max_context_segments:
-            raise InvalidRequest("context", f"has {len(items)} segments, at most {limits.max_context_segments} fit")
+            raise InvalidRequest("context", f"has {len(items)} segments: send at most {limits.max_context_segments}")
 
         def read(number: int, item: ContextItem) -> ContextClip:
             field = f"context.{number}.audio"
@@ -128,36 +140,40 @@ class NativeApi:
         # Decoding audio would stall every stream of this loop.
         return tuple([await asyncio.to_thread(read, number, item) for number, item in enumerate(items)])
 
-    async def _recorded(self, request_id: str, speech: Speech) -> AsyncGenerator[AudioChunk, None]:
-        num_frames = 0
-        async with aclosing(speech):
-            async for chunk in speech:
-                assert isinstance(chunk, AudioChunk), "Accepted comes once"
-                num_frames += chunk.codes.num_frames
-                self._outcomes.progress(request_id, num_frames, chunk.finish)
-                yield chunk
+
+class _StreamedWav(StreamingResponse):
+    """However the sending ends, the slots are free when this returns."""
+
+    def __init__(self, answer: LiveAnswer, headers: dict[str, str]) -> None:
+        self._answer = answer
+        self._wav = _streamed_wav(answer)
+        name = f"attachment; filename=stream_{answer.accepted.request_id[:8]}.wav"
+        super().__init__(self._wav, media_type="audio/wav", headers=headers | {"Content-Disposition": name})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Not Starlette's own way: it cancels again and again, also what cleans up behind a first cancellation.
+        async with self._answer, aclosing(self._wav), until_disconnect(receive):
+            await self.stream_response(send)
 
 
-async def _read_body(request: Request) -> tuple[GenerateBody, bool]:
-    """The body, and whether to stream: users of forms expect a stream where they do not say, users of JSON a file."""
-    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if kind == "application/json":
-        body = parse_json(await request.body())
-        return body, bool(body.streaming)
-    if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        async with request.form() as form:
-            body = parse_form({name: value for name, value in form.items() if not isinstance(value, UploadFile)})
-        return body, body.streaming is not False
-    raise InvalidRequest("body", f"content type {kind!r} is not read here: send application/json or a form")
-
-
-async def _wav_stream(chunks: AsyncGenerator[AudioChunk, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(chunks):
-        # Alone and early: vox-serve's clients take the first read for the header and drop it.
-        yield wav_header(None)
+async def _streamed_wav(answer: LiveAnswer) -> AsyncGenerator[bytes, None]:
+    # Alone and early: vox-serve's clients take the first read for the header and drop it.
+    yield wav_header(None)
+    async with aclosing(answer.chunks()) as chunks:
         async for chunk in chunks:
             if chunk.pcm:
                 yield chunk.pcm
+
+
+async def _whole(answer: LiveAnswer, headers: dict[str, str]) -> Response:
+    async with answer, aclosing(answer.chunks()) as chunks:
+        pcm = b"".join([chunk.pcm async for chunk in chunks])
+    known = {
+        "X-CSM-Finish-Reason": str(answer.outcome.finish_reason),
+        "X-CSM-Audio-Seconds": f"{answer.outcome.audio_seconds:.2f}",
+        "Content-Disposition": f'attachment; filename="{answer.accepted.request_id}.wav"',
+    }
+    return Response(wav_file(pcm), media_type="audio/wav", headers=headers | known)
 
 
 def _request_id(request: Request) -> str:
@@ -180,14 +196,17 @@ def _headers(request: Request, accepted: Accepted, info: ModelInfo) -> dict[str,
 
 _ID_HEADER = "X-Request-Id"
 _SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "repetition_penalty", "greedy")
-_BODY_SCHEMA = {"schema": GenerateBody.model_json_schema(ref_template="#/components/schemas/{model}")}
+_BODIES = {JSON: "GenerateBody", MULTIPART: "GenerateForm", URLENCODED: "GenerateForm"}
 _REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {kind: _BODY_SCHEMA for kind in ("application/json", "multipart/form-data")},
+        "content": {kind: {"schema": schema_ref(name)} for kind, name in _BODIES.items()},
     }
 }
 _WAV: dict[str, Any] = {
     "response_class": Response,
-    "responses": {200: {"content": {"audio/wav": {}}, "description": "24 kHz mono, signed 16 bit"}},
+    "responses": {
+        200: {"content": {"audio/wav": {}}, "description": "24 kHz mono, signed 16 bit"},
+        **documented(413, 422, 429, 500, 503),
+    },
 }

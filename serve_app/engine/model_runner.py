@@ -10,7 +10,7 @@ from serve_app.engine.row_state import RowState, plan_for
 from serve_app.engine.scheduler import Move
 from serve_app.engine.sequence import Sequence
 from serve_app.model.csm import Csm
-from serve_app.model.layers import SharedWhere, Where
+from serve_app.model.memory import Memory
 from serve_app.model.sampling import FrameSampler
 
 
@@ -21,6 +21,7 @@ class ModelRunner:
         self._model = model
         self._kv = KvCache(model.shape, max_rows, max_positions, model.device, model.dtype)
         self._state = RowState(model.shape, max_rows, model.device, model.dtype)
+        self._depth_memories: dict[int, list[Memory]] = {}
 
     @torch.inference_mode()
     def prefill(self, row: int, sequence: Sequence, max_tokens: int) -> None:
@@ -28,8 +29,7 @@ class ModelRunner:
         start = sequence.num_prefilled
         end = min(start + max_tokens, sequence.num_to_prefill)
         if end > start:
-            where = SharedWhere(start, end, self._model.device)
-            self._model.run_backbone(self._embed(sequence, start, end)[None], self._kv.row(row), where)
+            self._model.prefill(self._embed(sequence, start, end)[None], self._kv.row(row), start)
         sequence.num_prefilled = end
         if sequence.is_prefilled:
             self._state.start(row, sequence, self._embed(sequence, end, end + 1)[0])
@@ -40,12 +40,16 @@ class ModelRunner:
         model, num_rows = self._model, len(sequences)
         # Known on the host, so that the device need not be asked.
         num_readable = max(s.prompt.num_positions + s.num_frames - s.prompt.num_resumed for s in sequences)
-        where = Where(self._state.position[:num_rows, None], num_readable)
-        hidden = model.run_backbone(self._state.next_input[:num_rows, None], self._kv.first_rows(num_rows), where)
-        plan = plan_for([s.request.sampling for s in sequences], model.shape.codebook_size)
+        hidden = model.step(
+            self._state.next_input[:num_rows],
+            self._kv.first_rows(num_rows),
+            self._state.position[:num_rows],
+            num_readable,
+        )
         rows = self._state.first_rows(num_rows)
+        plan = plan_for([s.request.sampling for s in sequences], model.shape.codebook_size)
         sampler = FrameSampler(rows, plan, model.shape.num_codebooks, model.shape.codebook_size)
-        codes = model.run_depth(hidden[:, 0], self._kv.depth_scratch(num_rows), sampler)
+        codes = model.draw_frame(hidden, self._depth_memory(num_rows), sampler)
         self._state.advance(codes, model.embed_frames(codes))
         return codes.cpu().numpy()
 
@@ -53,6 +57,11 @@ class ModelRunner:
     def move(self, move: Move, num_positions: int) -> None:
         self._kv.move(move.source, move.target, num_positions)
         self._state.move(move.source, move.target)
+
+    def _depth_memory(self, num_rows: int) -> list[Memory]:
+        if num_rows not in self._depth_memories:
+            self._depth_memories[num_rows] = self._model.depth_memory(self._kv.depth_scratch(num_rows))
+        return self._depth_memories[num_rows]
 
     def _embed(self, sequence: Sequence, start: int, end: int) -> Tensor:
         """[end - start, H]"""

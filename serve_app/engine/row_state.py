@@ -76,8 +76,10 @@ class RowState:
 def plan_for(params: list[SamplingParams], codebook_size: int) -> SamplingPlan:
     """What is needed for a batch of these."""
     drawn = [p for p in params if not p.greedy]
+    top_ks = {min(p.top_k, codebook_size) for p in drawn} or {1}
     return SamplingPlan(
-        max_top_k=min(max((p.top_k for p in drawn), default=1), codebook_size),
+        max_top_k=max(top_ks),
+        one_top_k=len(top_ks) == 1,
         any_greedy=len(drawn) < len(params),
         all_greedy=not drawn,
         any_top_p=any(p.top_p < 1 for p in drawn),

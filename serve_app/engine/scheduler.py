@@ -43,7 +43,7 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; raises Overloaded where there is no room to wait."""
         free_rows = self._max_rows - len(self.rows)
-        if len(self._waiting) >= self._max_waiting + free_rows:
+        if sequence.request.priority >= 0 and len(self._waiting) >= self._max_waiting + free_rows:
             raise Overloaded(f"all {self._max_rows} slots are taken and {len(self._waiting)} requests wait already", 2)
         heapq.heappush(self._waiting, (sequence.request.priority, next(self._arrivals), sequence))
 
@@ -65,7 +65,7 @@ class Scheduler:
 
     def take_overdue(self, now: float) -> list[Sequence]:
         """Remove and return those that waited too long for a row, or whose own time is up."""
-        overdue = [s for *_, s in self._waiting if now > min(s.arrived_at + self._max_wait_seconds, s.expires_at)]
+        overdue = [s for *_, s in self._waiting if now > self._waits_until(s)]
         for sequence in overdue:
             self._remove_waiting(sequence)
         return overdue
@@ -90,6 +90,11 @@ class Scheduler:
             return []
         self.rows[gap] = self.rows[last]
         return [Move(last, gap)]
+
+    def _waits_until(self, sequence: Sequence) -> float:
+        if sequence.request.priority < 0:
+            return sequence.expires_at
+        return min(sequence.arrived_at + self._max_wait_seconds, sequence.expires_at)
 
     def _remove_waiting(self, sequence: Sequence) -> None:
         self._waiting = [entry for entry in self._waiting if entry[2] is not sequence]

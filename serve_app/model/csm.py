@@ -4,74 +4,89 @@ Architecture: Sesame's csm/models.py; parameters as in transformers' CsmForCondi
 Shapes: R rows, S tokens, K codebooks, H backbone hidden, E depth hidden, V vocabulary of a codebook.
 """
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from serve_app.model.layers import SharedWhere, Transformer, Where
-from serve_app.model.rope import rotation_table
-from serve_app.model.sampling import FrameSampler
+from serve_app.model.layers import Transformer
+from serve_app.model.memory import Memory, memory_at_block, memory_at_positions
+from serve_app.model.rope import RotationTable
 from serve_app.model.shape import CsmShape
 
 
-class Csm(nn.Module):
-    def __init__(self, shape: CsmShape) -> None:
-        super().__init__()
+class Sampler(Protocol):
+    def draw(self, codebook: int, logits: Tensor) -> Tensor:
+        """[R, V] logits to [R] codes."""
+        ...
+
+
+class Csm:
+    """Made with its weights' memory empty; `weights.load_weights` fills it."""
+
+    def __init__(self, shape: CsmShape, device: torch.device, dtype: torch.dtype) -> None:
+        def weight(*sizes: int) -> Tensor:
+            return torch.empty(sizes, device=device, dtype=dtype)
+
+        hidden, depth_hidden, vocab = shape.backbone.hidden_size, shape.depth.hidden_size, shape.vocab_size
         self.shape = shape
-        hidden, vocab = shape.backbone.hidden_size, shape.vocab_size
-        self.text_embedding = nn.Embedding(shape.text_vocab_size, hidden)
-        self.audio_embedding = nn.Embedding(shape.num_codebooks * vocab, hidden)
-        """One table for all codebooks, shared by backbone and depth decoder: row code + vocab * codebook."""
-        self.backbone = Transformer(shape.backbone)
-        self.first_head = nn.Linear(hidden, vocab, bias=False)
-        self.projection = nn.Linear(hidden, shape.depth.hidden_size, bias=False)
-        self.depth = Transformer(shape.depth)
-        self.depth_heads = nn.Parameter(torch.empty(shape.num_codebooks - 1, vocab, shape.depth.hidden_size))
-
-    def prepare(self) -> None:
-        """Make what is derived from the config, once the weights are on their device."""
-        weight = self.first_head.weight
-        self.backbone_rotation = rotation_table(self.shape.backbone, weight.dtype, weight.device)
-        self.depth_rotation = rotation_table(self.shape.depth, weight.dtype, weight.device)
-        self.codebook_offsets = torch.arange(self.shape.num_codebooks, device=weight.device) * self.shape.vocab_size
-        # Every frame's depth pass writes and reads the same positions, so these are made once.
-        self._depth_places = [SharedWhere(0, 2, weight.device)]
-        self._depth_places += [SharedWhere(i, i + 1, weight.device) for i in range(2, self.shape.num_codebooks)]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.first_head.weight.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.first_head.weight.device
+        self.device = device
+        self.dtype = dtype
+        self.text_embedding = weight(shape.text_vocab_size, hidden)
+        self.audio_embedding = weight(shape.num_codebooks * vocab, hidden)
+        """One table for all codebooks, shared by backbone and depth decoder: row code + V * codebook."""
+        self.backbone = Transformer(shape.backbone, device, dtype)
+        self.first_head = weight(vocab, hidden)
+        self.projection = weight(depth_hidden, hidden)
+        self.depth = Transformer(shape.depth, device, dtype)
+        self.depth_heads = weight(shape.num_codebooks - 1, vocab, depth_hidden)
+        self._backbone_rotation = RotationTable(shape.backbone, device, dtype)
+        depth_rotation = RotationTable(shape.depth, device, dtype)
+        self._depth_rotations = [depth_rotation.at_block(start, end) for start, end in self._depth_blocks()]
+        self._codebook_offsets = torch.arange(shape.num_codebooks, device=device) * vocab
 
     def embed_text(self, ids: Tensor) -> Tensor:
         """[S] token ids to [S, H]."""
-        return self.text_embedding(ids)
+        return F.embedding(ids, self.text_embedding)
 
     def embed_frames(self, codes: Tensor) -> Tensor:
         """[..., K] codes of whole frames to [..., H]: the sum over codebooks."""
-        return self.audio_embedding(codes + self.codebook_offsets).sum(dim=-2)
+        return F.embedding(codes + self._codebook_offsets, self.audio_embedding).sum(dim=-2)
 
-    def run_backbone(self, x: Tensor, kv: Tensor, where: Where) -> Tensor:
-        """`x` [R, S, H] to [R, S, H]."""
-        return self.backbone(x, self.backbone_rotation[where.positions], kv, where)
+    def prefill(self, x: Tensor, kv: Tensor, start: int) -> Tensor:
+        """The backbone over `x` [R, S, H] at positions from `start` on, to hidden states [R, S, H].
 
-    def run_depth(self, hidden: Tensor, kv: Tensor, sampler: FrameSampler) -> Tensor:
-        """Draw the K codes of one frame for each row: [R, H] backbone states to [R, K] codes.
-
-        `kv` [layers, 2, R, G, K, D] is scratch memory: each frame overwrites it before reading it.
+        `kv` [layers, 2, R, G, max_positions, D] holds what was computed before, and takes what is new.
         """
-        codes = [sampler.draw(0, self.first_head(hidden))]
+        end = start + x.shape[1]
+        return self.backbone(x, self._backbone_rotation.at_block(start, end), memory_at_block(kv, start, end))
+
+    def step(self, x: Tensor, kv: Tensor, positions: Tensor, num_readable: int) -> Tensor:
+        """The backbone over one token a row, `x` [R, H] at `positions` [R] below `num_readable`, to [R, H]."""
+        memory = memory_at_positions(kv, positions, num_readable)
+        return self.backbone(x[:, None], self._backbone_rotation.at_positions(positions), memory)[:, 0]
+
+    def depth_memory(self, kv: Tensor) -> list[Memory]:
+        """The depth decoder's passes over scratch memory `kv` [layers, 2, R, G, K, D]: every frame takes the same,
+        and overwrites what it reads. Worth keeping: making these views costs more than a pass."""
+        return [memory_at_block(kv, start, end) for start, end in self._depth_blocks()]
+
+    def draw_frame(self, hidden: Tensor, depth_memory: Sequence[Memory], sampler: Sampler) -> Tensor:
+        """Draw the K codes of one frame for each row: [R, H] backbone states to [R, K] codes."""
+        codes = [sampler.draw(0, F.linear(hidden, self.first_head))]
         inputs = torch.stack((hidden, self._embed_code(0, codes[0])), dim=1)
-        for codebook in range(1, self.shape.num_codebooks):
-            where = self._depth_places[codebook - 1]
-            rotation = self.depth_rotation[where.positions]
-            state = self.depth(self.projection(inputs), rotation, kv, where)[:, -1]
-            codes.append(sampler.draw(codebook, F.linear(state, self.depth_heads[codebook - 1])))
+        passes = zip(self.depth_heads, self._depth_rotations, depth_memory, strict=True)
+        for codebook, (head, rotation, memory) in enumerate(passes, start=1):
+            states = self.depth(F.linear(inputs, self.projection), rotation, memory)
+            codes.append(sampler.draw(codebook, F.linear(states[:, -1], head)))
             inputs = self._embed_code(codebook, codes[-1])[:, None]
         return torch.stack(codes, dim=1)
 
     def _embed_code(self, codebook: int, codes: Tensor) -> Tensor:
-        return self.audio_embedding(codes + codebook * self.shape.vocab_size)
+        return F.embedding(codes + codebook * self.shape.vocab_size, self.audio_embedding)
+
+    def _depth_blocks(self) -> list[tuple[int, int]]:
+        """Positions of each depth pass: the first takes the backbone's state and code 0, each other one code."""
+        return [(0, 2), *((i, i + 1) for i in range(2, self.shape.num_codebooks))]

@@ -1,138 +1,105 @@
-"""The transformer block that backbone and depth decoder share (Llama: RMSNorm, GQA with RoPE, SwiGLU).
+"""The transformer that backbone and depth decoder both are (Llama: RMSNorm, GQA with RoPE, SwiGLU).
 
-Shapes: R rows, S new tokens a row, L readable positions, H hidden, N heads, G key-value heads, D head dim.
+Plain tensors and functions instead of torch modules: a frame is some 3,000 small operations, and a module's call costs
+a CPU as much as the operation in it.
+
+Shapes: R rows, S new tokens a row, H hidden, N heads, G key-value heads, D head dim.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from serve_app.model.rope import rotate
+from serve_app.model.memory import LayerMemory, Memory
+from serve_app.model.rope import Rotation, rotate
 from serve_app.model.shape import TransformerShape
 
 
-class RmsNorm(nn.Module):
-    def __init__(self, size: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(size))
-        self.eps = eps
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The weights of one layer; `qkv` and `gate_up` are several projections in one."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+    attention_norm: Tensor
+    """[H]"""
+    qkv: Tensor
+    """[(N + 2 G) * D, H]"""
+    out: Tensor
+    """[H, N * D]"""
+    mlp_norm: Tensor
+    """[H]"""
+    gate_up: Tensor
+    """[2 * intermediate, H]"""
+    down: Tensor
+    """[H, intermediate]"""
 
+    @classmethod
+    def empty(cls, shape: TransformerShape, device: torch.device, dtype: torch.dtype) -> "Block":
+        def weight(*sizes: int) -> Tensor:
+            return torch.empty(sizes, device=device, dtype=dtype)
 
-class Attention(nn.Module):
-    """Grouped-query attention over keys and values that the caller owns. `qkv` is the three projections in one."""
-
-    def __init__(self, shape: TransformerShape) -> None:
-        super().__init__()
-        self.num_heads = shape.num_heads
-        self.num_kv_heads = shape.num_kv_heads
-        self.head_dim = shape.head_dim
-        width = (shape.num_heads + 2 * shape.num_kv_heads) * shape.head_dim
-        self.qkv = nn.Linear(shape.hidden_size, width, bias=False)
-        self.out = nn.Linear(shape.num_heads * shape.head_dim, shape.hidden_size, bias=False)
-
-    def forward(self, x: Tensor, rotation: Tensor, kv: Tensor, where: "Where") -> Tensor:
-        """`x` [R, S, H]; `kv` [2, R, G, max_positions, D] is written at `where` before it is read."""
-        num_rows, num_tokens, _ = x.shape
-        heads = self.qkv(x).view(num_rows, num_tokens, -1, self.head_dim)
-        split = self.num_heads + self.num_kv_heads
-        queries, keys = rotate(heads[:, :, :split], rotation).tensor_split((self.num_heads,), dim=2)
-        where.write(kv, keys, heads[:, :, split:])
-        # The query heads of a group share its keys: folding them into the query length spares copying the keys.
-        folded = queries.view(num_rows, num_tokens, self.num_kv_heads, -1, self.head_dim).permute(0, 2, 3, 1, 4)
-        readable_keys, readable_values = kv[:, :, :, : where.num_readable]
-        mixed = F.scaled_dot_product_attention(
-            folded.reshape(num_rows, self.num_kv_heads, -1, self.head_dim),
-            readable_keys,
-            readable_values,
-            attn_mask=where.mask_for(self.num_heads // self.num_kv_heads),
+        hidden, inner, head_dim = shape.hidden_size, shape.intermediate_size, shape.head_dim
+        return cls(
+            attention_norm=weight(hidden),
+            qkv=weight((shape.num_heads + 2 * shape.num_kv_heads) * head_dim, hidden),
+            out=weight(hidden, shape.num_heads * head_dim),
+            mlp_norm=weight(hidden),
+            gate_up=weight(2 * inner, hidden),
+            down=weight(hidden, inner),
         )
-        mixed = mixed.view(num_rows, self.num_kv_heads, -1, num_tokens, self.head_dim).permute(0, 3, 1, 2, 4)
-        return self.out(mixed.reshape(num_rows, num_tokens, -1))
 
 
-class Where:
-    """Where new tokens go in the key-value memory, and what each of them may read.
-
-    `positions` [R, S]: token s of row r is written at positions[r, s] and reads positions 0..positions[r, s].
-    """
-
-    def __init__(self, positions: Tensor, num_readable: int) -> None:
-        self.positions = positions
-        self.num_readable = num_readable
-        self._mask = torch.arange(num_readable, device=positions.device) <= positions[:, None, :, None]
-        self._folded: Tensor | None = None
-
-    def write(self, kv: Tensor, keys: Tensor, values: Tensor) -> None:
-        """`keys` and `values` [R, S, G, D] into `kv` [2, R, G, max_positions, D]."""
-        rows = torch.arange(self.positions.shape[0], device=self.positions.device)[:, None]
-        kv[0].transpose(1, 2)[rows, self.positions] = keys
-        kv[1].transpose(1, 2)[rows, self.positions] = values
-
-    def mask_for(self, group_size: int) -> Tensor | None:
-        """[R, 1, group_size * S, L], for queries folded as in `Attention`; None where everything may be read."""
-        if self._folded is None:
-            self._folded = self._mask.repeat(1, 1, group_size, 1)
-        return self._folded
-
-
-class SharedWhere(Where):
-    """All rows at the same consecutive places: `positions` is [1, S], and memory is written as one block."""
-
-    def __init__(self, start: int, end: int, device: torch.device) -> None:
-        super().__init__(torch.arange(start, end, device=device)[None], end)
-        self._start = start
-
-    def write(self, kv: Tensor, keys: Tensor, values: Tensor) -> None:
-        kv[0, :, :, self._start : self.num_readable] = keys.transpose(1, 2)
-        kv[1, :, :, self._start : self.num_readable] = values.transpose(1, 2)
-
-    def mask_for(self, group_size: int) -> Tensor | None:
-        return None if self.num_readable - self._start == 1 else super().mask_for(group_size)
-
-
-class SwiGlu(nn.Module):
-    """`gate_up` is the two projections in one."""
-
-    def __init__(self, shape: TransformerShape) -> None:
-        super().__init__()
-        self.gate_up = nn.Linear(shape.hidden_size, 2 * shape.intermediate_size, bias=False)
-        self.down = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
-
-
-class Block(nn.Module):
-    def __init__(self, shape: TransformerShape) -> None:
-        super().__init__()
-        self.attention_norm = RmsNorm(shape.hidden_size, shape.rms_norm_eps)
-        self.attention = Attention(shape)
-        self.mlp_norm = RmsNorm(shape.hidden_size, shape.rms_norm_eps)
-        self.mlp = SwiGlu(shape)
-
-    def forward(self, x: Tensor, rotation: Tensor, kv: Tensor, where: Where) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rotation, kv, where)
-        return x + self.mlp(self.mlp_norm(x))
-
-
-class Transformer(nn.Module):
+class Transformer:
     """A stack of blocks and its final norm."""
 
-    def __init__(self, shape: TransformerShape) -> None:
-        super().__init__()
+    def __init__(self, shape: TransformerShape, device: torch.device, dtype: torch.dtype) -> None:
         self.shape = shape
-        self.layers = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))
-        self.norm = RmsNorm(shape.hidden_size, shape.rms_norm_eps)
+        self.blocks = tuple(Block.empty(shape, device, dtype) for _ in range(shape.num_layers))
+        self.norm = torch.empty(shape.hidden_size, device=device, dtype=dtype)
+        self._eps = shape.rms_norm_eps
 
-    def forward(self, x: Tensor, rotation: Tensor, kv: Tensor, where: Where) -> Tensor:
-        """`x` [R, S, H] to the normed last hidden states [R, S, H].
+    def __call__(self, x: Tensor, rotation: Rotation, memory: Memory) -> Tensor:
+        """`x` [R, S, H] to the normed last hidden states [R, S, H]; `rotation` belongs to the tokens' positions."""
+        for block, layer_memory in zip(self.blocks, memory, strict=True):
+            x = x + self._attend(block, self._normed(x, block.attention_norm), rotation, layer_memory)
+            x = x + _swiglu(block, self._normed(x, block.mlp_norm))
+        return self._normed(x, self.norm)
 
-        `rotation` [R or 1, S, 2, D] belongs to the tokens' positions; `kv` [layers, 2, R, G, max_positions, D].
-        """
-        for layer, layer_kv in zip(self.layers, kv, strict=True):
-            x = layer(x, rotation, layer_kv, where)
-        return self.norm(x)
+    def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, weight.shape, weight, self._eps)
+
+    def _attend(self, block: Block, x: Tensor, rotation: Rotation, memory: LayerMemory) -> Tensor:
+        shape, (num_rows, num_tokens, _) = self.shape, x.shape
+        num_heads, num_groups, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
+        heads = F.linear(x, block.qkv).view(num_rows, num_tokens, -1, head_dim)
+        turnable, values = heads.split((num_heads + num_groups, num_groups), dim=2)
+        queries, keys = rotate(turnable, rotation).split((num_heads, num_groups), dim=2)
+        memory.write(keys, values)
+        mixed = _attention(queries, memory, num_groups)
+        return F.linear(mixed, block.out)
+
+
+def _attention(queries: Tensor, memory: LayerMemory, num_groups: int) -> Tensor:
+    """[R, S, N, D] to [R, S, N * D]. The query heads of a group share its keys: each group's are taken for further
+    tokens of one query head, which spares copying the keys."""
+    num_rows, num_tokens, num_heads, head_dim = queries.shape
+    if num_tokens == 1:
+        folded = queries.reshape(num_rows, num_groups, -1, head_dim)
+        mixed = F.scaled_dot_product_attention(folded, memory.keys, memory.values, attn_mask=memory.mask)
+        return mixed.view(num_rows, 1, -1)
+    folded = queries.view(num_rows, num_tokens, num_groups, -1, head_dim).permute(0, 2, 3, 1, 4)
+    mask = None if memory.mask is None else memory.mask.repeat(1, 1, num_heads // num_groups, 1)
+    mixed = F.scaled_dot_product_attention(
+        folded.reshape(num_rows, num_groups, -1, head_dim), memory.keys, memory.values, attn_mask=mask
+    )
+    return (
+        mixed.view(num_rows, num_groups, -1, num_tokens, head_dim)
+        .permute(0, 3, 1, 2, 4)
+        .reshape(num_rows, num_tokens, -1)
+    )
+
+
+def _swiglu(block: Block, x: Tensor) -> Tensor:
+    gate, up = F.linear(x, block.gate_up).chunk(2, dim=-1)
+    return F.linear(F.silu(gate) * up, block.down)

@@ -1,6 +1,7 @@
 """Rotary position embeddings (Su et al., 2021; the llama3 rescaling as in transformers' modeling_rope_utils)."""
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,15 +27,33 @@ def inverse_frequencies(rope: RopeShape, head_dim: int) -> Tensor:
     return torch.where(between, blended, scaled)
 
 
-def rotation_table(shape: TransformerShape, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """cos and sin of every position: [max_positions, 2, head_dim], computed in float32 as transformers does."""
-    positions = torch.arange(shape.max_positions, dtype=torch.float32)
-    angles = torch.outer(positions, inverse_frequencies(shape.rope, shape.head_dim)).repeat(1, 2)
-    return torch.stack((angles.cos(), angles.sin()), dim=1).to(device=device, dtype=dtype)
+class Rotation(NamedTuple):
+    """cos and sin of some positions, broadcastable to [R, S, heads, head_dim]; sin carries the sign of `rotate`."""
+
+    cos: Tensor
+    sin: Tensor
 
 
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn `x` [..., heads, head_dim] by `rotation` [..., 2, head_dim]; halves are rotated against each other."""
-    cos, sin = rotation.unsqueeze(-3).unbind(-2)
+class RotationTable:
+    """cos and sin of every position, computed in float32 as transformers does."""
+
+    def __init__(self, shape: TransformerShape, device: torch.device, dtype: torch.dtype) -> None:
+        positions = torch.arange(shape.max_positions, dtype=torch.float32)
+        angles = torch.outer(positions, inverse_frequencies(shape.rope, shape.head_dim))
+        cos, sin = angles.cos().repeat(1, 2), torch.cat((-angles.sin(), angles.sin()), dim=1)
+        self._cos = cos[:, None].to(device=device, dtype=dtype)
+        self._sin = sin[:, None].to(device=device, dtype=dtype)
+
+    def at_block(self, start: int, end: int) -> Rotation:
+        """For S consecutive tokens: [1, S, 1, D]."""
+        return Rotation(self._cos[None, start:end], self._sin[None, start:end])
+
+    def at_positions(self, positions: Tensor) -> Rotation:
+        """For one token a row, `positions` [R]: [R, 1, 1, D]."""
+        return Rotation(self._cos[positions, None], self._sin[positions, None])
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Turn `x` [R, S, heads, head_dim]: its halves are rotated against each other."""
     first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    return torch.addcmul(x * rotation.cos, torch.cat((second, first), dim=-1), rotation.sin)

@@ -39,11 +39,11 @@ def noise_keys(seeds: Tensor, frames: Tensor, num_codebooks: int) -> Tensor:
     return mix(frame_keys[:, None] + codebooks * _GOLDEN)
 
 
-def gumbel_noise(keys: Tensor, codes: Tensor) -> Tensor:
-    """Standard Gumbel noise in float64 for `keys` [R] and `codes` [R, W]."""
-    bits = _shift_right(mix(keys[:, None] + (codes + 1) * _GOLDEN), 12)
-    uniform = (bits.double() + 0.5) * 2.0**-52
-    return -torch.log(-torch.log(uniform))
+def negative_gumbel(keys: Tensor, codes: Tensor) -> Tensor:
+    """Standard Gumbel noise, negated, in float64 for `keys` [R] and `codes` [R, W]."""
+    counters = torch.add(keys[:, None] + _GOLDEN, codes, alpha=_GOLDEN)
+    uniform = (_shift_right(mix(counters), 12).double() + 0.5).mul_(2.0**-52)
+    return uniform.log_().neg_().log_()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class SamplingPlan:
     """What the host knows of a batch, so that no step looks at device values to choose its work."""
 
     max_top_k: int
+    one_top_k: bool
+    """All rows that draw have that top-k."""
     any_greedy: bool
     all_greedy: bool
     any_top_p: bool
@@ -82,7 +84,10 @@ class FrameSampler:
         self._plan = plan
         self._codebook_size = codebook_size
         self._no_end_yet = (rows.frame < rows.min_frames)[:, None]
-        self._keys = None if plan.all_greedy else noise_keys(rows.seed, rows.frame, num_codebooks)
+        if not plan.all_greedy:
+            self._keys = noise_keys(rows.seed, rows.frame, num_codebooks).unbind(1)
+            self._coldness = rows.temperature.reciprocal()[:, None]
+            self._outside_top_k = torch.arange(plan.max_top_k, device=rows.top_k.device) >= rows.top_k[:, None]
 
     def draw(self, codebook: int, logits: Tensor) -> Tensor:
         """[R, at least C] logits to [R] codes. Ids from C up are reserved and never drawn: Mimi has no such code."""
@@ -93,21 +98,27 @@ class FrameSampler:
         if codebook == 0:
             # End of speech is a frame of zeros, so a first code other than zero rules it out.
             logits = torch.cat((logits[:, :1].masked_fill(self._no_end_yet, -torch.inf), logits[:, 1:]), dim=1)
-        if self._keys is None:
+        if self._plan.all_greedy:
             return logits.argmax(dim=-1)
-        drawn = self._draw_filtered(self._keys[:, codebook], logits)
+        drawn = self._draw_filtered(self._keys[codebook], logits)
         return torch.where(self._rows.greedy, logits.argmax(dim=-1), drawn) if self._plan.any_greedy else drawn
 
     def _draw_filtered(self, keys: Tensor, logits: Tensor) -> Tensor:
-        values, codes = torch.topk(logits / self._rows.temperature[:, None], self._plan.max_top_k, dim=-1)
-        ranks = torch.arange(self._plan.max_top_k, device=logits.device)
-        kept = ranks < self._rows.top_k[:, None]
+        # The order does not depend on the temperature, so only what is kept needs to be divided by it.
+        values, codes = torch.topk(logits, self._plan.max_top_k, dim=-1)
+        values = values * self._coldness
+        if not self._plan.one_top_k:
+            values = values.masked_fill(self._outside_top_k, -torch.inf)
         if self._plan.any_top_p:
-            probabilities = values.masked_fill(~kept, -torch.inf).softmax(dim=-1)
-            # A code stays while those before it do not yet hold top_p: the one that crosses the line is kept.
-            kept &= probabilities.cumsum(dim=-1) - probabilities < self._rows.top_p[:, None]
-        scores = (values + gumbel_noise(keys, codes)).masked_fill(~kept, -torch.inf)
-        return codes.gather(1, scores.argmax(dim=-1, keepdim=True)).squeeze(1)
+            values = self._within_top_p(values)
+        best = (values - negative_gumbel(keys, codes)).argmax(dim=-1, keepdim=True)
+        return codes.gather(1, best).squeeze(1)
+
+    def _within_top_p(self, values: Tensor) -> Tensor:
+        probabilities = values.softmax(dim=-1)
+        # A code stays while those before it do not yet hold top_p: the one that crosses the line is kept.
+        before = probabilities.cumsum(dim=-1) - probabilities
+        return values.masked_fill(before >= self._rows.top_p[:, None], -torch.inf)
 
     def _penalize(self, codebook: int, logits: Tensor) -> Tensor:
         recent = self._rows.history[:, :, codebook]

@@ -1,11 +1,9 @@
 """From the Hub's parameter names (transformers' layout) to ours, each consumed exactly once."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from serve_app.errors import CheckpointError
 from serve_app.model.csm import Csm
@@ -22,13 +20,13 @@ Destination = Callable[[Csm], Tensor]
 def destinations(shape: CsmShape) -> dict[str, Destination]:
     """Where each stored tensor goes. The codec's tensors are not among them."""
     plan: dict[str, Destination] = {
-        "embed_text_tokens.weight": lambda model: model.text_embedding.weight,
-        "lm_head.weight": lambda model: model.first_head.weight,
-        "depth_decoder.model.inputs_embeds_projector.weight": lambda model: model.projection.weight,
+        "embed_text_tokens.weight": lambda model: model.text_embedding,
+        "lm_head.weight": lambda model: model.first_head,
+        "depth_decoder.model.inputs_embeds_projector.weight": lambda model: model.projection,
         # Stored as [codebook, hidden, vocab] for x @ W; ours is [codebook, vocab, hidden] like every other matrix.
         "depth_decoder.codebooks_head.weight": lambda model: model.depth_heads.transpose(1, 2),
     }
-    plan |= dict.fromkeys(AUDIO_TABLES, lambda model: model.audio_embedding.weight)
+    plan |= dict.fromkeys(AUDIO_TABLES, lambda model: model.audio_embedding)
     plan |= dict(_stack("backbone_model", "backbone", shape.backbone))
     plan |= dict(_stack("depth_decoder.model", "depth", shape.depth))
     return plan
@@ -40,24 +38,24 @@ def _stack(stored: str, ours: str, shape: TransformerShape) -> Iterator[tuple[st
     values = keys + shape.num_kv_heads * shape.head_dim
     inner = shape.intermediate_size
     parts: dict[str, tuple[str, slice]] = {
-        "self_attn.q_proj": ("attention.qkv", slice(0, queries)),
-        "self_attn.k_proj": ("attention.qkv", slice(queries, keys)),
-        "self_attn.v_proj": ("attention.qkv", slice(keys, values)),
-        "self_attn.o_proj": ("attention.out", slice(None)),
-        "mlp.gate_proj": ("mlp.gate_up", slice(0, inner)),
-        "mlp.up_proj": ("mlp.gate_up", slice(inner, 2 * inner)),
-        "mlp.down_proj": ("mlp.down", slice(None)),
+        "self_attn.q_proj": ("qkv", slice(0, queries)),
+        "self_attn.k_proj": ("qkv", slice(queries, keys)),
+        "self_attn.v_proj": ("qkv", slice(keys, values)),
+        "self_attn.o_proj": ("out", slice(None)),
+        "mlp.gate_proj": ("gate_up", slice(0, inner)),
+        "mlp.up_proj": ("gate_up", slice(inner, 2 * inner)),
+        "mlp.down_proj": ("down", slice(None)),
         "input_layernorm": ("attention_norm", slice(None)),
         "post_attention_layernorm": ("mlp_norm", slice(None)),
     }
     for index in range(shape.num_layers):
         for name, (part, rows) in parts.items():
-            yield f"{stored}.layers.{index}.{name}.weight", _rows_of(f"{ours}.layers.{index}.{part}.weight", rows)
-    yield f"{stored}.norm.weight", _rows_of(f"{ours}.norm.weight", slice(None))
+            yield f"{stored}.layers.{index}.{name}.weight", _rows_of(ours, index, part, rows)
+    yield f"{stored}.norm.weight", lambda model: getattr(model, ours).norm
 
 
-def _rows_of(parameter: str, rows: slice) -> Destination:
-    return lambda model: model.get_parameter(parameter)[rows]
+def _rows_of(transformer: str, index: int, part: str, rows: slice) -> Destination:
+    return lambda model: getattr(getattr(model, transformer).blocks[index], part)[rows]
 
 
 def load_weights(model: Csm, tensors: Iterable[tuple[str, Tensor]]) -> None:
@@ -84,27 +82,10 @@ def load_weights(model: Csm, tensors: Iterable[tuple[str, Tensor]]) -> None:
         raise CheckpointError(f"weights: {len(missing)} tensors are missing, among them {min(missing)}")
 
 
-class _WithoutInit(TorchFunctionMode):
-    """Initialising on the meta device does nothing, after importing a compiler: seconds of a server's start."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if getattr(func, "__module__", None) == nn.init.__name__:
-            return kwargs["tensor"] if kwargs and "tensor" in kwargs else args[0]
-        return func(*args, **(kwargs or {}))
-
-
 def build_model(
     shape: CsmShape, tensors: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
 ) -> Csm:
-    """The model with its weights on `device`, ready for inference."""
-    with torch.device("meta"), _WithoutInit():
-        model = Csm(shape).eval()
-    for module in model.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            empty = torch.empty(parameter.shape, device=device, dtype=dtype)
-            setattr(module, name, nn.Parameter(empty, requires_grad=False))
+    """The model with its weights on `device`."""
+    model = Csm(shape, device, dtype)
     load_weights(model, tensors)
-    model.prepare()
     return model

@@ -3,7 +3,7 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from serve_app.errors import UnknownRequest
 from serve_app.messages import FRAME_RATE_HZ, FinishReason
@@ -27,18 +27,16 @@ class Outcome:
 
 
 class RecentOutcomes:
-    """Remembers each request for ten minutes after its last news."""
+    """Remembers each request for ten minutes after its last news; of two with one id, the last that had news."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._entries: OrderedDict[str, tuple[float, Outcome]] = OrderedDict()
 
-    def begin(self, request_id: str, seed: int) -> None:
-        self._put(Outcome(request_id, seed))
-
-    def progress(self, request_id: str, num_frames: int, finish_reason: FinishReason | None = None) -> None:
-        outcome = self.get(request_id)
-        self._put(replace(outcome, num_frames=num_frames, finish_reason=finish_reason))
+    def record(self, outcome: Outcome) -> None:
+        self._entries[outcome.request_id] = (self._clock(), outcome)
+        self._entries.move_to_end(outcome.request_id)
+        self._forget_old()
 
     def get(self, request_id: str) -> Outcome:
         """Raises UnknownRequest for one that is not known, or not any more."""
@@ -46,11 +44,6 @@ class RecentOutcomes:
         if request_id not in self._entries:
             raise UnknownRequest(request_id)
         return self._entries[request_id][1]
-
-    def _put(self, outcome: Outcome) -> None:
-        self._entries[outcome.request_id] = (self._clock(), outcome)
-        self._entries.move_to_end(outcome.request_id)
-        self._forget_old()
 
     def _forget_old(self) -> None:
         oldest_kept = self._clock() - _KEPT_SECONDS

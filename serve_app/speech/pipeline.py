@@ -56,7 +56,7 @@ class SpeechPipeline:
                     elif number == 0:
                         yield replace(message, request_id=request.request_id)
             answer.end_turn(turn)
-            if answer.frames_left == 0:
+            if answer.is_over:
                 break
         yield answer.last_chunk()
 
@@ -82,6 +82,11 @@ def _opens_voice(clip: ContextClip, request: SpeechRequest) -> bool:
     return next(other for other in request.context if other.speaker == clip.speaker) is clip
 
 
+def _num_frames(seconds: float) -> int:
+    """Whole frames in `seconds`, at least one. Rounded first: 29 / 12.5 * 12.5 is a hair below 29."""
+    return max(1, int(round(seconds * FRAME_RATE_HZ, 6)))
+
+
 class _Answer:
     """How far an answer is: what was spoken conditions the next turn."""
 
@@ -89,14 +94,20 @@ class _Answer:
         self._request = request
         self._context = context
         self._turn_chunks: list[AudioChunk] = []
+        self._no_codes: Codes | None = None
         self._num_frames = 0
         self._turns_left = len(request.turns)
         self._finish = FinishReason.EOS
-        self._max_frames = max(1, int(request.max_audio_seconds * FRAME_RATE_HZ))
+        self._max_frames = _num_frames(request.max_audio_seconds)
 
     @property
     def frames_left(self) -> int:
         return self._max_frames - self._num_frames
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more may be spoken, or the engine gave up on it."""
+        return self.frames_left <= 0 or self._finish in (FinishReason.CANCELLED, FinishReason.ERROR)
 
     def next_turn(self, number: int) -> GenerationRequest:
         request, turn = self._request, self._request.turns[number]
@@ -123,12 +134,16 @@ class _Answer:
         return replace(chunk, first_frame=first_frame, finish=None)
 
     def end_turn(self, turn: Turn) -> None:
-        codes = Codes(b"".join(c.codes.data for c in self._turn_chunks), self._turn_chunks[0].codes.num_codebooks)
-        self._context.append(ContextSegment(turn.text, turn.speaker, codes))
-        self._turn_chunks.clear()
         self._turns_left -= 1
+        assert self._turn_chunks, "a stream ends with a chunk that carries finish"
+        self._no_codes = Codes.empty(self._turn_chunks[0].codes.num_codebooks)
+        codes = replace(self._no_codes, data=b"".join(chunk.codes.data for chunk in self._turn_chunks))
+        self._turn_chunks.clear()
+        if codes.num_frames:  # a transcript with no sound under it would teach the next turn to skip words
+            self._context.append(ContextSegment(turn.text, turn.speaker, codes))
 
     def last_chunk(self) -> AudioChunk:
-        if self._turns_left:
+        assert self._no_codes is not None, "a request has a turn"
+        if self._turns_left and self.frames_left <= 0:
             self._finish = FinishReason.LENGTH
-        return AudioChunk(self._num_frames, b"", Codes.empty(self._context[-1].codes.num_codebooks), self._finish)
+        return AudioChunk(self._num_frames, b"", self._no_codes, self._finish)

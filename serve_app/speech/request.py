@@ -41,7 +41,7 @@ class SpeechRequest:
 def check_text(field: str, text: str, max_chars: int) -> str:
     """`text` as it will be spoken; raises InvalidRequest where there is nothing to speak or too much."""
     if not text.strip():
-        raise InvalidRequest(field, "must hold something to speak; it is empty")
+        raise InvalidRequest(field, "is empty: send something to speak")
     if len(text) > max_chars:
         raise InvalidRequest(
             field, f"has {len(text)} characters, at most {max_chars} are allowed: send it in several requests"
@@ -73,5 +73,8 @@ def check_sampling(params: SamplingParams, codebook_size: int) -> SamplingParams
 
 def check_max_audio_seconds(seconds: float, limits: LimitSettings) -> float:
     if not 0 < seconds <= limits.max_audio_seconds:
-        raise InvalidRequest("max_audio_seconds", f"must be above 0 and at most {limits.max_audio_seconds:g}")
+        raise InvalidRequest(
+            "max_audio_seconds",
+            f"must be above 0 and at most {limits.max_audio_seconds:g}; leave it out for the longest",
+        )
     return seconds

@@ -30,9 +30,8 @@ def harness(tiny_checkpoint_folder: Path) -> Harness:
 def ending(tiny_checkpoint_folder: Path) -> Harness:
     """Its heads are all zero: greedily drawn codes are zeros, the end of speech."""
     harness = Harness(tiny_checkpoint_folder)
-    with torch.no_grad():
-        harness.model.first_head.weight.zero_()
-        harness.model.depth_heads.zero_()
+    harness.model.first_head.zero_()
+    harness.model.depth_heads.zero_()
     return harness
 
 

@@ -100,3 +100,12 @@ def test_removing_a_waiting_sequence_twice_changes_nothing() -> None:
     scheduler.add(b)
     assert scheduler.remove(a) == scheduler.remove(a) == []
     assert names(scheduler.admit()) == ["b"]
+
+
+def test_what_goes_on_with_an_answer_is_neither_refused_nor_overdue() -> None:
+    scheduler = Scheduler(max_rows=1, max_waiting=0, max_wait_seconds=10)
+    scheduler.add(sequence("running"))
+    scheduler.admit()
+    scheduler.add(sequence("next turn", priority=-1, timeout_seconds=60))
+    assert scheduler.take_overdue(now=50) == []
+    assert names(scheduler.take_overdue(now=61)) == ["next turn"]

@@ -15,6 +15,7 @@ from serve_app.errors import CheckpointError
 from serve_app.model import checkpoint as checkpoint_module
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
 from serve_app.model.create import create_checkpoint
+from serve_app.model.weights import destinations
 
 CPU = torch.device("cpu")
 UNUSED = Path("unused")
@@ -45,8 +46,8 @@ def saved(oracle: CsmForConditionalGeneration, tiny_checkpoint_folder: Path, tmp
 
 
 def same_weights(first: Checkpoint, second: Checkpoint) -> bool:
-    models = [load_model(checkpoint, CPU, torch.float32).state_dict() for checkpoint in (first, second)]
-    return all(torch.equal(tensor, models[1][name]) for name, tensor in models[0].items())
+    one, other = (load_model(checkpoint, CPU, torch.float32) for checkpoint in (first, second))
+    return all(torch.equal(place(one), place(other)) for place in destinations(first.shape).values())
 
 
 class TestLayouts:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import CsmForConditionalGeneration
 
 from serve_app.model.checkpoint import load_model, open_checkpoint
 from serve_app.model.create import create_checkpoint
 from serve_app.model.csm import Csm
-from serve_app.model.layers import Where
 from serve_app.model.shape import CsmShape, TransformerShape
 
 DEFAULT_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
@@ -78,9 +78,8 @@ def run_in_chunks(model: Csm, prompt: Tensor, chunks: list[int]) -> Tensor:
     kv = empty_kv(model.shape.backbone, 1, model.dtype)
     states, start = [], 0
     for part in prompt.split(chunks):
-        end = start + len(part)
-        states.append(model.run_backbone(part[None], kv, Where(torch.arange(start, end)[None], end)))
-        start = end
+        states.append(model.prefill(part[None], kv, start))
+        start += len(part)
     return torch.cat(states, dim=1)
 
 
@@ -111,7 +110,7 @@ def test_backbone_over_text_and_audio(pair: Pair, chunks: list[int]) -> None:
     )
     hidden = run_in_chunks(pair.ours, embedded, chunks)
     torch.testing.assert_close(hidden, theirs.hidden_states[-1], **TOLERANCE)
-    torch.testing.assert_close(pair.ours.first_head(hidden), theirs.logits, **TOLERANCE)
+    torch.testing.assert_close(F.linear(hidden, pair.ours.first_head), theirs.logits, **TOLERANCE)
 
 
 @torch.inference_mode()
@@ -120,7 +119,7 @@ def test_backbone_far_from_the_start(pair: Pair) -> None:
     ids = torch.randint(256, (1, 1500), generator=torch.Generator().manual_seed(1))
     theirs = pair.theirs(input_ids=ids, logits_to_keep=20).logits
     hidden = run_in_chunks(pair.ours, pair.ours.embed_text(ids[0]), [1480, 20])
-    torch.testing.assert_close(pair.ours.first_head(hidden[:, -20:]), theirs, **TOLERANCE)
+    torch.testing.assert_close(F.linear(hidden[:, -20:], pair.ours.first_head), theirs, **TOLERANCE)
 
 
 @torch.inference_mode()
@@ -130,11 +129,10 @@ def test_rows_at_different_positions_do_not_touch_each_other(pair: Pair) -> None
     alone = [run_in_chunks(ours, ours.embed_text(ids[row, :length]), [length]) for row, length in enumerate((30, 9))]
     kv = empty_kv(ours.shape.backbone, 2, ours.dtype)
     for row, length in enumerate((29, 8)):
-        where = Where(torch.arange(length)[None], length)
-        ours.run_backbone(ours.embed_text(ids[row : row + 1, :length]), kv[:, :, row : row + 1], where)
-    last = ours.embed_text(torch.stack((ids[0, 29:30], ids[1, 8:9])))
-    together = ours.run_backbone(last, kv, Where(torch.tensor([[29], [8]]), 30))
-    expected = torch.stack([states[0, -1:] for states in alone])
+        ours.prefill(ours.embed_text(ids[row : row + 1, :length]), kv[:, :, row : row + 1], 0)
+    last = ours.embed_text(torch.stack((ids[0, 29], ids[1, 8])))
+    together = ours.step(last, kv, torch.tensor([29, 8]), 30)
+    expected = torch.stack([states[0, -1] for states in alone])
     torch.testing.assert_close(together, expected, **TOLERANCE)
 
 
@@ -158,7 +156,8 @@ def test_depth_decoder_over_all_codebooks(pair: Pair, num_rows: int) -> None:
     hidden = hidden.to(pair.ours.dtype)
     codes = torch.randint(shape.codebook_size, (num_rows, shape.num_codebooks), generator=generator)
     sampler = Forced(codes)
-    drawn = pair.ours.run_depth(hidden, empty_kv(shape.depth, num_rows, hidden.dtype), sampler)  # type: ignore[arg-type]
+    memory = pair.ours.depth_memory(empty_kv(shape.depth, num_rows, hidden.dtype))
+    drawn = pair.ours.draw_frame(hidden, memory, sampler)
     shifted = torch.cat((torch.zeros_like(codes[:, :1]), codes[:, :-1]), dim=1)
     theirs = pair.theirs.depth_decoder(input_ids=shifted, backbone_last_hidden_state=hidden)
     assert torch.equal(drawn, codes)

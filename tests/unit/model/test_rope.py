@@ -5,7 +5,7 @@ from transformers.models.csm.modeling_csm import CsmRotaryEmbedding
 
 from serve_app.errors import CheckpointError
 from serve_app.model.presets import preset_config
-from serve_app.model.rope import inverse_frequencies, rotation_table
+from serve_app.model.rope import RotationTable, inverse_frequencies
 from serve_app.model.shape import CsmShape, RopeShape, TransformerShape
 
 DEFAULT = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
@@ -29,8 +29,10 @@ def test_rotations_equal_transformers() -> None:
     for shape, theirs in stacks(preset_config("csm-1b")):
         positions = torch.arange(shape.max_positions)[None]
         cos, sin = theirs(torch.zeros(1), positions)
-        ours = rotation_table(shape, torch.float32, torch.device("cpu"))
-        torch.testing.assert_close(ours, torch.stack((cos[0], sin[0]), dim=1), rtol=0, atol=1e-6)
+        ours = RotationTable(shape, torch.device("cpu"), torch.float32).at_block(0, shape.max_positions)
+        signs = torch.tensor([-1.0, 1.0]).repeat_interleave(shape.head_dim // 2)
+        torch.testing.assert_close(ours.cos[:, :, 0], cos, rtol=0, atol=1e-6)
+        torch.testing.assert_close(ours.sin[:, :, 0] * signs, sin, rtol=0, atol=1e-6)
 
 
 def test_the_hubs_rescaled_values_are_llama3s_own_for_the_backbone() -> None:

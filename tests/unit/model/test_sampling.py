@@ -12,7 +12,7 @@ from serve_app.model.sampling import (
     FrameSampler,
     RowSampling,
     SamplingPlan,
-    gumbel_noise,
+    negative_gumbel,
     noise_keys,
 )
 
@@ -20,7 +20,9 @@ NUM_CODEBOOKS = 4
 CODEBOOK_SIZE = 24
 RESERVED = 3
 NUM_DRAWS = 20_000
-PLAN = SamplingPlan(CODEBOOK_SIZE, any_greedy=False, all_greedy=False, any_top_p=True, any_penalty=True)
+PLAN = SamplingPlan(
+    CODEBOOK_SIZE, one_top_k=False, any_greedy=False, all_greedy=False, any_top_p=True, any_penalty=True
+)
 
 
 def make_rows(num_rows: int, **changes: float | Tensor) -> RowSampling:
@@ -146,7 +148,7 @@ def test_a_row_draws_the_same_alone_and_among_any_mates() -> None:
     for row in range(16):
         mine = make_rows(1, temperature=temperature[row], top_k=top_k[row], seed=row)
         # Whoever is alone also has a narrower plan.
-        plan = SamplingPlan(row + 1, any_greedy=False, all_greedy=False, any_top_p=False, any_penalty=False)
+        plan = replace(PLAN, max_top_k=row + 1, one_top_k=True, any_top_p=False, any_penalty=False)
         assert draw(mine, logits[row : row + 1], plan=plan) == together[row]
 
 
@@ -171,7 +173,7 @@ def test_frames_of_one_seed_follow_the_softmax_too(logits: Tensor) -> None:
 
 def test_noise_is_standard_gumbel() -> None:
     keys = noise_keys(torch.arange(200), torch.zeros(200, dtype=torch.int64), NUM_CODEBOOKS).flatten()
-    noise = gumbel_noise(keys, torch.arange(500).expand(len(keys), -1)).flatten()
+    noise = -negative_gumbel(keys, torch.arange(500).expand(len(keys), -1)).flatten()
     assert noise.dtype == torch.float64
     assert noise.isfinite().all()
     assert noise.mean().item() == pytest.approx(0.5772, abs=0.01)

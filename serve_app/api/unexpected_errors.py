@@ -1,0 +1,44 @@
+"""The last resort: for clients that left, and for exceptions that nobody raised on purpose."""
+
+import logging
+
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.error_responses import error_response
+from serve_app.errors import GenerationFailed
+
+_log = logging.getLogger(__name__)
+
+_CLIENT_CLOSED_REQUEST = 499
+"""Nginx's number for an answer that nobody reads any more."""
+
+
+class UnexpectedErrors:
+    """ASGI middleware: a plain 500 where nothing was sent yet; a body that was begun is broken off.
+
+    FastAPI's own handler stands outside of CORS, so that pages of other origins could not read its answer.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            if not is_begun:
+                await Response(status_code=_CLIENT_CLOSED_REQUEST)(scope, receive, send)
+        except Exception as error:
+            if is_begun or scope["type"] != "http":
+                raise
+            _log.error("unexpected error at %s", scope["path"], exc_info=error)
+            await error_response(GenerationFailed("an unexpected error; the server's log has it"))(scope, receive, send)

@@ -1,0 +1,167 @@
+"""The thread that owns a model: its order, its step, and what a failure does."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from serve_app.errors import GenerationFailed
+from serve_app.owner_thread import Inbox, OwnerThread
+
+Start = Callable[..., OwnerThread]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    threads: list[OwnerThread] = []
+
+    def started(**options: Callable[[], object]) -> OwnerThread:
+        threads.append(OwnerThread("test", **options))  # type: ignore[arg-type]
+        return threads[-1]
+
+    yield started
+    for thread in threads:
+        thread.stop()
+
+
+async def test_calls_run_in_the_order_they_came_and_all_on_one_thread(start: Start) -> None:
+    thread, order, names = start(), [], set()
+    for number in range(50):
+        thread.post(lambda number=number: order.append(number))
+        thread.post(lambda: names.add(threading.current_thread().name))
+    assert await thread.call(lambda: len(order)) == 50
+    assert order == list(range(50))
+    assert names == {"test"}
+
+
+async def test_an_exception_is_raised_where_the_call_is_awaited_and_harms_nothing_else(start: Start) -> None:
+    thread = start()
+
+    def fail() -> None:
+        raise ValueError("no such slot")
+
+    with pytest.raises(ValueError, match="no such slot"):
+        await thread.call(fail)
+    thread.check()
+    assert await thread.call(lambda: "still here") == "still here"
+
+
+async def test_steps_run_for_as_long_as_work_is_left(start: Start) -> None:
+    work: list[int] = []
+    done = threading.Event()
+
+    def step() -> bool:
+        if work and work.pop() == 0:
+            done.set()
+        return bool(work)
+
+    thread = start(step=step)
+    thread.post(lambda: work.extend(range(5)))
+    assert await asyncio.to_thread(done.wait, 5)
+    assert await thread.call(lambda: list(work)) == []
+
+
+async def test_no_step_runs_while_nothing_is_to_do(start: Start) -> None:
+    num_steps = 0
+
+    def step() -> bool:
+        nonlocal num_steps
+        num_steps += 1
+        return False
+
+    thread = start(step=step)
+    before = await thread.call(lambda: num_steps)
+    after = await thread.call(lambda: num_steps)
+    assert after <= before + 1
+
+
+async def test_calls_get_their_turn_between_steps(start: Start) -> None:
+    is_working = True
+    thread = start(step=lambda: is_working)
+    assert await thread.call(lambda: "between") == "between"
+    is_working = False
+
+
+async def test_a_cancelled_call_is_not_run(start: Start) -> None:
+    thread, ran = start(), []
+    gate = threading.Event()
+    thread.post(gate.wait)
+    call = asyncio.create_task(thread.call(lambda: ran.append("cancelled")))
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gate.set()
+    await thread.call(lambda: ran.append("kept"))
+    assert ran == ["kept"]
+
+
+class Broken:
+    """A step that fails once there is work."""
+
+    def __init__(self) -> None:
+        self.has_work = False
+        self.num_steps = 0
+        self.failures: list[str] = []
+        self.told = threading.Event()
+
+    def step(self) -> bool:
+        if self.has_work:
+            self.num_steps += 1
+            raise RuntimeError("device lost")
+        return False
+
+    def on_failure(self) -> None:
+        self.failures.append(threading.current_thread().name)
+        self.told.set()
+
+    async def break_down(self, thread: OwnerThread) -> None:
+        thread.post(lambda: setattr(self, "has_work", True))
+        assert await asyncio.to_thread(self.told.wait, 5)
+
+
+async def test_a_failed_step_is_told_once_and_not_tried_again(start: Start) -> None:
+    broken = Broken()
+    thread = start(step=broken.step, on_failure=broken.on_failure)
+    thread.check()
+    await broken.break_down(thread)
+    served = threading.Event()
+    thread.post(served.set)
+    assert await asyncio.to_thread(served.wait, 5), "posts are still served"
+    assert (broken.failures, broken.num_steps) == (["test"], 1)
+
+
+async def test_after_a_failed_step_checks_and_calls_raise(start: Start) -> None:
+    broken, ran = Broken(), []
+    thread = start(step=broken.step, on_failure=broken.on_failure)
+    await broken.break_down(thread)
+    with pytest.raises(GenerationFailed, match="being replaced"):
+        thread.check()
+    with pytest.raises(GenerationFailed, match="being replaced"):
+        await thread.call(lambda: ran.append(1))
+    assert ran == []
+
+
+def test_stopping_runs_what_was_posted_before(start: Start) -> None:
+    ran: list[int] = []
+    thread = OwnerThread("stopping")
+    thread.post(lambda: ran.append(1))
+    thread.stop()
+    assert ran == [1]
+
+
+async def test_an_inbox_delivers_messages_in_order_and_raises_exceptions(start: Start) -> None:
+    thread, inbox = start(), Inbox[int]()
+    for message in (1, 2, ValueError("broken")):
+        thread.post(lambda message=message: inbox.put(message))
+    assert [await inbox.get(), await inbox.get()] == [1, 2]
+    with pytest.raises(ValueError, match="broken"):
+        await inbox.get()
+
+
+def test_a_message_for_a_loop_that_has_ended_is_dropped() -> None:
+    async def open_inbox() -> Inbox[int]:
+        return Inbox()
+
+    asyncio.run(open_inbox()).put(1)
