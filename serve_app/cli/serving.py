@@ -73,7 +73,10 @@ def _open_checkpoint(settings: Settings) -> bool:
     """Find, make or fetch it here, where the progress can be seen; True if its weights are random."""
     with _console.status(f"opening {settings.model}"):
         from serve_app.model.checkpoint import open_checkpoint
+        from serve_app.model.device import pick_device
 
+    if _is_local():
+        pick_device(settings.device)
     return open_checkpoint(settings.model, settings.revision, settings.data_dir).random_weights
 
 
@@ -81,10 +84,14 @@ def _start_ray() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(**quiet)
-    else:
+    if _is_local():
         ray.init("local", include_dashboard=False, **quiet)
+    else:
+        ray.init(**quiet)
+
+
+def _is_local() -> bool:
+    return os.environ.get("RAY_ADDRESS", "local") == "local"
 
 
 def _run_graph(settings: Settings) -> None:

@@ -5,8 +5,8 @@ from contextlib import aclosing
 
 from ray.serve.handle import DeploymentHandle
 
-from serve_app import log
 from serve_app.codec.decoder_service import DecoderService
+from serve_app.deployments import replica_log
 from serve_app.deployments.handles import GeneratorHandle
 from serve_app.messages import Accepted, AudioChunk, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
@@ -14,7 +14,7 @@ from serve_app.settings import Settings
 
 class AudioDecoder:
     async def __init__(self, generator: DeploymentHandle, settings: Settings) -> None:
-        log.set_up(settings.log_level)
+        replica_log.set_up(settings.log_level)
         self._service = DecoderService.load(settings, GeneratorHandle(generator))
         await self._service.warm_up()
 

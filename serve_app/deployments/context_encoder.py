@@ -2,15 +2,15 @@
 
 from ray import serve
 
-from serve_app import log
 from serve_app.codec.encoder_service import EncoderService
+from serve_app.deployments import replica_log
 from serve_app.messages import Codes, ContextSegment
 from serve_app.settings import Settings
 
 
 class ContextEncoder:
     def __init__(self, settings: Settings) -> None:
-        log.set_up(settings.log_level)
+        replica_log.set_up(settings.log_level)
         self._service = EncoderService.load(settings)
 
     async def encode(self, pcm: bytes) -> Codes:

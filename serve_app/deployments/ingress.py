@@ -4,8 +4,8 @@ from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
-from serve_app import log
 from serve_app.api.app import build_api
+from serve_app.deployments import replica_log
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
@@ -13,7 +13,7 @@ from serve_app.speech.pipeline import SpeechPipeline
 
 class Ingress:
     def __init__(self, encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings) -> None:
-        log.set_up(settings.log_level)
+        replica_log.set_up(settings.log_level)
         self._settings = settings
         self._pipeline = SpeechPipeline(EncoderHandle(encoder), DecoderHandle(decoder))
 

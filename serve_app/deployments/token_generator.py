@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from ray import serve
 
-from serve_app import log
+from serve_app.deployments import replica_log
 from serve_app.engine.engine import EngineStats
 from serve_app.engine.service import TokenService
 from serve_app.messages import Accepted, GenerationRequest, ModelInfo, TokenFrames
@@ -14,7 +14,7 @@ from serve_app.settings import Settings
 
 class TokenGenerator:
     async def __init__(self, settings: Settings) -> None:
-        log.set_up(settings.log_level)
+        replica_log.set_up(settings.log_level)
         replica = serve.get_replica_context().replica_id.unique_id
         self._service = TokenService.load(settings, replica)
         await self._service.warm_up()

@@ -1,6 +1,7 @@
 """The engine on its own thread, as the `TokenGenerator` that asyncio sees."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator
 from typing import Self
@@ -18,6 +19,8 @@ from serve_app.model.device import pick_device, pick_dtype, use_threads
 from serve_app.model.tokenizer import TextTokenizer
 from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.settings import EngineSettings, Settings
+
+_log = logging.getLogger(__name__)
 
 
 class TokenService:
@@ -51,6 +54,8 @@ class TokenService:
             dtype=str(dtype).removeprefix("torch."),
             max_batch_size=settings.engine.max_batch_size,
         )
+        if checkpoint.random_weights:
+            _log.warning("%s has random weights: what it says is noise", checkpoint.name)
         return cls(model, TextTokenizer(checkpoint), info, settings.engine, replica)
 
     async def warm_up(self) -> None:

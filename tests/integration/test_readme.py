@@ -1,0 +1,44 @@
+"""The README's commands, run as written."""
+
+import os
+import re
+import subprocess
+import wave
+from pathlib import Path
+
+import pytest
+from server_process import ROOT, environment, running
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_quickstart(tmp_path: Path) -> None:
+    serve, *others = [block for block in BLOCKS if "make serve" in block or "curl" in block]
+    assert serve.strip() == "make serve"
+    env = environment(tmp_path / "data")
+    with running(["make", "serve"], "http://127.0.0.1:8000", env):
+        for block in others:
+            subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=os.environ, check=True)
+    for name in ("hello.wav", "answer.wav", "scene.wav"):
+        with wave.open(str(tmp_path / name)) as file:
+            assert file.getnframes() > 24_000, name
+
+
+def test_every_other_command_exists() -> None:
+    commands = [line for block in BLOCKS for line in block.splitlines() if line.startswith((".venv/", "make "))]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for command in commands:
+        words = command.split("#")[0].split()
+        if words[0] == "make":
+            assert words[1] in targets, command
+        else:
+            assert (ROOT / words[0]).exists(), command
+            assert all((ROOT / word).exists() for word in words[1:] if word.endswith(".yaml")), command
+    assert len(commands) >= 6
+
+
+@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda p: p.name)
+def test_links_between_the_documents_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
