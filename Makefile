@@ -30,7 +30,8 @@ lint: install
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
 
 bench: install
-	$(PYTHON) -m benchmarks.engine_step --presets tiny,demo,csm-1b
+	$(PYTHON) -m benchmarks.engine_step --presets tiny,demo
+	$(PYTHON) -m benchmarks.engine_step --presets csm-1b --threads $$(nproc)
 	$(PYTHON) -m benchmarks.first_audio
 
 # Rewrites requirements.lock; holds no index address.

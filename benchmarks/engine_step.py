@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from rich.console import Console
 from rich.table import Table
 from transformers import CsmForConditionalGeneration
@@ -27,12 +28,14 @@ from serve_app.engine.sequence import Sequence
 from serve_app.messages import GenerationRequest, SamplingParams
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
 from serve_app.model.create import StoredDtype, create_checkpoint
-from serve_app.model.device import pick_device
+from serve_app.model.device import pick_device, use_threads
 from serve_app.model.presets import Preset
 from serve_app.model.tokenizer import TextTokenizer
 from serve_app.settings import EngineSettings, Settings
 
 TEXT = "The quick brown fox jumps over the lazy dog."
+ROUNDS = 3
+"""Both are measured in turn, this often, and the median taken: neighbours on a shared machine disturb both."""
 _console = Console(width=110)
 
 
@@ -56,16 +59,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", default="tiny,demo")
     parser.add_argument("--batches", default="1,4,8")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=0, help="0: as many as a serving engine takes")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_threads(options.threads)
+    transformers.logging.set_verbosity_error()
     device = pick_device("auto")
     batches = [int(size) for size in options.batches.split(",")]
     rows = [row for name in options.presets.split(",") for row in _measure(CASES[name], batches, device)]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    _console.print(_table(rows, f"{name}, {results_file.processor()}, {options.threads} threads"))
-    command = f"python -m benchmarks.engine_step --presets {options.presets} --batches {options.batches}"
-    _console.print(f"saved as {results_file.write('engine-step', name, rows, command)}")
+    threads = torch.get_num_threads()
+    _console.print(_table(rows, f"{name}, {results_file.processor()}, threads: {threads}"))
+    command = f"python -m benchmarks.engine_step --presets {options.presets} --threads {threads}"
+    what = "engine-step-" + options.presets.replace(",", "-")
+    _console.print(f"saved as {results_file.write(what, name, rows, command)}")
 
 
 def _measure(case: Case, batches: list[int], device: torch.device) -> list[dict[str, Any]]:
@@ -78,9 +84,12 @@ def _measure(case: Case, batches: list[int], device: torch.device) -> list[dict[
         theirs.to(device)
     rows = []
     for batch in batches:
+        our_times, their_times = [], []
         with _console.status(f"{case.preset}: batch {batch}"):
-            our_ms = ours.frame_ms(batch, case.num_steps)
-            their_ms = _transformers_frame_ms(theirs, ours.tokenizer, batch, case.num_steps)
+            for _ in range(ROUNDS):
+                our_times.append(ours.frame_ms(batch, case.num_steps))
+                their_times.append(_transformers_frame_ms(theirs, ours.tokenizer, batch, case.num_steps))
+        our_ms, their_ms = statistics.median(our_times), statistics.median(their_times)
         rows.append(
             {
                 "preset": case.preset,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import CsmConfig
@@ -111,6 +112,8 @@ def _create_atomically(folder: Path) -> None:
 
 
 def _parse(values: dict[str, Any], name: str) -> CsmConfig:
+    # It warns of every special id of the real model, which it takes for ids of codes.
+    transformers.logging.set_verbosity_error()
     try:
         return CsmConfig.from_dict(values)
     except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
