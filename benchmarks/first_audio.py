@@ -1,6 +1,6 @@
 """Time from a request to its first audio byte over HTTP, and the real-time factor, on a server started for it.
 
-python -m benchmarks.first_audio --model demo --streams 1,2,4
+python -m benchmarks.first_audio --model demo --streams 1,2,4,8
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Heard:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="demo")
-    parser.add_argument("--streams", default="1,2,4")
+    parser.add_argument("--streams", default="1,2,4,8")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     with _server(options.model) as url:

@@ -27,7 +27,7 @@ class Sequence:
     finish: FinishReason | None = None
     _unsent: list[bytes] = field(default_factory=list)
     _num_sent: int = 0
-    _group_frames: int = 1
+    _num_messages: int = 0
     _last_frame: bytes = b""
     _num_repeats: int = 0
 
@@ -64,13 +64,13 @@ class Sequence:
         return FinishReason.LENGTH if self.num_frames >= self.prompt.max_frames else None
 
     def send_due(self, largest_group: int) -> None:
-        """Emit once enough frames are there: one at first, then twice as many each time up to `largest_group`.
+        """Emit once enough frames are there: 1, 1, 2, 2, 4, 4, … up to `largest_group`.
 
-        A message costs the same whatever it holds, and the first must not wait.
+        A message costs the same whatever it holds, and the first must not wait. Each size comes twice, so that the
+        listener has something in hand before the next wait becomes longer.
         """
-        if len(self._unsent) >= self._group_frames:
+        if len(self._unsent) >= min(2 ** (self._num_messages // 2), largest_group):
             self._send(None)
-            self._group_frames = min(2 * self._group_frames, largest_group)
 
     def send_last(self, reason: FinishReason) -> None:
         self.finish = reason
@@ -80,4 +80,5 @@ class Sequence:
         codes = Codes(b"".join(self._unsent), self.prompt.frames.shape[1])
         self.emit(TokenFrames(self._num_sent, codes, finish))
         self._num_sent += len(self._unsent)
+        self._num_messages += 1
         self._unsent.clear()

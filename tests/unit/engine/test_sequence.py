@@ -26,15 +26,15 @@ def frame(number: int) -> np.ndarray:
 
 def test_messages_grow_up_to_the_largest_group_and_the_last_brings_the_rest() -> None:
     seq, sent = sequence()
-    for number in range(13):
+    for number in range(16):
         assert seq.append(frame(number), 25) is None
         seq.send_due(4)
     seq.send_last(FinishReason.EOS)
-    assert [m.codes.num_frames for m in sent] == [1, 2, 4, 4, 2]
-    assert [m.first_frame for m in sent] == [0, 1, 3, 7, 11]
-    assert [m.finish for m in sent] == [None] * 4 + [FinishReason.EOS]
+    assert [m.codes.num_frames for m in sent] == [1, 1, 2, 2, 4, 4, 2]
+    assert [m.first_frame for m in sent] == [0, 1, 2, 4, 6, 10, 14]
+    assert [m.finish for m in sent] == [None] * 6 + [FinishReason.EOS]
     together = b"".join(m.codes.data for m in sent)
-    assert together == Codes.from_array(np.stack([frame(n) for n in range(13)])).data
+    assert together == Codes.from_array(np.stack([frame(n) for n in range(16)])).data
 
 
 def test_a_frame_of_zeros_but_for_the_last_codebook_ends_speech_and_is_not_kept() -> None:
