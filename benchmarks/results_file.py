@@ -18,7 +18,7 @@ def write(name: str, device: str, rows: list[dict[str, Any]], command: str) -> P
     values = {
         "measured_at": now.isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")),
         "command": command,
         "device": device,
         "processor": processor(),

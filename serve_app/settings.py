@@ -36,7 +36,7 @@ class EngineSettings(Section):
     max_wait_seconds: float = Field(default=10.0, gt=0)
     """A request that waited this long for a slot is refused with 429."""
     chunk_frames: int = Field(default=4, ge=1)
-    """A stream's messages hold 1, 1, 2, 2, 4, ... frames up to this many; one frame is 80 ms. The last may hold fewer."""
+    """A stream's messages hold 1, 1, 2, 2, 4, ... frames of 80 ms, up to this many."""
     prefill_chunk_tokens: int = Field(default=256, ge=16)
     """Prompt tokens computed between two frames of the running sequences."""
     repeated_frames_limit: int = Field(default=25, ge=2)
