@@ -67,11 +67,10 @@ class OwnerThread:
     def _run(self) -> None:
         work_left = False
         while True:
-            try:
-                call = self._calls.get(block=not work_left)
-            except queue.Empty:
+            if work_left and self._calls.empty():
                 work_left = self._take_step()
                 continue
+            call = self._calls.get()
             if call is None:
                 return
             call()

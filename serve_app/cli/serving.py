@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -28,12 +30,12 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     require_free_port(host, port)
     is_random = _open_checkpoint(settings)
     try:
-        with _console.status("starting Ray"):
+        with _progress("starting Ray"):
             _start_ray()
             serve.start(
                 http_options={"host": host, "port": port}, logging_config=LoggingConfig(enable_access_log=False)
             )
-        with _console.status(f"loading {settings.model}"):
+        with _progress(f"loading {settings.model}"):
             _run_graph(settings)
         _greet(settings, host, port, is_random)
         _stop_on_signal().wait()
@@ -41,6 +43,17 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
         serve.shutdown()
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _progress(doing: str) -> Iterator[None]:
+    """A spinner on a terminal, one line in a log file."""
+    if _console.is_terminal:
+        with _console.status(doing):
+            yield
+    else:
+        _console.print(f"{doing} …")
+        yield
 
 
 def _stop_on_signal() -> threading.Event:
@@ -71,7 +84,10 @@ def require_free_port(host: str, port: int) -> None:
 
 def _open_checkpoint(settings: Settings) -> bool:
     """Find, make or fetch it here, where the progress can be seen; True if its weights are random."""
-    with _console.status(f"opening {settings.model}"):
+    if settings.stand_in is not None:
+        _log.warning("a stand-in is served: it makes tones for measuring this server, there is no model")
+        return False
+    with _progress(f"opening {settings.model}"):
         from serve_app.model.checkpoint import open_checkpoint
         from serve_app.model.device import pick_device
 

@@ -1,4 +1,4 @@
-"""A real local Ray with the whole graph on the tiny checkpoint, started once for the folder."""
+"""A real local Ray with the whole graph on the tiny checkpoint, started once for a file of tests."""
 
 import os
 import socket
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(tiny_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     import ray
     from ray import serve

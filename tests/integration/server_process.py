@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -29,12 +29,16 @@ def running(command: list[str], url: str, env: dict[str, str]) -> Iterator[subpr
         wait_until_ready(process, url)
         yield process
     finally:
-        try:
-            os.killpg(process.pid, signal.SIGINT)
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
             process.communicate(timeout=60)
-        except (subprocess.TimeoutExpired, ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            return
 
 
 def wait_until_ready(process: subprocess.Popen[str], url: str) -> None:

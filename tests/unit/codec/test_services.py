@@ -162,7 +162,7 @@ async def test_a_failing_codec_ends_its_streams_and_fails_the_health_check(
 
     decoder.check_health()
     monkeypatch.setattr(decoder._slots, "decode", broken)
-    with pytest.raises(GenerationFailed, match="try again"):
+    with pytest.raises(GenerationFailed):
         await pcm_of(decoder, REQUEST)
     with pytest.raises(GenerationFailed, match="being replaced"):
         decoder.check_health()
