@@ -92,6 +92,8 @@ class GenerationRequest:
     timeout_seconds: float = 600.0
     """The engine drops the sequence after this long, whatever its consumer does."""
     resume: Codes | None = None
+    becomes_context: bool = False
+    """A later request will have this one and its frames as context: what was computed for it is worth keeping."""
 
 
 class FinishReason(StrEnum):
@@ -145,7 +147,7 @@ class ModelInfo:
 
     model: str
     weights: str
-    """"trained", or "random" for a checkpoint that sounds like noise."""
+    """"trained", "random" for a checkpoint that sounds like noise, or "stand-in" where there is no model."""
     num_codebooks: int
     codebook_size: int
     max_positions: int

@@ -1,11 +1,15 @@
 """Every tunable, by its owner. The only reader of the environment (prefix `CSM_`, sections joined by `__`)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from serve_app.errors import StartupError
+
+STAND_IN = "stand-in"
 
 
 class Section(BaseModel):
@@ -39,6 +43,11 @@ class EngineSettings(Section):
     """A stream's messages hold 1, 1, 2, 2, 4, ... frames of 80 ms, up to this many."""
     prefill_chunk_tokens: int = Field(default=256, ge=16)
     """Prompt tokens computed between two frames of the running sequences."""
+    prefix_cache_mb: int = Field(default=512, ge=0)
+    """Device memory for keys and values of contexts that were read before: CSM-1B in bfloat16 takes 32 KiB a
+    position, some 13 MB for a clip of 30 seconds. 0 switches the cache off."""
+    prefix_cache_host_mb: int = Field(default=2048, ge=0)
+    """Host memory behind it, on CUDA."""
     repeated_frames_limit: int = Field(default=25, ge=2)
     """This many equal frames in a row (80 ms each) end a sequence as runaway."""
     threads: int = Field(default=0, ge=0)
@@ -72,6 +81,18 @@ class LimitSettings(Section):
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
 
 
+class StandInSettings(Section):
+    """A model and a codec that cost nothing, to measure the rest. Goes with `model` "stand-in" only."""
+
+    step_ms_by_batch: dict[Annotated[int, Field(ge=1)], Annotated[float, Field(ge=0)]] = {}
+    """One frame's time by batch size, linear in between and held at the ends; empty is as fast as asked."""
+    frames: int | None = Field(default=None, ge=1)
+    """Frames of every utterance; None is as many as the request allows."""
+    decode_ms_per_tick: float = Field(default=0, ge=0)
+    """Time in which the codec decodes one frame of every stream."""
+    num_codebooks: int = Field(default=32, ge=2, le=64)
+
+
 class Settings(BaseSettings):
     """The server's configuration: run-config args over the environment over the defaults."""
 
@@ -80,7 +101,7 @@ class Settings(BaseSettings):
     )
 
     model: str = "demo"
-    """`demo`, a folder in the Hub's layout, or a Hub repository such as `sesame/csm-1b`."""
+    """`demo`, a folder in the Hub's layout, or a Hub repository such as `sesame/csm-1b`; see also `stand_in`."""
     revision: str | None = None
     """Of a Hub repository."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -92,3 +113,18 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     codec: CodecSettings = CodecSettings()
     limits: LimitSettings = LimitSettings()
+    stand_in: StandInSettings | None = None
+
+    @model_validator(mode="after")
+    def _stand_in_is_asked_for_twice(self) -> Self:
+        """A server without a model is never one typo away."""
+        if self.model == STAND_IN and self.stand_in is None:
+            raise StartupError(
+                "model is stand-in, which speaks no text, but the section stand_in is not set: name a model that "
+                "speaks, or set both (CSM_STAND_IN='{}' for its defaults)"
+            )
+        if self.model != STAND_IN and self.stand_in is not None:
+            raise StartupError(
+                f"the section stand_in is set, but model is {self.model}, not stand-in: set both or none"
+            )
+        return self

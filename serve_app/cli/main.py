@@ -11,10 +11,16 @@ from rich.progress import Progress
 
 from serve_app import __version__
 from serve_app.app import load_settings
+from serve_app.cli.bench import run_bench
 from serve_app.cli.serving import serve_until_stopped
 from serve_app.errors import StartupError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="A server for CSM, on Ray Serve.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A server for CSM, on Ray Serve.",
+)
 checkpoint_app = typer.Typer(no_args_is_help=True, help="Make checkpoints.")
 app.add_typer(checkpoint_app, name="checkpoint")
 
@@ -68,6 +74,12 @@ def create(
             dtype=dtype.value,
         )
     typer.echo(f"{path} holds {preset} with random weights: it makes noise, not speech")
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context) -> None:
+    """Load-test a running server: first audio, continuity, throughput. `csm-serve bench --help` lists its options."""
+    run_bench(context.args)
 
 
 @app.command()

@@ -1,21 +1,33 @@
 """The slot decoder on its own thread, as the `AudioDecoder` that asyncio sees: it pulls a token generator."""
 
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.codec.decoder import SlotDecoder
-from serve_app.codec.loading import load_codec
 from serve_app.codec.silence import SilenceGuard
 from serve_app.errors import GenerationFailed, Overloaded
 from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo, TokenFrames
 from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.ports import TokenGenerator
 from serve_app.settings import CodecSettings, Settings
+
+
+class Slots(Protocol):
+    """A codec with a fixed number of streams, as `decoder.SlotDecoder`."""
+
+    def open(self) -> int | None: ...
+
+    def close(self, slot: int) -> None: ...
+
+    def decode(self, frames: Mapping[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]: ...
+
+    def replay(self, slot: int, frames: NDArray[np.integer]) -> None: ...
+
+    def warm_up(self) -> None: ...
 
 
 class _Stream:
@@ -30,7 +42,7 @@ class _Stream:
 class DecoderService:
     """Satisfies `ports.AudioDecoder` in this process."""
 
-    def __init__(self, slots: SlotDecoder, generator: TokenGenerator, settings: CodecSettings) -> None:
+    def __init__(self, slots: Slots, generator: TokenGenerator, settings: CodecSettings) -> None:
         self._slots = slots
         self._generator = generator
         self._settings = settings
@@ -39,9 +51,8 @@ class DecoderService:
 
     @classmethod
     def load(cls, settings: Settings, generator: TokenGenerator) -> Self:
-        """Open the checkpoint and load its codec; raises StartupError where it cannot be."""
-        _, mimi = load_codec(settings)
-        return cls(SlotDecoder(mimi, settings.codec.max_streams), generator, settings.codec)
+        """With the codec of the model that the settings name; raises StartupError where it cannot be loaded."""
+        return cls(_slots(settings), generator, settings.codec)
 
     async def warm_up(self) -> None:
         await self._thread.call(self._slots.warm_up)
@@ -110,3 +121,16 @@ class DecoderService:
     def _fail_all(self) -> None:
         for stream in self._streams:
             stream.inbox.put(GenerationFailed("the audio decoder failed while speaking; try again"))
+
+
+def _slots(settings: Settings) -> Slots:
+    # Imported here: a replica with a stand-in does without torch and starts in a fraction of the time.
+    if settings.stand_in is not None:
+        from serve_app.codec.stand_in import StandInSlots
+
+        return StandInSlots(settings.stand_in, settings.codec.max_streams)
+    from serve_app.codec.decoder import SlotDecoder
+    from serve_app.codec.loading import load_codec
+
+    _, mimi = load_codec(settings)
+    return SlotDecoder(mimi, settings.codec.max_streams)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serve_app.engine.model_runner import ModelRunner
+from serve_app.engine.parts import Runner
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
 from serve_app.errors import GenerationFailed, Overloaded
@@ -22,19 +22,24 @@ class EngineStats:
     running: int
     waiting: int
     slots: int
+    prompt_positions: int = 0
+    restored_positions: int = 0
+    """Of the prompts since the start, and how many of their positions came from the prefix cache."""
 
 
 class Engine:
     """Owned by one thread: every method is called on it."""
 
     def __init__(
-        self, runner: ModelRunner, settings: EngineSettings, replica: str, clock: Callable[[], float] = time.monotonic
+        self, runner: Runner, settings: EngineSettings, replica: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._runner = runner
         self._settings = settings
         self._replica = replica
         self._clock = clock
         self._scheduler = Scheduler(settings.max_batch_size, settings.max_waiting, settings.max_wait_seconds)
+        self._prompt_positions = 0
+        self._restored_positions = 0
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; raises Overloaded where there is no room to wait."""
@@ -47,7 +52,13 @@ class Engine:
             sequence.finish = FinishReason.CANCELLED
 
     def stats(self) -> EngineStats:
-        return EngineStats(len(self._scheduler.rows), self._scheduler.num_waiting, self._settings.max_batch_size)
+        return EngineStats(
+            running=len(self._scheduler.rows),
+            waiting=self._scheduler.num_waiting,
+            slots=self._settings.max_batch_size,
+            prompt_positions=self._prompt_positions,
+            restored_positions=self._restored_positions,
+        )
 
     def step(self) -> bool:
         """One frame for every running sequence; False when there is nothing to do."""
@@ -95,6 +106,8 @@ class Engine:
             budget -= max(1, sequence.num_prefilled - before)
             if sequence.is_prefilled:
                 self._scheduler.start_decoding()
+                self._prompt_positions += sequence.prompt.num_positions
+                self._restored_positions += sequence.num_restored
 
     def _decode(self) -> None:
         sequences = self._scheduler.decoding
@@ -108,6 +121,8 @@ class Engine:
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.send_last(reason)
+        if sequence.request.becomes_context and reason in (FinishReason.EOS, FinishReason.LENGTH):
+            self._runner.keep_spoken(self._scheduler.rows.index(sequence), sequence)
         self._leave(sequence)
         _log.info("request %s: %s after %d frames", sequence.request.request_id, reason, sequence.num_frames)
 

@@ -34,3 +34,11 @@ class KvCache:
 
     def move(self, source: int, target: int, num_positions: int) -> None:
         self._backbone[:, :, target, :, :num_positions] = self._backbone[:, :, source, :, :num_positions]
+
+    def copy_of(self, row: int, start: int, end: int) -> Tensor:
+        """[layers, 2, G, end - start, D] of its own memory."""
+        return self._backbone[:, :, row, :, start:end].clone(memory_format=torch.contiguous_format)
+
+    def fill(self, row: int, start: int, kv: Tensor) -> None:
+        """Write what `copy_of` gave, at positions from `start` on."""
+        self._backbone[:, :, row, :, start : start + kv.shape[3]] = kv

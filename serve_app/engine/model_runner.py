@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from serve_app.engine.kv_cache import KvCache
+from serve_app.engine.prefix_cache import CachedPiece, PrefixCache
+from serve_app.engine.prompt import Piece
 from serve_app.engine.row_state import RowState, plan_for
 from serve_app.engine.scheduler import Move
 from serve_app.engine.sequence import Sequence
@@ -17,8 +19,9 @@ from serve_app.model.sampling import FrameSampler
 class ModelRunner:
     """The plain, readable step; faster ones must equal it."""
 
-    def __init__(self, model: Csm, max_rows: int, max_positions: int) -> None:
+    def __init__(self, model: Csm, max_rows: int, max_positions: int, prefixes: PrefixCache | None = None) -> None:
         self._model = model
+        self._prefixes = prefixes
         self._kv = KvCache(model.shape, max_rows, max_positions, model.device, model.dtype)
         self._state = RowState(model.shape, max_rows, model.device, model.dtype)
         self._depth_memories: dict[int, list[Memory]] = {}
@@ -26,10 +29,13 @@ class ModelRunner:
     @torch.inference_mode()
     def prefill(self, row: int, sequence: Sequence, max_tokens: int) -> None:
         """Compute the next `max_tokens` positions of the prompt; at its end the row is ready to decode."""
+        if sequence.num_prefilled == 0:
+            self._restore_prefix(row, sequence)
         start = sequence.num_prefilled
         end = min(start + max_tokens, sequence.num_to_prefill)
         if end > start:
             self._model.prefill(self._embed(sequence, start, end)[None], self._kv.row(row), start)
+            self._keep_context(row, sequence, start, end)
         sequence.num_prefilled = end
         if sequence.is_prefilled:
             self._state.start(row, sequence, self._embed(sequence, end, end + 1)[0])
@@ -57,6 +63,29 @@ class ModelRunner:
     def move(self, move: Move, num_positions: int) -> None:
         self._kv.move(move.source, move.target, num_positions)
         self._state.move(move.source, move.target)
+
+    @torch.inference_mode()
+    def keep_spoken(self, row: int, sequence: Sequence) -> None:
+        """Keep what `sequence` computed of itself, for requests that will have it as context."""
+        if self._prefixes is not None and sequence.is_prefilled and sequence.num_frames:
+            piece = sequence.prompt.spoken_piece(sequence.codes)
+            self._keep(row, piece, min(piece.end, sequence.num_to_prefill + sequence.num_steps))
+
+    def _restore_prefix(self, row: int, sequence: Sequence) -> None:
+        if self._prefixes is not None:
+            for cached in self._prefixes.longest_prefix(sequence.prompt.pieces):
+                self._kv.fill(row, cached.start, cached.kv)
+                sequence.num_prefilled = sequence.num_restored = cached.end
+
+    def _keep_context(self, row: int, sequence: Sequence, start: int, end: int) -> None:
+        """Keep the pieces whose last position was computed in start..end-1."""
+        for piece in sequence.prompt.pieces:
+            if start < piece.end <= end:
+                self._keep(row, piece, piece.end)
+
+    def _keep(self, row: int, piece: Piece, end: int) -> None:
+        if self._prefixes is not None:
+            self._prefixes.put(piece.key, CachedPiece(piece.start, end, self._kv.copy_of(row, piece.start, end)))
 
     def _depth_memory(self, num_rows: int) -> list[Memory]:
         if num_rows not in self._depth_memories:

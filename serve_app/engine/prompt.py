@@ -1,5 +1,6 @@
 """From a request to the positions that the backbone reads before it speaks."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -26,6 +27,19 @@ class ModelLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Positions start..end-1: a segment's text and frames. `key` names them and all that comes before them.
+
+    The frame of zeros that ends a segment opens the next piece instead, so that what was generated (and has none yet)
+    and the same thing as context are one piece.
+    """
+
+    key: bytes
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """P positions: each is a text token, or a frame of codes where `text_ids` is -1.
 
@@ -40,10 +54,20 @@ class Prompt:
     max_frames: int
     """The request's, or less where the positions do not suffice; counts the resumed frames."""
     dropped_segments: int
+    pieces: tuple[Piece, ...] = ()
+    """The context's segments, in order."""
 
     @property
     def num_positions(self) -> int:
         return len(self.text_ids)
+
+    def spoken_piece(self, codes: Codes) -> Piece:
+        """What this prompt's own text and its `codes` will be to a prompt that has them as context."""
+        start = self.pieces[-1].end if self.pieces else 0
+        end = self.num_positions - self.num_resumed + codes.num_frames
+        text_start = start + 1 if self.pieces else 0
+        target = self.text_ids[text_start : self.num_positions - self.num_resumed]
+        return Piece(_chained(self.pieces[-1].key if self.pieces else b"", target, codes), start, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +97,7 @@ def build_prompt(request: GenerationRequest, tokenizer: Tokenizer, limits: Model
     resumed = request.resume or Codes.empty(limits.num_codebooks)
     text_ids, frames = _lay_out(kept, target, resumed, limits.num_codebooks)
     max_frames = min(request.sampling.max_frames, room)
-    return Prompt(text_ids, frames, resumed.num_frames, max_frames, len(segments) - len(kept))
+    return Prompt(text_ids, frames, resumed.num_frames, max_frames, len(segments) - len(kept), _pieces(kept))
 
 
 def _checked(segment: ContextSegment, limits: ModelLimits) -> Codes:
@@ -129,3 +153,20 @@ def _lay_out(
     add_text(target)
     add_frames(resumed.to_array().astype(np.int64))
     return np.concatenate(text_ids), np.concatenate(frames)
+
+
+def _pieces(segments: list[_Segment]) -> tuple[Piece, ...]:
+    pieces: list[Piece] = []
+    key, start, position = b"", 0, 0
+    for segment in segments:
+        key = _chained(key, np.array(segment.text_ids, dtype=np.int64), segment.codes)
+        end = position + segment.num_positions - 1
+        pieces.append(Piece(key, start, end))
+        start, position = end, end + 1
+    return tuple(pieces)
+
+
+def _chained(parent: bytes, text_ids: NDArray[np.int64], codes: Codes) -> bytes:
+    # Lengths first, so that no text can be taken for audio.
+    parts = (parent, len(text_ids).to_bytes(8, "little"), text_ids.tobytes(), codes.data)
+    return hashlib.sha256(b"".join(parts)).digest()

@@ -23,9 +23,14 @@ class Sequence:
     arrived_at: float
     """Seconds of the engine's clock."""
     num_prefilled: int = 0
+    num_restored: int = 0
+    """How many of those came from the prefix cache."""
+    num_steps: int = 0
+    """Decode steps so far; each computes one position more, and the last may have drawn the end of speech."""
     num_frames: int = 0
     finish: FinishReason | None = None
-    _unsent: list[bytes] = field(default_factory=list)
+    _frames: list[bytes] = field(default_factory=list)
+    """Generated here; the resumed ones are the prompt's."""
     _num_sent: int = 0
     _num_messages: int = 0
     _last_frame: bytes = b""
@@ -52,12 +57,13 @@ class Sequence:
 
         End of speech is a frame whose codes but the last are all zero, as transformers' generate has it.
         """
+        self.num_steps += 1
         if not frame[:-1].any():
             return FinishReason.EOS
         data = Codes.from_array(frame[None]).data
         self._num_repeats = self._num_repeats + 1 if data == self._last_frame else 1
         self._last_frame = data
-        self._unsent.append(data)
+        self._frames.append(data)
         self.num_frames += 1
         if self._num_repeats >= repeated_frames_limit:
             return FinishReason.RUNAWAY
@@ -69,7 +75,7 @@ class Sequence:
         A message costs the same whatever it holds, and the first must not wait. Each size comes twice, so that the
         listener has something in hand before the next wait becomes longer.
         """
-        if len(self._unsent) >= min(2 ** (self._num_messages // 2), largest_group):
+        if self.num_frames - self._num_sent >= min(2 ** (self._num_messages // 2), largest_group):
             self._send(None)
 
     def send_last(self, reason: FinishReason) -> None:
@@ -77,8 +83,17 @@ class Sequence:
         self._send(reason)
 
     def _send(self, finish: FinishReason | None) -> None:
-        codes = Codes(b"".join(self._unsent), self.prompt.frames.shape[1])
-        self.emit(TokenFrames(self._num_sent, codes, finish))
-        self._num_sent += len(self._unsent)
+        unsent = self._frames[self._num_sent - self.prompt.num_resumed :]
+        self.emit(TokenFrames(self._num_sent, Codes(b"".join(unsent), self._num_codebooks), finish))
+        self._num_sent = self.num_frames
         self._num_messages += 1
-        self._unsent.clear()
+
+    @property
+    def codes(self) -> Codes:
+        """All frames of this utterance, the resumed ones included."""
+        resumed = self.request.resume.data if self.request.resume else b""
+        return Codes(resumed + b"".join(self._frames), self._num_codebooks)
+
+    @property
+    def _num_codebooks(self) -> int:
+        return self.prompt.frames.shape[1]

@@ -1,62 +1,33 @@
 """The engine on its own thread, as the `TokenGenerator` that asyncio sees."""
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncGenerator
 from typing import Self
 
-import torch
-
 from serve_app.engine.engine import Engine, EngineStats
-from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.prompt import ModelLimits, Tokenizer, build_prompt
+from serve_app.engine.parts import EngineParts
+from serve_app.engine.prompt import ModelLimits, build_prompt
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import Accepted, GenerationRequest, ModelInfo, SamplingParams, TokenFrames
-from serve_app.model.checkpoint import load_model, open_checkpoint
-from serve_app.model.csm import Csm
-from serve_app.model.device import pick_device, pick_dtype, use_threads
-from serve_app.model.tokenizer import TextTokenizer
 from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.settings import EngineSettings, Settings
-
-_log = logging.getLogger(__name__)
 
 
 class TokenService:
     """Satisfies `ports.TokenGenerator` in this process."""
 
-    def __init__(
-        self, model: Csm, tokenizer: Tokenizer, info: ModelInfo, settings: EngineSettings, replica: str = "local"
-    ) -> None:
-        self._tokenizer = tokenizer
-        self._info = info
+    def __init__(self, parts: EngineParts, settings: EngineSettings, replica: str = "local") -> None:
+        self._tokenizer = parts.tokenizer
+        self._info = info = parts.info
         self._limits = ModelLimits(info.num_codebooks, info.codebook_size, info.max_positions)
-        runner = ModelRunner(model, settings.max_batch_size, info.max_positions)
-        self._engine = Engine(runner, settings, replica)
+        self._engine = Engine(parts.runner, settings, replica)
         self._thread = OwnerThread("engine", self._engine.step, self._engine.fail_all)
 
     @classmethod
     def load(cls, settings: Settings, replica: str = "local") -> Self:
-        """Open the checkpoint and load its model; raises StartupError where it cannot be."""
-        device = pick_device(settings.device)
-        dtype = pick_dtype(settings.dtype, device)
-        use_threads(settings.engine.threads)
-        checkpoint = open_checkpoint(settings.model, settings.revision, settings.data_dir)
-        model = load_model(checkpoint, device, dtype)
-        info = ModelInfo(
-            model=checkpoint.name,
-            weights="random" if checkpoint.random_weights else "trained",
-            num_codebooks=checkpoint.shape.num_codebooks,
-            codebook_size=checkpoint.shape.codebook_size,
-            max_positions=min(settings.engine.max_positions, checkpoint.shape.backbone.max_positions),
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            dtype=str(dtype).removeprefix("torch."),
-            max_batch_size=settings.engine.max_batch_size,
-        )
-        if checkpoint.random_weights:
-            _log.warning("%s has random weights: what it says is noise", checkpoint.name)
-        return cls(model, TextTokenizer(checkpoint), info, settings.engine, replica)
+        """With the model that the settings name; raises StartupError where it cannot be loaded."""
+        return cls(_parts(settings), settings.engine, replica)
 
     async def warm_up(self) -> None:
         """Speak a few frames, so that the first request finds everything in place."""
@@ -92,3 +63,14 @@ class TokenService:
 
     def stop(self) -> None:
         self._thread.stop()
+
+
+def _parts(settings: Settings) -> EngineParts:
+    # Imported here: a replica with a stand-in does without torch and starts in a fraction of the time.
+    if settings.stand_in is not None:
+        from serve_app.engine.stand_in import stand_in_parts
+
+        return stand_in_parts(settings)
+    from serve_app.engine.loading import load_parts
+
+    return load_parts(settings)

@@ -122,6 +122,7 @@ class _Answer:
                 max_frames=min(frame_cap(turn.text), self.frames_left),
             ),
             priority=0 if number == 0 else _CONTINUING,
+            becomes_context=number < len(request.turns) - 1,
         )
 
     def take(self, chunk: AudioChunk) -> AudioChunk:

@@ -10,6 +10,7 @@ import torch
 
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import ModelRunner
+from serve_app.engine.prefix_cache import PrefixCache
 from serve_app.engine.prompt import ModelLimits, build_prompt
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import (
@@ -68,7 +69,8 @@ class Harness:
         self.reset()
 
     def reset(self) -> None:
-        runner = ModelRunner(self.model, self.settings.max_batch_size, self.settings.max_positions)
+        self.prefixes = PrefixCache(torch.device("cpu"), self.settings.prefix_cache_mb << 20, 0)
+        runner = ModelRunner(self.model, self.settings.max_batch_size, self.settings.max_positions, self.prefixes)
         self.engine = Engine(runner, self.settings, "test", clock=lambda: self.now)
 
     def add(self, request: GenerationRequest) -> Stream:

@@ -1,0 +1,22 @@
+"""`csm-serve bench`: the load test of a checkout's `benchmarks` folder, which is not part of the installed package."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from serve_app.errors import StartupError
+
+
+def run_bench(arguments: Sequence[str]) -> None:
+    """Takes the options of `python -m benchmarks.load`. Raises StartupError where it is not there to run."""
+    checkout = Path(__file__).resolve().parents[2]
+    if not (checkout / "benchmarks" / "load.py").is_file():
+        raise StartupError("bench needs a checkout of the repository: its benchmarks folder is not installed")
+    if str(checkout) not in sys.path:
+        # First, since other projects' packages are called benchmarks too.
+        sys.path.insert(0, str(checkout))
+    try:
+        from benchmarks.load import main
+    except ModuleNotFoundError as error:
+        raise StartupError(f"bench needs {error.name}: make install sets up what a checkout needs") from error
+    main(arguments, prog="csm-serve bench")

@@ -1,0 +1,107 @@
+"""Stands in for the model, so that everything around it can be measured alone. No torch, and no speech."""
+
+import bisect
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.engine.parts import EngineParts
+from serve_app.engine.scheduler import Move
+from serve_app.engine.sequence import Sequence
+from serve_app.messages import ModelInfo
+from serve_app.settings import Settings, StandInSettings
+
+CODEBOOK_SIZE = 2048
+_CHARS_PER_TOKEN = 4
+_log = logging.getLogger(__name__)
+
+
+def stand_in_parts(settings: Settings) -> EngineParts:
+    """Everything but the model is the real engine's."""
+    assert settings.stand_in is not None, "only a setting brings it in"
+    info = ModelInfo(
+        model=settings.model,
+        weights="stand-in",
+        num_codebooks=settings.stand_in.num_codebooks,
+        codebook_size=CODEBOOK_SIZE,
+        max_positions=settings.engine.max_positions,
+        device="none",
+        dtype="none",
+        max_batch_size=settings.engine.max_batch_size,
+    )
+    _log.warning("a stand-in generates: its tones are for measuring the server, there is no model")
+    return EngineParts(StandInRunner(settings.stand_in), StandInTokenizer(), info)
+
+
+class StandInTokenizer:
+    """About as many tokens as a real one makes of English."""
+
+    def encode(self, speaker: int, text: str) -> list[int]:
+        return [speaker] * (2 + -(-len(text) // _CHARS_PER_TOKEN))
+
+
+class StandInRunner:
+    """Takes the time that a model would, and makes codes that depend on the request's seed and the frame alone.
+
+    Steps follow one another at the given pace, whatever the engine does between two of them: behind a GPU that work
+    is hidden too. A step that comes a whole step late starts afresh, and does not hurry to catch up.
+    """
+
+    def __init__(
+        self,
+        settings: StandInSettings,
+        clock: Callable[[], float] = time.monotonic,
+        # Waits in the kernel: neither the interpreter's lock nor a core is held, as while a GPU computes.
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._sleep = sleep
+        self._due = float("-inf")
+
+    def prefill(self, row: int, sequence: Sequence, max_tokens: int) -> None:
+        sequence.num_prefilled = min(sequence.num_prefilled + max_tokens, sequence.num_to_prefill)
+
+    def decode(self, sequences: list[Sequence]) -> NDArray[np.int64]:
+        self._wait(step_ms(self._settings.step_ms_by_batch, len(sequences)) / 1000)
+        return np.stack([self._frame(sequence) for sequence in sequences])
+
+    def keep_spoken(self, row: int, sequence: Sequence) -> None:
+        pass
+
+    def move(self, move: Move, num_positions: int) -> None:
+        pass
+
+    def _wait(self, step_seconds: float) -> None:
+        now = self._clock()
+        follows = now - self._due < step_seconds
+        self._due = (self._due if follows else now) + step_seconds
+        if self._due > now:
+            self._sleep(self._due - now)
+
+    def _frame(self, sequence: Sequence) -> NDArray[np.int64]:
+        """[K], never zero but at the end of speech, and never equal to the frame before."""
+        if self._settings.frames is not None and sequence.num_frames >= self._settings.frames:
+            return np.zeros(self._settings.num_codebooks, dtype=np.int64)
+        return frame_codes(sequence.request.sampling.seed, sequence.num_frames, self._settings.num_codebooks)
+
+
+def frame_codes(seed: int, frame: int, num_codebooks: int) -> NDArray[np.int64]:
+    """[K]"""
+    return 1 + (seed % CODEBOOK_SIZE + frame + 61 * np.arange(num_codebooks)) % (CODEBOOK_SIZE - 1)
+
+
+def step_ms(by_batch: Mapping[int, float], batch: int) -> float:
+    """Linear between the table's batch sizes, held at its ends; 0 for an empty table."""
+    if not by_batch:
+        return 0.0
+    sizes = sorted(by_batch)
+    above = bisect.bisect_left(sizes, batch)
+    if above == 0 or above == len(sizes):
+        return by_batch[sizes[min(above, len(sizes) - 1)]]
+    low, high = sizes[above - 1], sizes[above]
+    share = (batch - low) / (high - low)
+    return by_batch[low] + share * (by_batch[high] - by_batch[low])
