@@ -9,6 +9,7 @@
     ├── Overloaded               no slot and no room to wait: try again later
     ├── NotReady                 the models are still loading
     ├── GenerationFailed         the engine or the codec broke; the cause is in the server's log
+    │   └── ReplicaLost          the process that made a stream is gone: another one can go on
     └── StartupError             the server cannot start as configured
         └── CheckpointError      the checkpoint cannot be used
 
@@ -73,6 +74,10 @@ class NotReady(CsmServeError):
 
 class GenerationFailed(CsmServeError):
     """Speech could not be made or finished. The message is safe to show; details are logged where it happened."""
+
+
+class ReplicaLost(GenerationFailed):
+    """The replica behind a call died or cannot be reached. What it had sent is good; the rest can be had elsewhere."""
 
 
 class StartupError(CsmServeError):

@@ -93,6 +93,15 @@ class StandInSettings(Section):
     num_codebooks: int = Field(default=32, ge=2, le=64)
 
 
+class FailoverSettings(Section):
+    """Streams whose replica dies go on with another one."""
+
+    max_losses: int = Field(default=8, ge=0)
+    """One stream survives this many; 0 ends it as an error at once."""
+    max_wait_seconds: float = Field(default=60.0, gt=0)
+    """How long a stream waits for a replica to go on with: one that is started anew loads its model first."""
+
+
 class Settings(BaseSettings):
     """The server's configuration: run-config args over the environment over the defaults."""
 
@@ -113,6 +122,7 @@ class Settings(BaseSettings):
     engine: EngineSettings = EngineSettings()
     codec: CodecSettings = CodecSettings()
     limits: LimitSettings = LimitSettings()
+    failover: FailoverSettings = FailoverSettings()
     stand_in: StandInSettings | None = None
 
     @model_validator(mode="after")

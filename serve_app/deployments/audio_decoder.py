@@ -10,12 +10,13 @@ from serve_app.deployments import replica_log
 from serve_app.deployments.handles import GeneratorHandle
 from serve_app.messages import Accepted, AudioChunk, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
+from serve_app.speech.failover import ResumingGenerator
 
 
 class AudioDecoder:
     async def __init__(self, generator: DeploymentHandle, settings: Settings) -> None:
         replica_log.set_up(settings.log_level)
-        self._service = DecoderService.load(settings, GeneratorHandle(generator))
+        self._service = DecoderService.load(settings, ResumingGenerator(GeneratorHandle(generator), settings.failover))
         await self._service.warm_up()
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:

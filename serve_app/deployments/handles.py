@@ -8,7 +8,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded
+from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost
 from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, GenerationRequest, ModelInfo, TokenFrames
 
 
@@ -83,10 +83,12 @@ def our_errors() -> Iterator[None]:
         cause = error.cause
         if isinstance(cause, CsmServeError):
             raise cause from None
+        if isinstance(cause, RayActorError):
+            raise ReplicaLost("a replica died; try again") from error
         raise GenerationFailed("a part of the server failed; try again") from error
     except BackPressureError as error:
         raise Overloaded("every replica is busy and the queue is full", 2) from error
     except DeploymentUnavailableError as error:
         raise NotReady("the models are still loading") from error
     except RayActorError as error:
-        raise GenerationFailed("a replica died while speaking; try again") from error
+        raise ReplicaLost("a replica died; try again") from error

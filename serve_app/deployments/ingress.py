@@ -8,6 +8,7 @@ from serve_app.api.app import build_api
 from serve_app.deployments import replica_log
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle
 from serve_app.settings import Settings
+from serve_app.speech.failover import ResumingDecoder
 from serve_app.speech.pipeline import SpeechPipeline
 
 
@@ -15,7 +16,9 @@ class Ingress:
     def __init__(self, encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings) -> None:
         replica_log.set_up(settings.log_level)
         self._settings = settings
-        self._pipeline = SpeechPipeline(EncoderHandle(encoder), DecoderHandle(decoder))
+        self._pipeline = SpeechPipeline(
+            EncoderHandle(encoder), ResumingDecoder(DecoderHandle(decoder), settings.failover)
+        )
 
     def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve after the constructor, so that FastAPI is built where handles and settings exist."""

@@ -67,10 +67,12 @@ class StandInRunner:
 
     def decode(self, sequences: list[Sequence]) -> NDArray[np.int64]:
         self._wait(step_ms(self._settings.step_ms_by_batch, len(sequences)) / 1000)
-        return np.stack([self._frame(sequence) for sequence in sequences])
-
-    def keep_spoken(self, row: int, sequence: Sequence) -> None:
-        pass
+        seeds = np.array([sequence.request.sampling.seed for sequence in sequences])
+        frames = np.array([sequence.num_frames for sequence in sequences])
+        codes = frame_codes(seeds, frames, self._settings.num_codebooks)
+        if self._settings.frames is not None:
+            codes[frames >= self._settings.frames] = 0  # end of speech
+        return codes
 
     def move(self, move: Move, num_positions: int) -> None:
         pass
@@ -82,16 +84,11 @@ class StandInRunner:
         if self._due > now:
             self._sleep(self._due - now)
 
-    def _frame(self, sequence: Sequence) -> NDArray[np.int64]:
-        """[K], never zero but at the end of speech, and never equal to the frame before."""
-        if self._settings.frames is not None and sequence.num_frames >= self._settings.frames:
-            return np.zeros(self._settings.num_codebooks, dtype=np.int64)
-        return frame_codes(sequence.request.sampling.seed, sequence.num_frames, self._settings.num_codebooks)
 
-
-def frame_codes(seed: int, frame: int, num_codebooks: int) -> NDArray[np.int64]:
-    """[K]"""
-    return 1 + (seed % CODEBOOK_SIZE + frame + 61 * np.arange(num_codebooks)) % (CODEBOOK_SIZE - 1)
+def frame_codes(seeds: NDArray[np.int64], frames: NDArray[np.int64], num_codebooks: int) -> NDArray[np.int64]:
+    """[R, K] of R seeds and frame numbers: never zero, and never equal to the frame before."""
+    first = seeds % CODEBOOK_SIZE + frames
+    return 1 + (first[:, None] + 61 * np.arange(num_codebooks)) % (CODEBOOK_SIZE - 1)
 
 
 def step_ms(by_batch: Mapping[int, float], batch: int) -> float:

@@ -1,0 +1,109 @@
+"""Streams that outlive the replica that made them: what was lost is asked for again, from the last frame received."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TypeVar
+
+from serve_app.errors import GenerationFailed, ReplicaLost
+from serve_app.messages import Accepted, AudioChunk, Codes, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.ports import AudioDecoder, TokenGenerator
+from serve_app.settings import FailoverSettings
+
+_log = logging.getLogger(__name__)
+M = TypeVar("M", TokenFrames, AudioChunk)
+
+
+class ResumingGenerator:
+    """A `ports.TokenGenerator` that goes on when the replica behind a stream dies."""
+
+    def __init__(self, generator: TokenGenerator, settings: FailoverSettings) -> None:
+        self._generator = generator
+        self._settings = settings
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+        async with aclosing(_resuming(self._generator.generate, request, self._settings)) as messages:
+            async for message in messages:
+                yield message
+
+    async def info(self) -> ModelInfo:
+        return await self._generator.info()
+
+
+class ResumingDecoder:
+    """A `ports.AudioDecoder` that goes on when the replica behind a stream dies."""
+
+    def __init__(self, decoder: AudioDecoder, settings: FailoverSettings) -> None:
+        self._decoder = decoder
+        self._settings = settings
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        async with aclosing(_resuming(self._decoder.stream, request, self._settings)) as messages:
+            async for message in messages:
+                yield message
+
+    async def info(self) -> ModelInfo:
+        return await self._decoder.info()
+
+
+async def _resuming(
+    open_stream: Callable[[GenerationRequest], AsyncGenerator[Accepted | M, None]],
+    request: GenerationRequest,
+    settings: FailoverSettings,
+) -> AsyncGenerator[Accepted | M, None]:
+    """`Accepted` comes once; frames come once each, however many replicas made them."""
+    received, is_accepted, attempts = request.resume, False, _Attempts(settings)
+    while True:
+        try:
+            # A stream that goes on is not refused for want of a slot: its listener is there already.
+            goes_on = replace(request, resume=received, priority=min(request.priority, -1)) if is_accepted else request
+            async with aclosing(open_stream(goes_on)) as messages:
+                async for message in messages:
+                    if isinstance(message, Accepted):
+                        if not is_accepted:
+                            is_accepted = True
+                            yield message
+                        continue
+                    attempts.note_progress()
+                    received = _joined(received, message.codes)
+                    yield message
+                    if message.finish is not None:
+                        return
+            raise ReplicaLost("a stream ended without saying how")
+        except ReplicaLost as error:
+            attempts.count_loss(request, received, error)
+            await asyncio.sleep(attempts.pause_seconds)
+
+
+class _Attempts:
+    """How often a stream was lost, and since when it has not got on."""
+
+    def __init__(self, settings: FailoverSettings) -> None:
+        self._settings = settings
+        self._num_losses = 0
+        self._lost_at: float | None = None
+
+    @property
+    def pause_seconds(self) -> float:
+        """Short at first, since another replica may be there; then what it takes to start one."""
+        return min(0.05 * 2**self._num_losses, 1.0)
+
+    def note_progress(self) -> None:
+        self._lost_at = None
+
+    def count_loss(self, request: GenerationRequest, received: Codes | None, error: ReplicaLost) -> None:
+        """Raises GenerationFailed where the stream is given up: nobody further up should begin all over."""
+        now = time.monotonic()
+        self._num_losses += 1
+        self._lost_at = self._lost_at or now
+        num_frames = received.num_frames if received else 0
+        if self._num_losses > self._settings.max_losses or now - self._lost_at > self._settings.max_wait_seconds:
+            raise GenerationFailed(f"no replica could go on after {num_frames} frames; try again") from error
+        _log.warning("request %s: a replica was lost after %d frames; going on", request.request_id, num_frames)
+
+
+def _joined(received: Codes | None, codes: Codes) -> Codes:
+    return codes if received is None else received + codes
