@@ -8,7 +8,7 @@ PYTHON ?= $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bootstrap/bin/uv)
 STAMP := $(VENV)/.installed
 
-.PHONY: install serve test lint lock bench clean
+.PHONY: install serve test lint lock bench bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -33,6 +33,15 @@ bench: install
 	$(PYTHON) -m benchmarks.engine_step --presets tiny,demo
 	$(PYTHON) -m benchmarks.engine_step --presets csm-1b --threads $$(nproc)
 	$(PYTHON) -m benchmarks.first_audio
+	$(PYTHON) -m benchmarks.regression
+
+# The graph with stand-ins for its models, beside a bare FastAPI process; under five minutes.
+bench-datapath: install
+	$(PYTHON) -m benchmarks.datapath
+
+# Beside transformers' generate behind a minimal server, under the same load.
+bench-versus: install
+	$(PYTHON) -m benchmarks.versus
 
 # Rewrites requirements.lock; holds no index address.
 lock:

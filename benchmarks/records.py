@@ -37,6 +37,12 @@ class Record:
     chunks: tuple[Chunk, ...]
     ended_after: float
     """Seconds from sending to the end of the answer, or to the error."""
+    turn: int = 0
+    """Which request of its conversation it is."""
+    context_seconds: float = 0.0
+    """Audio sent along with it."""
+    detail: str = ""
+    """What was said of the error."""
 
 
 @dataclass(frozen=True, slots=True)

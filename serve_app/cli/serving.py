@@ -40,7 +40,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
         _greet(settings, host, port, is_random)
         _stop_on_signal().wait()
         _console.print("stopping: streams that are being spoken may finish; interrupt again to cut them off")
-        serve.shutdown()
+        # Not serve.shutdown(): it kills its controller in the middle of a task, which Ray reports as a failure.
+        serve.delete(APP_NAME)
     finally:
         ray.shutdown()
 

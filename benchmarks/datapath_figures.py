@@ -1,0 +1,110 @@
+"""The data path's arithmetic: which chunks are due when, how late they were, how many streams went well.
+
+At a pace of exactly real time the growing chunks (1, 1, 2, 2, 4, 4, ... frames) alone make a player wait that starts
+with the first: it must hold some audio back. So a chunk's lateness is counted against the moment at which the engine
+had its last frame, seen from the first chunk: whatever remains is the data path's own doing, and a player with as much
+more in hand does not notice it.
+"""
+
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+FRAME_SECONDS = 0.08
+FRAME_BYTES = 3840
+HEADER_BYTES = 44
+UNDERRUN_SECONDS = 0.1
+_RESOLUTION = 16
+"""The search ends when it knows the number of streams to one part in so many."""
+
+
+def chunk_frames(num_frames: int, largest: int = 4) -> list[int]:
+    """The engine's groups: each size comes twice, and what is left comes last."""
+    sizes: list[int] = []
+    while (left := num_frames - sum(sizes)) > 0:
+        sizes.append(min(2 ** (len(sizes) // 2), largest, left))
+    return sizes
+
+
+def chunk_arrivals(reads: Sequence[tuple[float, int]], sizes: Sequence[int]) -> list[float]:
+    """When each chunk was there to its last byte. `reads`: time and bytes received until then, the header included."""
+    totals = [total for _, total in reads]
+    ends = [HEADER_BYTES + FRAME_BYTES * frames for frames in accumulate(sizes)]
+    found = [bisect_left(totals, end) for end in ends]
+    return [reads[index][0] for index in found if index < len(reads)]
+
+
+def worst_lateness(arrivals: Sequence[float], sizes: Sequence[int]) -> float | None:
+    """Seconds; None where fewer than two chunks came, since the first one only sets the clock."""
+    if len(arrivals) < 2:
+        return None
+    made = [FRAME_SECONDS * frames for frames in accumulate(sizes)]
+    late = [at - arrivals[0] - (done - made[0]) for at, done in zip(arrivals, made, strict=False)]
+    return max(late[1:])
+
+
+def milliseconds(seconds: Sequence[float], *ranks: float) -> list[float | None]:
+    """Percentiles, rounded to 0.1; None for each where nothing was measured."""
+    if not seconds:
+        return [None] * len(ranks)
+    return [round(float(np.percentile(seconds, rank)) * 1000, 1) for rank in ranks]
+
+
+def added(ours: float | None, bare: float | None) -> float | None:
+    return None if ours is None or bare is None else round(ours - bare, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """CPU of one role over a window, its own idling taken off."""
+
+    ms_per_chunk: float
+    ms_per_stream_second: float
+    idle_ms_per_second: float
+
+
+def costs(
+    busy: Mapping[str, float], idle_per_second: Mapping[str, float], window_seconds: float, chunks: int, streams: int
+) -> dict[str, Cost]:
+    """`busy`: CPU seconds by role over the window; `idle_per_second`: of the same roles before any stream."""
+    found: dict[str, Cost] = {}
+    for role, seconds in busy.items():
+        idle = idle_per_second.get(role, 0.0)
+        net_ms = max(0.0, seconds - idle * window_seconds) * 1000
+        found[role] = Cost(
+            ms_per_chunk=round(net_ms / max(1, chunks), 3),
+            ms_per_stream_second=round(net_ms / (streams * window_seconds), 3),
+            idle_ms_per_second=round(idle * 1000, 1),
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`most` streams went well; `fewest_failing` did not, None where nothing failed."""
+
+    most: int
+    fewest_failing: int | None
+    narrowed: bool
+    """False where the time, the largest level or the client ended the search early."""
+
+
+async def find_limit(
+    goes_well: Callable[[int], Awaitable[bool]], first: int, largest: int, has_time: Callable[[], bool]
+) -> Limit:
+    """Doubles until a level fails, then halves the gap."""
+    good, bad, streams = 0, None, first
+    while has_time():
+        if await goes_well(streams):
+            good = streams
+        else:
+            bad = streams
+        if bad is None and good >= largest:
+            break
+        if bad is not None and bad - good <= max(1, good // _RESOLUTION):
+            return Limit(good, bad, narrowed=True)
+        streams = min(2 * good, largest) if bad is None else (good + bad) // 2
+    return Limit(good, bad, narrowed=False)

@@ -1,0 +1,128 @@
+"""The servers whose data paths are compared, each started in a process group of its own and ended with it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+import httpx
+
+from benchmarks.process_cpu import session_members
+
+_READY_SECONDS = 90
+_STOP_SECONDS = 12
+_MOST_STREAMS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    url: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A server by name. `environment` is what makes it differ from Ray Serve's defaults."""
+
+    name: str
+    about: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class CannotStart(Exception):
+    """Says why, in the server's own last words."""
+
+
+_GRAPH = ("-c", "from serve_app.cli import main; main()", "serve", "--model", "stand-in", "--host", "127.0.0.1")
+PROFILES = (
+    Profile("bare", "one FastAPI process", ("-m", "benchmarks.datapath_bare")),
+    Profile("default", "our graph behind Serve's Python proxy", _GRAPH),
+    Profile(
+        "haproxy",
+        "our graph, throughput-optimised, behind HAProxy",
+        _GRAPH,
+        {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"},
+    ),
+)
+
+
+@contextmanager
+def running(profile: Profile) -> Iterator[Server]:
+    """Ready when entered. Raises CannotStart."""
+    port = free_port()
+    command = [sys.executable, *profile.command, "--port", str(port)]
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, env=_environment(profile), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        server = Server(f"http://127.0.0.1:{port}", process.pid)
+        try:
+            if reason := _not_ready(process, server.url):
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip().splitlines() or ["(it said nothing)"]
+                raise CannotStart(f"{reason}: {said[-1]}")
+            yield server
+        finally:
+            _stop(process)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _environment(profile: Profile) -> dict[str, str]:
+    """Nothing of the caller's Ray or settings; a Ray of its own, on ports that are free."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "CSM_"))}
+    first = free_port()
+    return inherited | {
+        "RAY_ADDRESS": "local",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 100),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 80}',
+        "CSM_ENGINE__MAX_BATCH_SIZE": str(_MOST_STREAMS),
+        "CSM_CODEC__MAX_STREAMS": str(_MOST_STREAMS),
+        **profile.environment,
+    }
+
+
+def _not_ready(process: subprocess.Popen[bytes], url: str) -> str | None:
+    """Why it is not, or None once it is."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            return f"ended with status {process.returncode}"
+        try:
+            if httpx.get(f"{url}/ready", timeout=5).status_code == 200:
+                return None
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    return f"not ready within {_READY_SECONDS} seconds"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=_STOP_SECONDS)
+    except (subprocess.TimeoutExpired, ProcessLookupError):
+        pass
+    # Ray gives its workers groups of their own, but they stay in the session that began with the server.
+    for pid in session_members(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
