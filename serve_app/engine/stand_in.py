@@ -74,6 +74,9 @@ class StandInRunner:
             codes[frames >= self._settings.frames] = 0  # end of speech
         return codes
 
+    def keep_spoken(self, row: int, sequence: Sequence) -> None:
+        pass
+
     def move(self, move: Move, num_positions: int) -> None:
         pass
 
