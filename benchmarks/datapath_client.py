@@ -18,8 +18,10 @@ from benchmarks.datapath_figures import (
 
 TEXT = "The quick brown fox jumps over the lazy dog, and says so at some length. " * 2
 """Long enough to be spoken for 25 s, short enough for the engine to take in several requests a step."""
-STARTS_PER_SECOND = 50
-"""Requests of a level are sent at this rate, spread over the phase of the engine's steps."""
+STARTS_PER_SECOND = 30
+"""A new stream costs as much as dozens of chunks, so a level's streams join at a rate that a server meets in use."""
+SETTLE_SECONDS = 1.0
+"""After the last one joined, before lateness counts."""
 
 
 @dataclass(slots=True)
@@ -47,11 +49,13 @@ class Stream:
     def first_audio_seconds(self) -> float | None:
         return next((at - self.sent_at for at, total in self.reads if total > HEADER_BYTES), None)
 
-    @property
-    def failed(self) -> bool:
-        """It broke off, or its player ran dry."""
-        late = worst_lateness(self.arrivals, self.sizes)
-        return self.error is not None or late is None or late > UNDERRUN_SECONDS
+    def late_seconds(self, since: float) -> float | None:
+        return worst_lateness(self.arrivals, self.sizes, since)
+
+    def failed(self, since: float) -> bool:
+        """It did not come whole, or its player ran dry."""
+        late = self.late_seconds(since)
+        return self.error is not None or len(self.arrivals) < len(self.sizes) or late is None or late > UNDERRUN_SECONDS
 
 
 class Client:
@@ -85,20 +89,22 @@ class Client:
         return stream
 
     def level(self, num_streams: int, hold_seconds: float) -> "Level":
-        """So many at once: they join one after the other, and all speak for `hold_seconds` once the last one is in."""
+        """So many at once: they join one after the other, and all go on for `hold_seconds` once they have settled."""
         ramp = num_streams / STARTS_PER_SECOND
         delays = [ramp * number / num_streams for number in range(num_streams)]
-        tasks = [
-            asyncio.create_task(self.listen(ramp + hold_seconds - delay, seed, delay))
-            for seed, delay in enumerate(delays)
-        ]
-        return Level(ramp, tasks)
+        seconds = ramp + SETTLE_SECONDS + hold_seconds
+        settled_at = time.perf_counter() + ramp + SETTLE_SECONDS
+        tasks = [asyncio.create_task(self.listen(seconds - delay, seed, delay)) for seed, delay in enumerate(delays)]
+        return Level(settled_at, tasks)
 
 
 @dataclass(slots=True)
 class Level:
-    ramp_seconds: float
+    settled_at: float
     _tasks: Sequence[asyncio.Task[Stream]]
+
+    async def settled(self) -> None:
+        await asyncio.sleep(self.settled_at - time.perf_counter())
 
     async def streams(self) -> list[Stream]:
         return list(await asyncio.gather(*self._tasks))

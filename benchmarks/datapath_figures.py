@@ -6,6 +6,7 @@ had its last frame, seen from the first chunk: whatever remains is the data path
 more in hand does not notice it.
 """
 
+import math
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ FRAME_SECONDS = 0.08
 FRAME_BYTES = 3840
 HEADER_BYTES = 44
 UNDERRUN_SECONDS = 0.1
-_RESOLUTION = 16
+_RESOLUTION = 8
 """The search ends when it knows the number of streams to one part in so many."""
 
 
@@ -37,13 +38,13 @@ def chunk_arrivals(reads: Sequence[tuple[float, int]], sizes: Sequence[int]) -> 
     return [reads[index][0] for index in found if index < len(reads)]
 
 
-def worst_lateness(arrivals: Sequence[float], sizes: Sequence[int]) -> float | None:
-    """Seconds; None where fewer than two chunks came, since the first one only sets the clock."""
-    if len(arrivals) < 2:
-        return None
+def worst_lateness(arrivals: Sequence[float], sizes: Sequence[int], since: float = -math.inf) -> float | None:
+    """Seconds, of the chunks that came at `since` or later; None where none is left: the first one sets the clock."""
     made = [FRAME_SECONDS * frames for frames in accumulate(sizes)]
-    late = [at - arrivals[0] - (done - made[0]) for at, done in zip(arrivals, made, strict=False)]
-    return max(late[1:])
+    late = [
+        at - arrivals[0] - (done - made[0]) for at, done in list(zip(arrivals, made, strict=False))[1:] if at >= since
+    ]
+    return max(late, default=None)
 
 
 def milliseconds(seconds: Sequence[float], *ranks: float) -> list[float | None]:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.datapath_client import Client, Stream, chunks_between
-from benchmarks.datapath_figures import FRAME_SECONDS, Cost, Limit, costs, find_limit, milliseconds, worst_lateness
+from benchmarks.datapath_figures import FRAME_SECONDS, Cost, Limit, costs, find_limit, milliseconds
 from benchmarks.datapath_servers import Server
 from benchmarks.load.client_health import Health, Watch
 from benchmarks.process_cpu import cpu_seconds, machine_busy_seconds, spent
@@ -26,13 +26,13 @@ class Plan:
     """What is measured, and for how long."""
 
     streams: int = 16
-    probes: int = 16
+    probes: int = 12
     idle_seconds: float = 3.0
     window_seconds: float = 6.0
     hold_seconds: float = 3.0
     first_level: int = 64
     largest_level: int = 768
-    search_seconds: float = 45.0
+    search_seconds: float = 55.0
 
 
 async def measure(server: Server, plan: Plan, say: Say) -> dict[str, Any]:
@@ -66,17 +66,16 @@ async def _cost(server: Server, client: Client, watch: Watch, plan: Plan, say: S
     say("CPU with nothing to do")
     idle = await _spent_over(server, plan.idle_seconds)
     say(f"CPU of {plan.streams} streams, {plan.window_seconds:.0f} s")
-    num_probes = plan.probes
     # The first, smaller chunks are left out; the probes come after the window, beside the same streams.
-    lead_seconds, probe_seconds = 1.5, num_probes * FRAME_SECONDS * 5.5
-    level = client.level(plan.streams, lead_seconds + plan.window_seconds + probe_seconds)
-    await asyncio.sleep(level.ramp_seconds + lead_seconds)
+    probe_seconds = plan.probes * FRAME_SECONDS * 5.5
+    level = client.level(plan.streams, plan.window_seconds + probe_seconds)
+    await level.settled()
     began = time.perf_counter()
     async with watch.over(_LOADED, [], False):
         window = await _spent_over(server, plan.window_seconds)
     ended = time.perf_counter()
     say(f"first bytes beside {plan.streams} streams")
-    probes = await _probe(client, num_probes)
+    probes = await _probe(client, plan.probes)
     streams = await level.streams()
     found = _costs(idle, window, chunks_between(streams, began, ended), plan.streams)
     return {
@@ -84,7 +83,7 @@ async def _cost(server: Server, client: Client, watch: Watch, plan: Plan, say: S
         "streams": plan.streams,
         "cpu": {role: asdict(cost) for role, cost in found.items()},
         "others_cores": window.others_cores,
-        "worst_lateness_ms": _worst_ms(streams),
+        "worst_lateness_ms": _worst_ms(streams, level.settled_at),
         "errors": [stream.error for stream in [*streams, *probes] if stream.error],
     }
 
@@ -141,15 +140,15 @@ async def _limit(
         nonlocal longest
         meter = _Meter(server)
         async with watch.over(_label(number), [], False):
-            streams = await client.level(number, plan.hold_seconds).streams()
+            level = client.level(number, plan.hold_seconds)
+            streams = await level.streams()
         window = meter.window()
         longest = max(longest, window.seconds)
-        level = _level(number, streams, window)
-        levels.append(level)
-        outcome = f"{level['failed']} starved" if level["failed"] else "all well"
-        say(f"{_label(number)}: {outcome}, the worst {level['worst_lateness_ms']} ms late")
+        levels.append(found := _level(number, streams, level.settled_at, window))
+        outcome = f"{found['failed']} starved" if found["failed"] else "all well"
+        say(f"{_label(number)}: {outcome}, the worst {found['worst_lateness_ms']} ms late")
         await asyncio.sleep(_PAUSE_SECONDS)
-        return not level["failed"]
+        return not found["failed"]
 
     def has_time() -> bool:
         return time.perf_counter() + longest < deadline
@@ -161,11 +160,11 @@ async def _limit(
     return await find_limit(goes_well, plan.first_level, plan.largest_level, has_time), levels
 
 
-def _level(number: int, streams: Sequence[Stream], window: Window) -> dict[str, Any]:
+def _level(number: int, streams: Sequence[Stream], since: float, window: Window) -> dict[str, Any]:
     return {
         "streams": number,
-        "failed": sum(stream.failed for stream in streams),
-        "worst_lateness_ms": _worst_ms(streams),
+        "failed": sum(stream.failed(since) for stream in streams),
+        "worst_lateness_ms": _worst_ms(streams, since),
         "errors": dict(Counter(stream.error for stream in streams if stream.error)),
         "cores": {role: round(seconds / window.seconds, 2) for role, seconds in window.by_role.items()},
         "others_cores": window.others_cores,
@@ -196,6 +195,6 @@ def _first_bytes(streams: Sequence[Stream]) -> dict[str, float | None]:
     return dict(zip(("byte_p50_ms", "byte_p95_ms", "audio_p50_ms", "audio_p95_ms"), byte + audio, strict=True))
 
 
-def _worst_ms(streams: Sequence[Stream]) -> float | None:
-    late = [worst_lateness(stream.arrivals, stream.sizes) for stream in streams]
+def _worst_ms(streams: Sequence[Stream], since: float) -> float | None:
+    late = [stream.late_seconds(since) for stream in streams]
     return max((round(seconds * 1000, 1) for seconds in late if seconds is not None), default=None)

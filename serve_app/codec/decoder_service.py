@@ -31,12 +31,20 @@ class Slots(Protocol):
 
 
 class _Stream:
-    """Frames that wait to be decoded, and who waits for their sound. `slot` is None until one is open."""
+    """A message's frames that wait to be decoded, and who waits for their sound. `slot` is None until one is open."""
 
     def __init__(self) -> None:
         self.slot: int | None = None
-        self.inbox: Inbox[NDArray[np.int16]] = Inbox()
+        self.inbox: Inbox[list[NDArray[np.int16]]] = Inbox()
         self.pending: deque[NDArray[np.integer]] = deque()
+        self.decoded: list[NDArray[np.int16]] = []
+
+    def take(self, samples: NDArray[np.int16]) -> None:
+        """One frame's sound. The message's whole sound is handed over at once: each wake-up costs the event loop."""
+        self.decoded.append(samples)
+        if not self.pending:
+            self.inbox.put(self.decoded)
+            self.decoded = []
 
 
 class DecoderService:
@@ -90,11 +98,21 @@ class DecoderService:
 
     async def _decode(self, stream: _Stream, message: TokenFrames, guard: SilenceGuard) -> AudioChunk:
         frames = message.codes.to_array()
-        await self._thread.call(lambda: stream.pending.extend(frames))
-        sound = [await stream.inbox.get() for _ in frames]
+        sound: list[NDArray[np.int16]] = []
+        if len(frames):
+            self._thread.post(lambda: self._submit(stream, frames))
+            sound = await stream.inbox.get()
         is_runaway = any([guard.feed(samples) for samples in sound])
         finish = FinishReason.RUNAWAY if is_runaway and message.finish is None else message.finish
         return AudioChunk(message.first_frame, b"".join(s.tobytes() for s in sound), message.codes, finish)
+
+    def _submit(self, stream: _Stream, frames: NDArray[np.integer]) -> None:
+        try:
+            self._thread.check()
+        except GenerationFailed as error:
+            stream.inbox.put(error)
+        else:
+            stream.pending.extend(frames)
 
     def _open(self, stream: _Stream, resume: Codes | None) -> None:
         stream.slot = self._slots.open()
@@ -115,7 +133,7 @@ class DecoderService:
         ready = {stream.slot: stream for stream in self._streams if stream.slot is not None and stream.pending}
         sound = self._slots.decode({slot: stream.pending.popleft() for slot, stream in ready.items()})
         for slot, samples in sound.items():
-            ready[slot].inbox.put(samples)
+            ready[slot].take(samples)
         return any(stream.pending for stream in self._streams)
 
     def _fail_all(self) -> None:

@@ -20,6 +20,8 @@ class SilenceGuard:
 
     def feed(self, samples: NDArray[np.int16]) -> bool:
         """Take the next frame; True once the stream ends in more silence than the limit."""
-        rms = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64))))
-        self._silent_samples = self._silent_samples + len(samples) if rms < _SILENCE_RMS else 0
+        sound = samples.astype(np.float32)
+        energy = float(sound @ sound)
+        is_silent = energy < _SILENCE_RMS**2 * len(samples)
+        self._silent_samples = self._silent_samples + len(samples) if is_silent else 0
         return self._silent_samples > self._limit_samples
