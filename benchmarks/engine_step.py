@@ -76,7 +76,7 @@ def main() -> None:
 
 def _measure(case: Case, batches: list[int], device: torch.device) -> list[dict[str, Any]]:
     with _console.status(f"{case.preset}: making the checkpoint"):
-        checkpoint = _checkpoint(case)
+        checkpoint = checkpoint_of(case)
     with _console.status(f"{case.preset}: loading"):
         dtype = getattr(torch, case.dtype)
         ours = OurEngine(checkpoint, dtype, device, max(batches))
@@ -104,7 +104,7 @@ def _measure(case: Case, batches: list[int], device: torch.device) -> list[dict[
     return rows
 
 
-def _checkpoint(case: Case) -> Checkpoint:
+def checkpoint_of(case: Case) -> Checkpoint:
     folder = Settings().data_dir / "benchmarks" / case.preset
     if not folder.exists():
         create_checkpoint(folder, case.preset, seed=0, dtype=case.dtype)
