@@ -49,7 +49,8 @@ def main() -> None:
         table.add_row(*(str(value) for value in row.values()))
     _console.print(table)
     command = f"python -m benchmarks.prefix_hit --presets {options.presets} --threads {torch.get_num_threads()}"
-    _console.print(f"saved as {results_file.write('prefix-hit', str(device), rows, command)}")
+    what = "prefix-hit-" + options.presets.replace(",", "-")
+    _console.print(f"saved as {results_file.write(what, str(device), rows, command)}")
 
 
 def _measure(case: Case, device: torch.device) -> dict[str, Any]:
