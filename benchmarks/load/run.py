@@ -124,7 +124,8 @@ def failure(run: Run, records: Sequence[Record]) -> str | None:
     failed = [record for record in measured if record.error not in (None, INTERRUPTED)]
     if failed and len(failed) == sum(record.error != INTERRUPTED for record in measured):
         kinds = ", ".join(f"{kind} {count}x" for kind, count in Counter(r.error for r in failed).most_common())
-        return f"all {len(failed)} requests failed ({kinds}); the first said: {failed[0].detail or 'nothing'}"
+        said = " ".join((failed[0].detail or "nothing").split())[:200]
+        return f"all {len(failed)} requests failed ({kinds}); the first said: {said}"
     return "invalid: " + "; ".join(run.invalid_because) if run.invalid_because else None
 
 
