@@ -59,6 +59,8 @@ class CodecSettings(Section):
 
     max_streams: int = Field(default=8, ge=1, le=1024)
     """Decoder slots of one replica: streams decoded at once."""
+    max_wait_seconds: float = Field(default=5.0, gt=0)
+    """A stream that the engine took waits this long for one of them, then it is refused with 429."""
     silent_tail_seconds: float = Field(default=3.0, gt=0)
     """This much silence without end of speech ends a stream as runaway."""
     replay_frames: int = Field(default=250, ge=1)

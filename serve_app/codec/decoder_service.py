@@ -1,5 +1,6 @@
 """The slot decoder on its own thread, as the `AudioDecoder` that asyncio sees: it pulls a token generator."""
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -55,6 +56,7 @@ class DecoderService:
         self._generator = generator
         self._settings = settings
         self._streams: list[_Stream] = []
+        self._free_slots = asyncio.Semaphore(settings.max_streams)
         self._thread = OwnerThread("decoder", self._tick, self._fail_all)
 
     @classmethod
@@ -68,10 +70,12 @@ class DecoderService:
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """See `ports.AudioDecoder`. Raises what the generator raises, and Overloaded where every slot is taken."""
         stream, guard = _Stream(), SilenceGuard(self._settings.silent_tail_seconds)
+        has_slot = False
         try:
             async with aclosing(self._generator.generate(request)) as messages:
                 async for message in messages:
                     if isinstance(message, Accepted):
+                        has_slot = await self._wait_for_slot()
                         await self._thread.call(lambda: self._open(stream, request.resume))
                         yield message
                         continue
@@ -82,6 +86,16 @@ class DecoderService:
         finally:
             # Posted whatever happened: an opening that was cancelled half-way may still have been carried out.
             self._thread.post(lambda: self._close(stream))
+            if has_slot:
+                self._free_slots.release()
+
+    async def _wait_for_slot(self) -> bool:
+        """The engine has a row for this stream already, perhaps that of one whose last frames are decoded here yet."""
+        try:
+            async with asyncio.timeout(self._settings.max_wait_seconds):
+                return await self._free_slots.acquire()
+        except TimeoutError:
+            raise Overloaded("every audio decoder slot is taken", 2) from None
 
     async def info(self) -> ModelInfo:
         return await self._generator.info()
@@ -116,8 +130,7 @@ class DecoderService:
 
     def _open(self, stream: _Stream, resume: Codes | None) -> None:
         stream.slot = self._slots.open()
-        if stream.slot is None:
-            raise Overloaded("every audio decoder slot is taken", 2)
+        assert stream.slot is not None, "as many streams are let in as there are slots"
         self._streams.append(stream)
         if resume is not None:
             self._slots.replay(stream.slot, resume.to_array()[-self._settings.replay_frames :])

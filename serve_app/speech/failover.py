@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
 
-from serve_app.errors import GenerationFailed, ReplicaLost
+from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost
 from serve_app.messages import Accepted, AudioChunk, Codes, GenerationRequest, ModelInfo, TokenFrames
 from serve_app.ports import AudioDecoder, TokenGenerator
 from serve_app.settings import FailoverSettings
@@ -73,7 +73,10 @@ async def _resuming(
                     if message.finish is not None:
                         return
             raise ReplicaLost("a stream ended without saying how")
-        except ReplicaLost as error:
+        except (ReplicaLost, Overloaded, NotReady) as error:
+            # Before it was accepted a busy server refuses; a stream that is heard already waits for its turn instead.
+            if not is_accepted and not isinstance(error, ReplicaLost):
+                raise
             attempts.count_loss(request, received, error)
             await asyncio.sleep(attempts.pause_seconds)
 
@@ -94,10 +97,10 @@ class _Attempts:
     def note_progress(self) -> None:
         self._lost_at = None
 
-    def count_loss(self, request: GenerationRequest, received: Codes | None, error: ReplicaLost) -> None:
+    def count_loss(self, request: GenerationRequest, received: Codes | None, error: CsmServeError) -> None:
         """Raises GenerationFailed where the stream is given up: nobody further up should begin all over."""
         now = time.monotonic()
-        self._num_losses += 1
+        self._num_losses += isinstance(error, ReplicaLost)
         self._lost_at = self._lost_at or now
         num_frames = received.num_frames if received else 0
         if self._num_losses > self._settings.max_losses or now - self._lost_at > self._settings.max_wait_seconds:

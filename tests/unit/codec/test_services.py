@@ -49,13 +49,13 @@ class FakeGenerator:
         raise NotImplementedError
 
 
-def settings(folder: Path, tmp_path: Path, **codec: int) -> Settings:
+def settings(folder: Path, tmp_path: Path, **codec: float) -> Settings:
     return Settings(
         model=str(folder), data_dir=tmp_path, codec=CodecSettings(**({"threads": 1, "max_streams": 2} | codec))
     )
 
 
-def service(folder: Path, tmp_path: Path, generator: FakeGenerator, **codec: int) -> DecoderService:
+def service(folder: Path, tmp_path: Path, generator: FakeGenerator, **codec: float) -> DecoderService:
     return DecoderService.load(settings(folder, tmp_path, **codec), generator)
 
 
@@ -115,14 +115,20 @@ async def test_a_stream_cancelled_at_any_moment_frees_its_slot(tiny_checkpoint_f
     decoder.stop()
 
 
-async def test_a_decoder_without_a_free_slot_refuses(tiny_checkpoint_folder: Path, tmp_path: Path) -> None:
+async def test_a_stream_waits_for_a_slot_and_is_refused_when_none_comes_free(
+    tiny_checkpoint_folder: Path, tmp_path: Path
+) -> None:
     generator = FakeGenerator(FRAMES, [40], None)
-    decoder = service(tiny_checkpoint_folder, tmp_path, generator, max_streams=1)
+    decoder = service(tiny_checkpoint_folder, tmp_path, generator, max_streams=1, max_wait_seconds=0.2)
     async with aclosing(decoder.stream(REQUEST)) as stream:
         await anext(stream)
         with pytest.raises(Overloaded):
             await anext(decoder.stream(REQUEST))
         assert generator.num_open == 1
+        waits = asyncio.create_task(anext(decoder.stream(REQUEST)))
+        await asyncio.sleep(0.05)
+        assert not waits.done()
+    assert isinstance(await waits, Accepted)
     decoder.stop()
 
 

@@ -150,3 +150,17 @@ async def test_leaving_closes_the_stream_that_runs(monkeypatch: pytest.MonkeyPat
     await stream.aclose()
     assert generator.num_open == 0
     await asyncio.gather()
+
+
+async def test_a_stream_that_is_heard_already_waits_for_a_busy_replica() -> None:
+    class BusyAfterwards(DyingGenerator):
+        async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+            if request.resume is not None and len(self.requests) < 20:
+                self.requests.append(request)
+                raise Overloaded("full")
+            async for message in super().generate(request):
+                yield message
+
+    generator = BusyAfterwards(3)
+    assert heard(await listen(generator)) == FRAMES.tolist()
+    assert len(generator.requests) == 21
