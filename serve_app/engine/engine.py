@@ -2,10 +2,11 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from serve_app.engine.parts import Runner
+from serve_app.engine.parts import PendingFrames, PrefillPart, Runner
 from serve_app.engine.scheduler import Scheduler
 from serve_app.engine.sequence import Sequence
 from serve_app.errors import GenerationFailed, Overloaded
@@ -38,6 +39,7 @@ class Engine:
         self._replica = replica
         self._clock = clock
         self._scheduler = Scheduler(settings.max_batch_size, settings.max_waiting, settings.max_wait_seconds)
+        self._in_flight: deque[tuple[list[Sequence], PendingFrames]] = deque()
         self._prompt_positions = 0
         self._restored_positions = 0
 
@@ -66,7 +68,7 @@ class Engine:
         self._admit()
         self._prefill()
         self._decode()
-        return bool(self._scheduler.rows or self._scheduler.num_waiting)
+        return bool(self._scheduler.rows or self._scheduler.num_waiting or self._in_flight)
 
     def fail_all(self) -> None:
         """The model broke: end every stream as an error."""
@@ -100,20 +102,47 @@ class Engine:
     def _prefill(self) -> None:
         """At most `prefill_chunk_tokens` in all, so that running streams get their next frame in time."""
         budget = self._settings.prefill_chunk_tokens
-        while budget > 0 and (sequence := self._scheduler.next_to_prefill()):
-            before = sequence.num_prefilled
-            self._runner.prefill(self._scheduler.num_decoding, sequence, budget)
-            budget -= max(1, sequence.num_prefilled - before)
-            if sequence.is_prefilled:
+        while budget > 0 and (parts := self._next_parts(budget)):
+            self._runner.prefill(parts)
+            budget -= sum(max(1, part.num_tokens) for part in parts)
+            for sequence in (part.sequence for part in parts if part.sequence.is_prefilled):
                 self._scheduler.start_decoding()
                 self._prompt_positions += sequence.prompt.num_positions
                 self._restored_positions += sequence.num_restored
 
+    def _next_parts(self, budget: int) -> list[PrefillPart]:
+        """What one pass reads: prompts in order, as many as the budget holds.
+
+        One that has a context in common with another of this pass waits for it to be read, and then restores it.
+        """
+        parts: list[PrefillPart] = []
+        being_read: set[bytes] = set()
+        for row, sequence in self._scheduler.prefilling:
+            if budget <= 0:
+                break
+            self._runner.restore(row, sequence)
+            if being_read.intersection(sequence.unread_pieces):
+                break
+            num_tokens = min(budget, sequence.num_to_prefill - sequence.num_prefilled)
+            parts.append(PrefillPart(row, sequence, num_tokens))
+            being_read.update(sequence.unread_pieces)
+            budget -= max(1, num_tokens)
+        return parts
+
     def _decode(self) -> None:
+        """Launch a frame for all, then take the one that is due: a device computes while the host hands out."""
         sequences = self._scheduler.decoding
-        if not sequences:
-            return
-        for sequence, frame in zip(sequences, self._runner.decode(sequences), strict=True):
+        if sequences:
+            self._in_flight.append((sequences, self._runner.launch(sequences)))
+            for sequence in sequences:
+                sequence.num_launched += 1
+        while len(self._in_flight) > (self._runner.lookahead if sequences else 0):
+            self._hand_out(*self._in_flight.popleft())
+
+    def _hand_out(self, sequences: list[Sequence], pending: PendingFrames) -> None:
+        for sequence, frame in zip(sequences, pending.codes(), strict=True):
+            if sequence.finish is not None:  # it ended after this frame was launched
+                continue
             if reason := sequence.append(frame, self._settings.repeated_frames_limit):
                 self._finish(sequence, reason)
             else:
@@ -128,5 +157,4 @@ class Engine:
 
     def _leave(self, sequence: Sequence) -> None:
         for move in self._scheduler.remove(sequence):
-            moved = self._scheduler.rows[move.target]
-            self._runner.move(move, moved.prompt.num_positions + moved.num_frames - moved.prompt.num_resumed)
+            self._runner.move(move, self._scheduler.rows[move.target].num_positions)

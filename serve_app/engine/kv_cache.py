@@ -7,7 +7,10 @@ from serve_app.model.shape import CsmShape
 
 
 class KvCache:
-    """Backbone memory [layers, 2, rows, G, max_positions, D], and scratch memory for the depth decoder.
+    """Backbone memory [layers, 2, rows, G, max_positions + 1, D], and scratch memory for the depth decoder.
+
+    The last position is a spare that no sequence reads: what belongs to nobody (padding, a step launched ahead of its
+    sequence's end) is written there.
 
     Zeros, not empty: a masked position still meets its value times zero, and must not be NaN. Untouched pages cost
     no memory on a CPU.
@@ -20,25 +23,22 @@ class KvCache:
             return torch.zeros(layers, 2, max_rows, kv_heads, positions, head_dim, device=device, dtype=dtype)
 
         backbone, depth = shape.backbone, shape.depth
-        self._backbone = zeros(backbone.num_layers, backbone.num_kv_heads, max_positions, backbone.head_dim)
+        self.backbone = zeros(backbone.num_layers, backbone.num_kv_heads, max_positions + 1, backbone.head_dim)
         self._depth = zeros(depth.num_layers, depth.num_kv_heads, shape.num_codebooks, depth.head_dim)
 
     def first_rows(self, num_rows: int) -> Tensor:
-        return self._backbone[:, :, :num_rows]
-
-    def row(self, row: int) -> Tensor:
-        return self._backbone[:, :, row : row + 1]
+        return self.backbone[:, :, :num_rows]
 
     def depth_scratch(self, num_rows: int) -> Tensor:
         return self._depth[:, :, :num_rows]
 
     def move(self, source: int, target: int, num_positions: int) -> None:
-        self._backbone[:, :, target, :, :num_positions] = self._backbone[:, :, source, :, :num_positions]
+        self.backbone[:, :, target, :, :num_positions] = self.backbone[:, :, source, :, :num_positions]
 
     def copy_of(self, row: int, start: int, end: int) -> Tensor:
         """[layers, 2, G, end - start, D] of its own memory."""
-        return self._backbone[:, :, row, :, start:end].clone(memory_format=torch.contiguous_format)
+        return self.backbone[:, :, row, :, start:end].clone(memory_format=torch.contiguous_format)
 
     def fill(self, row: int, start: int, kv: Tensor) -> None:
         """Write what `copy_of` gave, at positions from `start` on."""
-        self._backbone[:, :, row, :, start : start + kv.shape[3]] = kv
+        self.backbone[:, :, row, :, start : start + kv.shape[3]] = kv

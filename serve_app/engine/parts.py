@@ -1,7 +1,7 @@
 """What an engine is put together from, so that whatever runs the model can be replaced as a whole."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,48 @@ from serve_app.engine.sequence import Sequence
 from serve_app.messages import ModelInfo
 
 
+class PrefillPart(NamedTuple):
+    """The next `num_tokens` positions of a prompt; none where all of it was restored."""
+
+    row: int
+    sequence: Sequence
+    num_tokens: int
+
+
+class PendingFrames(Protocol):
+    """One frame for each row of a step, which the device may still be computing."""
+
+    def codes(self) -> NDArray[np.int64]:
+        """[R, K]; waits for them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFrames:
+    """Frames that are there already."""
+
+    drawn: NDArray[np.int64]
+
+    def codes(self) -> NDArray[np.int64]:
+        return self.drawn
+
+
 class Runner(Protocol):
     """Runs the model on the rows of a batch. Owned by the engine's thread."""
 
-    def prefill(self, row: int, sequence: Sequence, max_tokens: int) -> None:
-        """Compute the next positions of a prompt, and count them in `num_prefilled`."""
+    lookahead: int
+    """How many steps may be launched before the codes of the first are taken."""
+
+    def restore(self, row: int, sequence: Sequence) -> None:
+        """Take what is remembered of a prompt's beginning, and count it in `num_prefilled` and `num_restored`."""
         ...
 
-    def decode(self, sequences: list[Sequence]) -> NDArray[np.int64]:
-        """The next frame of each of the first rows, which hold `sequences`: [R, K] codes."""
+    def prefill(self, parts: list[PrefillPart]) -> None:
+        """Compute the next positions of some prompts in one pass, and count them in `num_prefilled`."""
+        ...
+
+    def launch(self, sequences: list[Sequence]) -> PendingFrames:
+        """Begin the next frame of each of the first rows, which hold `sequences`."""
         ...
 
     def keep_spoken(self, row: int, sequence: Sequence) -> None:

@@ -56,8 +56,10 @@ class Scheduler:
             admitted.append(sequence)
         return admitted
 
-    def next_to_prefill(self) -> Sequence | None:
-        return self.rows[self.num_decoding] if self.num_decoding < len(self.rows) else None
+    @property
+    def prefilling(self) -> list[tuple[int, Sequence]]:
+        """Rows and their sequences, in the order in which they are to be read."""
+        return list(enumerate(self.rows))[self.num_decoding :]
 
     def start_decoding(self) -> None:
         """The first row that prefills is done with that."""

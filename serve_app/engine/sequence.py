@@ -25,8 +25,10 @@ class Sequence:
     num_prefilled: int = 0
     num_restored: int = 0
     """How many of those came from the prefix cache."""
+    num_launched: int = 0
+    """Decode steps given to the device; each computes one position more."""
     num_steps: int = 0
-    """Decode steps so far; each computes one position more, and the last may have drawn the end of speech."""
+    """Decode steps whose frames were taken; the last may have drawn the end of speech."""
     num_frames: int = 0
     finish: FinishReason | None = None
     _frames: list[bytes] = field(default_factory=list)
@@ -51,6 +53,16 @@ class Sequence:
     @property
     def is_prefilled(self) -> bool:
         return self.num_prefilled == self.num_to_prefill
+
+    @property
+    def num_positions(self) -> int:
+        """Positions of its row, up to the one that the next decode step computes."""
+        return self.prompt.num_positions + self.num_launched
+
+    @property
+    def unread_pieces(self) -> list[bytes]:
+        """Keys of the context's pieces that are not computed yet."""
+        return [piece.key for piece in self.prompt.pieces if piece.end > self.num_prefilled]
 
     def append(self, frame: NDArray[np.integer], repeated_frames_limit: int) -> FinishReason | None:
         """Take one generated frame [K] and say whether it was the last. The end-of-speech frame is not kept.

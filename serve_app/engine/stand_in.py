@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.engine.parts import EngineParts
+from serve_app.engine.parts import DrawnFrames, EngineParts, PendingFrames, PrefillPart
 from serve_app.engine.scheduler import Move
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import ModelInfo
@@ -57,22 +57,27 @@ class StandInRunner:
         # Waits in the kernel: neither the interpreter's lock nor a core is held, as while a GPU computes.
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self.lookahead = 0
         self._settings = settings
         self._clock = clock
         self._sleep = sleep
         self._due = float("-inf")
 
-    def prefill(self, row: int, sequence: Sequence, max_tokens: int) -> None:
-        sequence.num_prefilled = min(sequence.num_prefilled + max_tokens, sequence.num_to_prefill)
+    def restore(self, row: int, sequence: Sequence) -> None:
+        pass
 
-    def decode(self, sequences: list[Sequence]) -> NDArray[np.int64]:
+    def prefill(self, parts: list[PrefillPart]) -> None:
+        for part in parts:
+            part.sequence.num_prefilled += part.num_tokens
+
+    def launch(self, sequences: list[Sequence]) -> PendingFrames:
         self._wait(step_ms(self._settings.step_ms_by_batch, len(sequences)) / 1000)
         seeds = np.array([sequence.request.sampling.seed for sequence in sequences])
         frames = np.array([sequence.num_frames for sequence in sequences])
         codes = frame_codes(seeds, frames, self._settings.num_codebooks)
         if self._settings.frames is not None:
             codes[frames >= self._settings.frames] = 0  # end of speech
-        return codes
+        return DrawnFrames(codes)
 
     def keep_spoken(self, row: int, sequence: Sequence) -> None:
         pass

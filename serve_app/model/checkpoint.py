@@ -18,6 +18,7 @@ from serve_app.model import hub
 from serve_app.model.create import RANDOM, WEIGHTS_MARKER, create_checkpoint
 from serve_app.model.csm import Csm
 from serve_app.model.layout import find_weights, read_config, read_tensors
+from serve_app.model.matrix import Quantization
 from serve_app.model.shape import CsmShape
 from serve_app.model.weights import CODEC_PREFIX, build_model
 
@@ -68,9 +69,12 @@ def open_checkpoint(model: str, revision: str | None, data_dir: Path) -> Checkpo
     )
 
 
-def load_model(checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> Csm:
+def load_model(
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, quantization: Quantization = "none"
+) -> Csm:
+    """Raises CheckpointError where a tensor is unknown, missing or of another shape."""
     try:
-        return build_model(checkpoint.shape, checkpoint.model_tensors(), device, dtype)
+        return build_model(checkpoint.shape, checkpoint.model_tensors(), device, dtype, quantization)
     except CheckpointError as error:
         raise _prefixed(checkpoint.name, error) from error
 

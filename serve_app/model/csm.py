@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.model.layers import Transformer
-from serve_app.model.memory import Memory, memory_at_block, memory_at_positions
+from serve_app.model.matrix import Quantization
+from serve_app.model.memory import Memory, Span, memory_at_block, memory_at_positions, memory_of_spans
 from serve_app.model.rope import RotationTable
 from serve_app.model.shape import CsmShape
 
@@ -40,11 +41,13 @@ class Csm:
         self.backbone = Transformer(shape.backbone, device, dtype)
         self.first_head = weight(vocab, hidden)
         self.projection = weight(depth_hidden, hidden)
+        self.depth_embedding = weight(shape.num_codebooks * vocab, depth_hidden)
+        """The audio table as the depth decoder takes it in, through the projection; see `fold`."""
         self.depth = Transformer(shape.depth, device, dtype)
         self.depth_heads = weight(shape.num_codebooks - 1, vocab, depth_hidden)
-        self._backbone_rotation = RotationTable(shape.backbone, device, dtype)
-        depth_rotation = RotationTable(shape.depth, device, dtype)
-        self._depth_rotations = [depth_rotation.at_block(start, end) for start, end in self._depth_blocks()]
+        self.backbone_rotation = RotationTable(shape.backbone, device, dtype)
+        self.depth_rotation = RotationTable(shape.depth, device, dtype)
+        self._depth_rotations = [self.depth_rotation.at_block(start, end) for start, end in self._depth_blocks()]
         self._codebook_offsets = torch.arange(shape.num_codebooks, device=device) * vocab
 
     def embed_text(self, ids: Tensor) -> Tensor:
@@ -55,18 +58,33 @@ class Csm:
         """[..., K] codes of whole frames to [..., H]: the sum over codebooks."""
         return F.embedding(codes + self._codebook_offsets, self.audio_embedding).sum(dim=-2)
 
-    def prefill(self, x: Tensor, kv: Tensor, start: int) -> Tensor:
-        """The backbone over `x` [R, S, H] at positions from `start` on, to hidden states [R, S, H].
+    def fold(self) -> None:
+        """Compute what follows from the weights: a look-up instead of a product for every code of a frame."""
+        torch.matmul(self.audio_embedding, self.projection.T, out=self.depth_embedding)
 
-        `kv` [layers, 2, R, G, max_positions, D] holds what was computed before, and takes what is new.
+    def quantize(self, quantization: Quantization) -> None:
+        """Round the matrices of backbone and depth decoder; embeddings, heads and norms stay as they are."""
+        self.backbone.quantize(quantization)
+        self.depth.quantize(quantization)
+
+    def prefill(self, x: Tensor, kv: Tensor, spans: Sequence[Span]) -> Tensor:
+        """The backbone over prompt tokens `x` [T, H], those of one span after the other, to hidden states [T, H].
+
+        `kv` [layers, 2, rows, G, positions, D] holds what was computed before, and takes what is new. Tokens behind
+        the last span are padding: they write to the last position of the first row, which nobody may read.
         """
-        end = start + x.shape[1]
-        return self.backbone(x, self._backbone_rotation.at_block(start, end), memory_at_block(kv, start, end))
+        spare = kv.shape[4] - 1
+        padding = Span(0, spare, x.shape[0] - sum(span.num_tokens for span in spans))
+        rows = [row for span in (*spans, padding) for row in [span.row] * span.num_tokens]
+        positions = [p for span in spans for p in range(span.start, span.end)] + [spare] * padding.num_tokens
+        row_ids, places = torch.tensor([rows, positions], device=x.device)
+        memory = memory_of_spans(kv, spans, row_ids, places)
+        return self.backbone(x[None], self.backbone_rotation.at_tokens(places), memory)[0]
 
     def step(self, x: Tensor, kv: Tensor, positions: Tensor, num_readable: int) -> Tensor:
         """The backbone over one token a row, `x` [R, H] at `positions` [R] below `num_readable`, to [R, H]."""
         memory = memory_at_positions(kv, positions, num_readable)
-        return self.backbone(x[:, None], self._backbone_rotation.at_positions(positions), memory)[:, 0]
+        return self.backbone(x[:, None], self.backbone_rotation.at_positions(positions), memory)[:, 0]
 
     def depth_memory(self, kv: Tensor) -> list[Memory]:
         """The depth decoder's passes over scratch memory `kv` [layers, 2, R, G, K, D]: every frame takes the same,
@@ -76,16 +94,17 @@ class Csm:
     def draw_frame(self, hidden: Tensor, depth_memory: Sequence[Memory], sampler: Sampler) -> Tensor:
         """Draw the K codes of one frame for each row: [R, H] backbone states to [R, K] codes."""
         codes = [sampler.draw(0, F.linear(hidden, self.first_head))]
-        inputs = torch.stack((hidden, self._embed_code(0, codes[0])), dim=1)
+        inputs = torch.stack((F.linear(hidden, self.projection), self._embed_code(0, codes[0])), dim=1)
         passes = zip(self.depth_heads, self._depth_rotations, depth_memory, strict=True)
         for codebook, (head, rotation, memory) in enumerate(passes, start=1):
-            states = self.depth(F.linear(inputs, self.projection), rotation, memory)
+            states = self.depth(inputs, rotation, memory)
             codes.append(sampler.draw(codebook, F.linear(states[:, -1], head)))
             inputs = self._embed_code(codebook, codes[-1])[:, None]
         return torch.stack(codes, dim=1)
 
     def _embed_code(self, codebook: int, codes: Tensor) -> Tensor:
-        return F.embedding(codes + codebook * self.shape.vocab_size, self.audio_embedding)
+        """[R] codes to [R, E]."""
+        return F.embedding(codes + codebook * self.shape.vocab_size, self.depth_embedding)
 
     def _depth_blocks(self) -> list[tuple[int, int]]:
         """Positions of each depth pass: the first takes the backbone's state and code 0, each other one code."""

@@ -26,3 +26,15 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def use_threads(num_threads: int) -> None:
     """Set torch's CPU threads; 0 takes half of this process's cores, since generator and decoder work side by side."""
     torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // 2))
+
+
+def check_quantization(name: str, device: torch.device) -> None:
+    """Raises StartupError where `device` cannot multiply by matrices of that kind."""
+    if name != "fp8":
+        return
+    if device.type != "cuda":
+        raise StartupError("quantization: fp8 needs a CUDA device; use int8 or none")
+    if torch.cuda.get_device_capability(device) < (8, 9):
+        raise StartupError(
+            f"quantization: fp8 needs compute capability 8.9, {torch.cuda.get_device_name(device)} has less; use int8"
+        )

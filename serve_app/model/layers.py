@@ -6,12 +6,13 @@ a CPU as much as the operation in it.
 Shapes: R rows, S new tokens a row, H hidden, N heads, G key-value heads, D head dim.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serve_app.model.matrix import Matrix, Quantization, linear, quantize
 from serve_app.model.memory import LayerMemory, Memory
 from serve_app.model.rope import Rotation, rotate
 from serve_app.model.shape import TransformerShape
@@ -23,15 +24,15 @@ class Block:
 
     attention_norm: Tensor
     """[H]"""
-    qkv: Tensor
+    qkv: Matrix
     """[(N + 2 G) * D, H]"""
-    out: Tensor
+    out: Matrix
     """[H, N * D]"""
     mlp_norm: Tensor
     """[H]"""
-    gate_up: Tensor
+    gate_up: Matrix
     """[2 * intermediate, H]"""
-    down: Tensor
+    down: Matrix
     """[H, intermediate]"""
 
     @classmethod
@@ -48,6 +49,10 @@ class Block:
             gate_up=weight(2 * inner, hidden),
             down=weight(hidden, inner),
         )
+
+    def quantized(self, quantization: Quantization) -> "Block":
+        matrices = {name: getattr(self, name) for name in ("qkv", "out", "gate_up", "down")}
+        return replace(self, **{name: quantize(matrix, quantization) for name, matrix in matrices.items()})
 
 
 class Transformer:
@@ -66,40 +71,24 @@ class Transformer:
             x = x + _swiglu(block, self._normed(x, block.mlp_norm))
         return self._normed(x, self.norm)
 
+    def quantize(self, quantization: Quantization) -> None:
+        """Replace the blocks' matrices, one block at a time."""
+        if quantization != "none":
+            blocks, self.blocks = list(self.blocks), ()
+            self.blocks = tuple(blocks.pop(0).quantized(quantization) for _ in range(len(blocks)))
+
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, weight.shape, weight, self._eps)
 
     def _attend(self, block: Block, x: Tensor, rotation: Rotation, memory: LayerMemory) -> Tensor:
         shape, (num_rows, num_tokens, _) = self.shape, x.shape
         num_heads, num_groups, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
-        heads = F.linear(x, block.qkv).view(num_rows, num_tokens, -1, head_dim)
+        heads = linear(x, block.qkv).view(num_rows, num_tokens, -1, head_dim)
         turnable, values = heads.split((num_heads + num_groups, num_groups), dim=2)
         queries, keys = rotate(turnable, rotation).split((num_heads, num_groups), dim=2)
-        memory.write(keys, values)
-        mixed = _attention(queries, memory, num_groups)
-        return F.linear(mixed, block.out)
-
-
-def _attention(queries: Tensor, memory: LayerMemory, num_groups: int) -> Tensor:
-    """[R, S, N, D] to [R, S, N * D]. The query heads of a group share its keys: each group's are taken for further
-    tokens of one query head, which spares copying the keys."""
-    num_rows, num_tokens, num_heads, head_dim = queries.shape
-    if num_tokens == 1:
-        folded = queries.reshape(num_rows, num_groups, -1, head_dim)
-        mixed = F.scaled_dot_product_attention(folded, memory.keys, memory.values, attn_mask=memory.mask)
-        return mixed.view(num_rows, 1, -1)
-    folded = queries.view(num_rows, num_tokens, num_groups, -1, head_dim).permute(0, 2, 3, 1, 4)
-    mask = None if memory.mask is None else memory.mask.repeat(1, 1, num_heads // num_groups, 1)
-    mixed = F.scaled_dot_product_attention(
-        folded.reshape(num_rows, num_groups, -1, head_dim), memory.keys, memory.values, attn_mask=mask
-    )
-    return (
-        mixed.view(num_rows, num_groups, -1, num_tokens, head_dim)
-        .permute(0, 3, 1, 2, 4)
-        .reshape(num_rows, num_tokens, -1)
-    )
+        return linear(memory.attend(queries, keys, values), block.out)
 
 
 def _swiglu(block: Block, x: Tensor) -> Tensor:
-    gate, up = F.linear(x, block.gate_up).chunk(2, dim=-1)
-    return F.linear(F.silu(gate) * up, block.down)
+    gate, up = linear(x, block.gate_up).chunk(2, dim=-1)
+    return linear(F.silu(gate) * up, block.down)

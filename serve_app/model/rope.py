@@ -35,22 +35,29 @@ class Rotation(NamedTuple):
 
 
 class RotationTable:
-    """cos and sin of every position, computed in float32 as transformers does."""
+    """cos and sin of every position, computed in float32 as transformers does.
+
+    One position more than the model has: a step that is launched ahead of its sequence's end may stand there.
+    """
 
     def __init__(self, shape: TransformerShape, device: torch.device, dtype: torch.dtype) -> None:
-        positions = torch.arange(shape.max_positions, dtype=torch.float32)
+        positions = torch.arange(shape.max_positions + 1, dtype=torch.float32)
         angles = torch.outer(positions, inverse_frequencies(shape.rope, shape.head_dim))
         cos, sin = angles.cos().repeat(1, 2), torch.cat((-angles.sin(), angles.sin()), dim=1)
-        self._cos = cos[:, None].to(device=device, dtype=dtype)
-        self._sin = sin[:, None].to(device=device, dtype=dtype)
+        self.cos = cos[:, None].to(device=device, dtype=dtype)
+        self.sin = sin[:, None].to(device=device, dtype=dtype)
 
     def at_block(self, start: int, end: int) -> Rotation:
         """For S consecutive tokens: [1, S, 1, D]."""
-        return Rotation(self._cos[None, start:end], self._sin[None, start:end])
+        return Rotation(self.cos[None, start:end], self.sin[None, start:end])
+
+    def at_tokens(self, positions: Tensor) -> Rotation:
+        """For the T tokens of a single row, `positions` [T]: [1, T, 1, D]."""
+        return Rotation(self.cos[None, positions], self.sin[None, positions])
 
     def at_positions(self, positions: Tensor) -> Rotation:
         """For one token a row, `positions` [R]: [R, 1, 1, D]."""
-        return Rotation(self._cos[positions, None], self._sin[positions, None])
+        return Rotation(self.cos[positions, None], self.sin[positions, None])
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from serve_app.errors import CheckpointError
 from serve_app.model.csm import Csm
+from serve_app.model.matrix import Quantization
 from serve_app.model.shape import CsmShape, TransformerShape
 
 CODEC_PREFIX = "codec_model."
@@ -83,9 +84,15 @@ def load_weights(model: Csm, tensors: Iterable[tuple[str, Tensor]]) -> None:
 
 
 def build_model(
-    shape: CsmShape, tensors: Iterable[tuple[str, Tensor]], device: torch.device, dtype: torch.dtype
+    shape: CsmShape,
+    tensors: Iterable[tuple[str, Tensor]],
+    device: torch.device,
+    dtype: torch.dtype,
+    quantization: Quantization = "none",
 ) -> Csm:
-    """The model with its weights on `device`."""
+    """The model on `device`, ready to run."""
     model = Csm(shape, device, dtype)
     load_weights(model, tensors)
+    model.fold()
+    model.quantize(quantization)
     return model

@@ -74,10 +74,10 @@ def test_a_prefilling_sequence_can_leave() -> None:
     scheduler = decoding(a)
     scheduler.add(p)
     scheduler.admit()
-    assert scheduler.next_to_prefill() is p
+    assert scheduler.prefilling[0][1] is p
     assert scheduler.remove(p) == []
     assert names(scheduler.rows) == ["a"]
-    assert scheduler.next_to_prefill() is None
+    assert not scheduler.prefilling
 
 
 def test_those_that_wait_too_long_or_past_their_own_time_are_taken_out() -> None:

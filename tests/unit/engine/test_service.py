@@ -72,7 +72,7 @@ async def test_a_failing_model_ends_streams_and_fails_the_health_check(
     def broken(*_: object) -> None:
         raise RuntimeError("device lost")
 
-    monkeypatch.setattr(service._engine._runner, "decode", broken)
+    monkeypatch.setattr(service._engine._runner, "launch", broken)
     with pytest.raises(GenerationFailed):
         _ = [m async for m in service.generate(asked())]
     with pytest.raises(GenerationFailed, match="being replaced"):

@@ -71,7 +71,7 @@ def test_steps_keep_the_pace_whatever_the_engine_does_between_them() -> None:
     ends = []
     for busy_seconds in (0.0, 0.01, 0.07, 0.0, 0.03):
         time_.now += busy_seconds
-        runner.decode([sequence()])
+        runner.launch([sequence()])
         ends.append(time_.now - 1000)
     assert ends == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4])
 
@@ -79,11 +79,11 @@ def test_steps_keep_the_pace_whatever_the_engine_does_between_them() -> None:
 def test_a_step_after_a_pause_takes_its_full_time_and_none_is_caught_up() -> None:
     time_ = FakeTime()
     runner = StandInRunner(StandInSettings(step_ms_by_batch={1: 80}), lambda: time_.now, time_.sleep)
-    runner.decode([sequence()])
+    runner.launch([sequence()])
     time_.now += 0.5
     started = time_.now
-    runner.decode([sequence()])
-    runner.decode([sequence()])
+    runner.launch([sequence()])
+    runner.launch([sequence()])
     assert time_.now - started == pytest.approx(0.16)
 
 

@@ -13,6 +13,7 @@ from transformers import CsmForConditionalGeneration
 from serve_app.model.checkpoint import load_model, open_checkpoint
 from serve_app.model.create import create_checkpoint
 from serve_app.model.csm import Csm
+from serve_app.model.memory import Span
 from serve_app.model.shape import CsmShape, TransformerShape
 
 DEFAULT_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
@@ -78,9 +79,9 @@ def run_in_chunks(model: Csm, prompt: Tensor, chunks: list[int]) -> Tensor:
     kv = empty_kv(model.shape.backbone, 1, model.dtype)
     states, start = [], 0
     for part in prompt.split(chunks):
-        states.append(model.prefill(part[None], kv, start))
+        states.append(model.prefill(part, kv, [Span(0, start, len(part))]))
         start += len(part)
-    return torch.cat(states, dim=1)
+    return torch.cat(states)
 
 
 def mixed_prompt(pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,8 +110,8 @@ def test_backbone_over_text_and_audio(pair: Pair, chunks: list[int]) -> None:
         output_hidden_states=True,
     )
     hidden = run_in_chunks(pair.ours, embedded, chunks)
-    torch.testing.assert_close(hidden, theirs.hidden_states[-1], **TOLERANCE)
-    torch.testing.assert_close(F.linear(hidden, pair.ours.first_head), theirs.logits, **TOLERANCE)
+    torch.testing.assert_close(hidden, theirs.hidden_states[-1][0], **TOLERANCE)
+    torch.testing.assert_close(F.linear(hidden, pair.ours.first_head), theirs.logits[0], **TOLERANCE)
 
 
 @torch.inference_mode()
@@ -119,7 +120,7 @@ def test_backbone_far_from_the_start(pair: Pair) -> None:
     ids = torch.randint(256, (1, 1500), generator=torch.Generator().manual_seed(1))
     theirs = pair.theirs(input_ids=ids, logits_to_keep=20).logits
     hidden = run_in_chunks(pair.ours, pair.ours.embed_text(ids[0]), [1480, 20])
-    torch.testing.assert_close(F.linear(hidden[:, -20:], pair.ours.first_head), theirs, **TOLERANCE)
+    torch.testing.assert_close(F.linear(hidden[-20:], pair.ours.first_head), theirs[0], **TOLERANCE)
 
 
 @torch.inference_mode()
@@ -129,11 +130,28 @@ def test_rows_at_different_positions_do_not_touch_each_other(pair: Pair) -> None
     alone = [run_in_chunks(ours, ours.embed_text(ids[row, :length]), [length]) for row, length in enumerate((30, 9))]
     kv = empty_kv(ours.shape.backbone, 2, ours.dtype)
     for row, length in enumerate((29, 8)):
-        ours.prefill(ours.embed_text(ids[row : row + 1, :length]), kv[:, :, row : row + 1], 0)
+        ours.prefill(ours.embed_text(ids[row, :length]), kv, [Span(row, 0, length)])
     last = ours.embed_text(torch.stack((ids[0, 29], ids[1, 8])))
     together = ours.step(last, kv, torch.tensor([29, 8]), 30)
-    expected = torch.stack([states[0, -1] for states in alone])
+    expected = torch.stack([states[-1] for states in alone])
     torch.testing.assert_close(together, expected, **TOLERANCE)
+
+
+@torch.inference_mode()
+def test_spans_of_several_rows_in_one_pass(pair: Pair) -> None:
+    """Each continues where its row stands; padding behind them touches nobody."""
+    ours, generator = pair.ours, torch.Generator().manual_seed(6)
+    ids = torch.randint(256, (3, 30), generator=generator)
+    ends = (30, 9, 17)
+    alone = [run_in_chunks(ours, ours.embed_text(ids[row, :end]), [end]) for row, end in enumerate(ends)]
+    kv = empty_kv(ours.shape.backbone, 3, ours.dtype)
+    begun = [Span(0, 0, 11), Span(2, 0, 5)]
+    ours.prefill(torch.cat([ours.embed_text(ids[s.row, s.start : s.end]) for s in begun]), kv, begun)
+    rest = [Span(0, 11, 19), Span(1, 0, 9), Span(2, 5, 12)]
+    tokens = torch.cat([ours.embed_text(ids[s.row, s.start : s.end]) for s in rest])
+    states = ours.prefill(F.pad(tokens, (0, 0, 0, 7)), kv, rest)
+    expected = torch.cat([alone[s.row][s.start :] for s in rest])
+    torch.testing.assert_close(states[: len(expected)], expected, **TOLERANCE)
 
 
 class Forced:

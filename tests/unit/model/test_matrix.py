@@ -1,0 +1,52 @@
+"""Weight-only quantization: what it keeps, and what it costs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from serve_app.model.checkpoint import Checkpoint, load_model
+from serve_app.model.matrix import Quantization, QuantizedMatrix, linear, quantize
+
+
+def matrix() -> torch.Tensor:
+    """Rows of very different size, and one of zeros."""
+    weights = torch.randn(6, 40, generator=torch.Generator().manual_seed(1))
+    return weights * torch.tensor([1e-3, 1, 50, 1, 0, 1e4])[:, None]
+
+
+def test_none_is_the_matrix_itself() -> None:
+    weights = matrix()
+    assert quantize(weights, "none") is weights
+
+
+@pytest.mark.parametrize(("quantization", "step"), [("int8", 0.5 / 127), ("fp8", 1 / 16)])
+def test_each_row_is_rounded_to_its_own_scale(quantization: Quantization, step: float) -> None:
+    weights = matrix()
+    quantized = quantize(weights, quantization)
+    assert isinstance(quantized, QuantizedMatrix)
+    assert quantized.values.element_size() == 1
+    largest = weights.abs().amax(dim=1, keepdim=True)
+    assert ((quantized.dense(torch.float32) - weights).abs() <= step * 1.001 * largest).all()
+
+
+@pytest.mark.parametrize("quantization", ["int8", "fp8"])
+def test_a_product_is_that_of_the_dense_matrix(quantization: Quantization) -> None:
+    x, quantized = torch.randn(2, 3, 40), quantize(matrix(), quantization)
+    assert isinstance(quantized, QuantizedMatrix)
+    torch.testing.assert_close(linear(x, quantized), F.linear(x, quantized.dense(torch.float32)))
+
+
+def test_int8_keeps_the_extremes_symmetric() -> None:
+    quantized = quantize(torch.tensor([[-2.0, 2.0, 1.0, 0.0]]), "int8")
+    assert isinstance(quantized, QuantizedMatrix)
+    assert quantized.values.tolist() == [[-127, 127, 64, 0]]
+
+
+def test_a_quantized_model_keeps_embeddings_heads_and_norms(tiny_checkpoint: Checkpoint) -> None:
+    plain = load_model(tiny_checkpoint, torch.device("cpu"), torch.float32)
+    model = load_model(tiny_checkpoint, torch.device("cpu"), torch.float32, "int8")
+    assert isinstance(model.depth.blocks[0].gate_up, QuantizedMatrix)
+    assert isinstance(model.backbone.blocks[-1].qkv, QuantizedMatrix)
+    for name in ("first_head", "depth_heads", "audio_embedding", "depth_embedding", "projection"):
+        assert torch.equal(getattr(model, name), getattr(plain, name)), name
+    assert torch.equal(model.depth.blocks[0].mlp_norm, plain.depth.blocks[0].mlp_norm)
