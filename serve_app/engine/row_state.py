@@ -59,14 +59,18 @@ class RowState:
     def first_rows(self, num_rows: int) -> RowSampling:
         return RowSampling(**{f.name: getattr(self.sampling, f.name)[:num_rows] for f in fields(RowSampling)})
 
-    def advance(self, codes: Tensor, embedded: Tensor) -> None:
-        """The first rows drew `codes` [R, K], which `embedded` [R, H] are."""
+    def advance(self, codes: Tensor, embedded: Tensor, is_running: Tensor | None = None) -> None:
+        """The first rows drew `codes` [R, K], which `embedded` [R, H] are; `is_running` [R] leaves some out."""
         num_rows = codes.shape[0]
-        frame = self.sampling.frame[:num_rows]
-        self.sampling.history[torch.arange(num_rows, device=frame.device), frame % REPETITION_WINDOW_FRAMES] = codes
-        frame += 1
-        self.position[:num_rows] += 1
+        frame, position = self.sampling.frame[:num_rows], self.position[:num_rows]
+        rows, places = torch.arange(num_rows, device=frame.device), frame % REPETITION_WINDOW_FRAMES
+        if is_running is not None:
+            codes = torch.where(is_running[:, None], codes, self.sampling.history[rows, places])
+            embedded = torch.where(is_running[:, None], embedded, self.next_input[:num_rows])
+        self.sampling.history[rows, places] = codes
         self.next_input[:num_rows] = embedded
+        frame += 1 if is_running is None else is_running
+        position += 1 if is_running is None else is_running
 
     def move(self, source: int, target: int) -> None:
         for tensor in (self.next_input, self.position, *(getattr(self.sampling, f.name) for f in fields(RowSampling))):

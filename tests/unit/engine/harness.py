@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from serve_app.engine.engine import Engine
+from serve_app.engine.frame_step import MakeStep, PlainStep
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.prefix_cache import PrefixCache
 from serve_app.engine.prompt import ModelLimits, build_prompt
@@ -58,20 +59,25 @@ class Stream:
 
 
 class Harness:
-    def __init__(self, folder: Path, dtype: torch.dtype = torch.float32, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, dtype: torch.dtype = torch.float32, make_step: MakeStep = PlainStep, **settings: Any
+    ) -> None:
         checkpoint = open_checkpoint(str(folder), None, folder)
         shape = checkpoint.shape
         self.settings = EngineSettings(**({"max_batch_size": 4} | settings))
         self.model = load_model(checkpoint, torch.device("cpu"), dtype)
         self.tokenizer = TextTokenizer(checkpoint)
         self.limits = ModelLimits(shape.num_codebooks, shape.codebook_size, self.settings.max_positions)
+        self.make_step = make_step
         self.now = 0.0
         self.reset()
 
     def reset(self) -> None:
         self.prefixes = PrefixCache(torch.device("cpu"), self.settings.prefix_cache_mb << 20, 0)
-        runner = ModelRunner(self.model, self.settings.max_batch_size, self.settings.max_positions, self.prefixes)
-        self.engine = Engine(runner, self.settings, "test", clock=lambda: self.now)
+        self.runner = ModelRunner(
+            self.model, self.settings.max_batch_size, self.settings.max_positions, self.prefixes, self.make_step
+        )
+        self.engine = Engine(self.runner, self.settings, "test", clock=lambda: self.now)
 
     def add(self, request: GenerationRequest) -> Stream:
         stream = Stream()
