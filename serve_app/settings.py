@@ -48,6 +48,10 @@ class EngineSettings(Section):
     position, some 13 MB for a clip of 30 seconds. 0 switches the cache off."""
     prefix_cache_host_mb: int = Field(default=2048, ge=0)
     """Host memory behind it, on CUDA."""
+    step: Literal["auto", "plain", "native", "graphs", "fused"] = "auto"
+    """How a frame is computed. `plain`: torch's operations one by one, anywhere. `native`: our C++ on a CPU, needs a
+    compiler. `graphs`: torch's operations in CUDA graphs. `fused`: our kernels in CUDA graphs. `auto` takes the last
+    of these that runs here."""
     repeated_frames_limit: int = Field(default=25, ge=2)
     """This many equal frames in a row (80 ms each) end a sequence as runaway."""
     threads: int = Field(default=0, ge=0)
@@ -118,6 +122,9 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 on CUDA and float32 on a CPU. The codec is always float32."""
+    quantization: Literal["none", "int8", "fp8"] = "none"
+    """Of the matrices of backbone and depth decoder: half of bfloat16's bytes. fp8 wants CUDA and a Hopper GPU or
+    later. What it does to the model's answers: docs/benchmarks.md."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("csm-serve", appauthor=False)))
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     sampling: SamplingSettings = SamplingSettings()

@@ -117,7 +117,7 @@ class GraphedStep:
 
 
 def row_buckets(max_rows: int) -> list[int]:
-    """Powers of two, and the largest batch itself: a padded row costs its attention and sampling, weights are shared."""
+    """Powers of two, and the largest batch itself. A padded row costs little: the weights are read for all at once."""
     return [*(2**n for n in range((max_rows - 1).bit_length())), max_rows]
 
 

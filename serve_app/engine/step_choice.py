@@ -1,0 +1,81 @@
+"""Which way of computing a frame runs on this machine."""
+
+import logging
+from typing import Literal
+
+import torch
+
+from serve_app.engine.frame_step import FrameStep, MakeStep, PlainStep
+from serve_app.engine.graphed_step import GraphedStep, StaticFrame
+from serve_app.engine.kv_cache import KvCache
+from serve_app.engine.row_state import RowState
+from serve_app.engine.static_frame import PlainStaticFrame
+from serve_app.errors import StartupError
+from serve_app.model.csm import Csm
+
+StepName = Literal["plain", "native", "graphs", "fused"]
+
+_log = logging.getLogger(__name__)
+
+
+def choose_step(asked: Literal["auto"] | StepName, model: Csm) -> StepName:
+    """What `asked` comes to for `model`. Raises StartupError where what was asked for by name cannot run."""
+    if asked == "plain":
+        return "plain"
+    names: tuple[StepName, ...]
+    if asked == "auto":
+        names = ("fused", "graphs") if model.device.type == "cuda" else ("native",)
+    else:
+        names = (asked,)
+    for name in names:
+        reason = _why_not(name, model)
+        if reason is None:
+            return name
+        if asked != "auto":
+            raise StartupError(f"engine.step: {name} cannot run here ({reason}); use auto or plain")
+        _log.warning("the %s step cannot run here, a slower one will: %s", name, reason)
+    return "plain"
+
+
+def step_maker(name: StepName) -> MakeStep:
+    """Makes the step that `choose_step` named."""
+    return {"plain": PlainStep, "native": _native, "graphs": _graphs, "fused": _fused}[name]
+
+
+def _why_not(name: StepName, model: Csm) -> str | None:
+    if name == "native":
+        from serve_app.model.native.frame import supports
+
+        return supports(model)
+    if model.device.type != "cuda":
+        return "it needs a CUDA device"
+    if name == "fused":
+        # Not on every platform that torch is.
+        from serve_app.model.kernels.check import first_failure
+
+        return first_failure(model.device)
+    return None
+
+
+def _native(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
+    from serve_app.engine.native_step import NativeStep
+
+    return NativeStep(model, kv, state, torch.get_num_threads())
+
+
+def _graphs(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
+    return _recorded(PlainStaticFrame(model, kv, state), model, kv)
+
+
+def _fused(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
+    from serve_app.engine.fused_frame import FusedStaticFrame
+
+    return _recorded(FusedStaticFrame(model, kv, state), model, kv)
+
+
+def _recorded(frame: StaticFrame, model: Csm, kv: KvCache) -> FrameStep:
+    from serve_app.engine.cuda import CudaDevice
+
+    max_rows, max_positions = kv.backbone.shape[2], kv.backbone.shape[4] - 1
+    device = CudaDevice(model.device, max_rows, model.shape.num_codebooks)
+    return GraphedStep(frame, device, max_rows, max_positions)
