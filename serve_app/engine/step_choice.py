@@ -20,14 +20,9 @@ _log = logging.getLogger(__name__)
 
 def choose_step(asked: Literal["auto"] | StepName, model: Csm) -> StepName:
     """What `asked` comes to for `model`. Raises StartupError where what was asked for by name cannot run."""
-    if asked == "plain":
-        return "plain"
-    names: tuple[StepName, ...]
-    if asked == "auto":
-        names = ("fused", "graphs") if model.device.type == "cuda" else ("native",)
-    else:
-        names = (asked,)
-    for name in names:
+    names: dict[str, tuple[StepName, ...]] = {"cuda": ("fused", "graphs"), "cpu": ("native",)}
+    candidates = names[model.device.type] if asked == "auto" else (asked,)
+    for name in candidates:
         reason = _why_not(name, model)
         if reason is None:
             return name
@@ -43,6 +38,8 @@ def step_maker(name: StepName) -> MakeStep:
 
 
 def _why_not(name: StepName, model: Csm) -> str | None:
+    if name == "plain":
+        return None
     if name == "native":
         from serve_app.model.native.frame import supports
 

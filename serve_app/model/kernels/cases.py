@@ -1,0 +1,189 @@
+"""One call of every kernel on random inputs, to be made of the kernel and of its plain form alike."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput
+from serve_app.model.matrix import Matrix, Quantization, quantize
+from serve_app.model.rope import RotationTable
+from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling
+from serve_app.model.shape import RopeShape, TransformerShape
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of one call. Those at hand have every kernel split its work, and have rows that end anywhere."""
+
+    num_rows: int = 5
+    hidden: int = 1024
+    inner: int = 2048
+    num_heads: int = 8
+    num_groups: int = 2
+    head_dim: int = 64
+    num_positions: int = 320
+    num_codebooks: int = 6
+    codebook_size: int = 300
+
+
+class Inputs:
+    """Random tensors of a device and a type, the same ones again for the same seed."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, quantization: Quantization, seed: int = 0) -> None:
+        self.device = device
+        self.dtype = dtype
+        self._quantization: Quantization = quantization
+        self._seed = seed
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def again(self) -> "Inputs":
+        """From the start."""
+        return Inputs(self.device, self.dtype, self._quantization, self._seed)
+
+    def normal(self, *sizes: int) -> Tensor:
+        return torch.randn(sizes, generator=self._generator).to(self.device, self.dtype)
+
+    def integers(self, low: int, high: int, *sizes: int) -> Tensor:
+        return torch.randint(low, high, sizes, generator=self._generator).to(self.device)
+
+    def uniform(self, low: float, high: float, num_rows: int) -> Tensor:
+        return (low + (high - low) * torch.rand(num_rows, generator=self._generator)).to(self.device)
+
+    def matrix(self, outputs: int, inputs: int) -> Matrix:
+        return quantize(self.normal(outputs, inputs) * inputs**-0.5, self._quantization)
+
+    def positions(self, sizes: Sizes) -> Tensor:
+        """[R]; the last row is nobody's, and stands at the spare position."""
+        positions = self.integers(0, sizes.num_positions - 1, sizes.num_rows)
+        positions[-1] = sizes.num_positions - 1
+        return positions
+
+    def rotation(self, sizes: Sizes) -> RotationTable:
+        rope = RopeShape("default", 10000.0)
+        shape = TransformerShape(1, 1, 1, 1, 1, sizes.head_dim, sizes.num_positions, 1e-5, rope)
+        return RotationTable(shape, self.device, self.dtype)
+
+    def sampling(self, sizes: Sizes) -> RowSampling:
+        """Rows that ask for everything, in any mixture."""
+        rows, frame = sizes.num_rows, self.integers(0, 200, sizes.num_rows)
+        history = self.integers(-1, sizes.codebook_size, rows, REPETITION_WINDOW_FRAMES, sizes.num_codebooks)
+
+        def some(usual: float, values: Tensor) -> Tensor:
+            return torch.where(self.uniform(0, 1, rows) < 0.3, usual, values)
+
+        return RowSampling(
+            temperature=some(1.0, self.uniform(0.3, 1.8, rows)),
+            top_k=some(sizes.codebook_size, self.integers(1, sizes.codebook_size + 1, rows)).long(),
+            top_p=some(1.0, self.uniform(0.1, 1.0, rows)),
+            repetition_penalty=some(1.0, self.uniform(0.8, 2.0, rows)),
+            greedy=self.uniform(0, 1, rows) < 0.2,
+            seed=self.integers(-(2**62), 2**62, rows),
+            min_frames=(frame + self.integers(-1, 2, rows)).clamp_min(0),
+            frame=frame,
+            history=history,
+        )
+
+
+Case = Callable[[ModuleType, Inputs, Sizes], list[Tensor]]
+"""A call of one of the operations in `fused` or `reference`, and everything that it gives or changes."""
+
+
+def _add_rms_norm(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    x, parts = inputs.normal(sizes.num_rows, 2, sizes.hidden)[:, 1], inputs.normal(3, sizes.num_rows, sizes.hidden)
+    weight = inputs.normal(sizes.hidden)
+    alone, summed = (operations.add_rms_norm(x, delta, weight, 1e-5) for delta in (None, parts.float()))
+    return [*alone, *summed, *operations.add_rms_norm(x, parts[0], weight, 1e-5)]
+
+
+def _rope_and_write(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    kv, table, positions = _poisoned_kv(inputs, sizes), inputs.rotation(sizes), inputs.positions(sizes)
+    qkv = inputs.normal(sizes.num_rows, (sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim)
+    return [operations.rope_and_write(qkv, table, positions, kv, sizes.num_heads), kv]
+
+
+def _decode_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    kv, positions = _poisoned_kv(inputs, sizes), inputs.positions(sizes)
+    queries = inputs.normal(sizes.num_rows, sizes.num_heads, sizes.head_dim)
+    for row, position in enumerate(positions.tolist()):
+        kv[:, row, :, : position + 1] = inputs.normal(2, sizes.num_groups, position + 1, sizes.head_dim)
+    return [operations.decode_attention(queries, kv, positions, sizes.num_positions - 1)]
+
+
+def _depth_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    """A whole frame's passes, each reading what those before it wrote."""
+    table, found = inputs.rotation(sizes), []
+    width = (sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim
+    kv = _poisoned_kv(inputs, sizes)[:, :, :, : sizes.num_codebooks]
+    for block in (DepthBlock(0, 2), *(DepthBlock(start, 1) for start in range(2, sizes.num_codebooks))):
+        qkv = inputs.normal(sizes.num_rows * block.num_tokens, width)
+        found.append(operations.depth_attention(qkv, table, kv, sizes.num_heads, block))
+    return [*found, kv]
+
+
+def _skinny_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    x, matrix = inputs.normal(sizes.num_rows, sizes.hidden), inputs.matrix(sizes.inner + 3, sizes.hidden)
+    strided = torch.zeros(sizes.num_rows, 2, sizes.inner + 3, device=x.device, dtype=torch.float32)
+    operations.skinny_linear(x, matrix, strided[:, 1])
+    return [operations.skinny_linear(x, matrix), strided]
+
+
+def _split_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    x, matrix = inputs.normal(sizes.num_rows, sizes.inner), inputs.matrix(sizes.hidden, sizes.inner)
+    return [operations.split_linear(x, matrix).sum(dim=0).to(x.dtype)]
+
+
+def _swiglu(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    x, gate_up = inputs.normal(sizes.num_rows, sizes.hidden), inputs.matrix(2 * sizes.inner, sizes.hidden)
+    return [operations.swiglu(x, gate_up)]
+
+
+def _draw_codes(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    sampling, vocab = inputs.sampling(sizes), sizes.codebook_size + 3
+    codes = torch.full((sizes.num_rows, sizes.num_codebooks), -1, device=inputs.device)
+    table, embedded = inputs.normal(vocab, sizes.hidden), inputs.normal(sizes.num_rows, 2, sizes.hidden)
+    for number in range(sizes.num_codebooks):
+        # Not of the model's type, in which logits that are equal would be many.
+        logits = 3 * torch.randn(sizes.num_rows, vocab, generator=torch.Generator().manual_seed(number))
+        logits[:, sizes.codebook_size :] = 50.0
+        drawn, following = Codebook(number, sizes.codebook_size), NextInput(table, embedded[:, 1])
+        operations.draw_codes(logits.to(inputs.device), sampling, drawn, codes, following)
+    return [codes, embedded]
+
+
+def _embed_frame(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    vocab, num_active = sizes.codebook_size + 3, torch.tensor([max(1, sizes.num_rows - 1)], device=inputs.device)
+    codes = inputs.integers(0, sizes.codebook_size, sizes.num_rows, sizes.num_codebooks)
+    table, out = inputs.normal(sizes.num_codebooks * vocab, sizes.hidden), inputs.normal(sizes.num_rows, sizes.hidden)
+    operations.embed_frame(codes, table, out, num_active)
+    return [out]
+
+
+def _advance(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    sampling, num_active = inputs.sampling(sizes), torch.tensor([max(1, sizes.num_rows - 1)], device=inputs.device)
+    codes = inputs.integers(0, sizes.codebook_size, sizes.num_rows, sizes.num_codebooks)
+    position = inputs.positions(sizes)
+    operations.advance(codes, position, sampling, num_active)
+    return [position, sampling.frame, sampling.history]
+
+
+def _poisoned_kv(inputs: Inputs, sizes: Sizes) -> Tensor:
+    """[2, rows, G, P, D], a view; what nobody wrote must not matter."""
+    size = (2, 2, sizes.num_rows + 1, sizes.num_groups, sizes.num_positions, sizes.head_dim)
+    return torch.full(size, torch.nan, device=inputs.device, dtype=inputs.dtype)[1, :, : sizes.num_rows]
+
+
+CASES: dict[str, Case] = {
+    "add_rms_norm": _add_rms_norm,
+    "rope_and_write": _rope_and_write,
+    "decode_attention": _decode_attention,
+    "depth_attention": _depth_attention,
+    "skinny_linear": _skinny_linear,
+    "split_linear": _split_linear,
+    "swiglu": _swiglu,
+    "draw_codes": _draw_codes,
+    "embed_frame": _embed_frame,
+    "advance": _advance,
+}

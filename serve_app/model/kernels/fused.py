@@ -1,0 +1,22 @@
+"""All kernels under one name, as `reference` holds their plain forms."""
+
+from serve_app.model.kernels.attention import decode_attention
+from serve_app.model.kernels.depth_attention import depth_attention
+from serve_app.model.kernels.draw import draw_codes
+from serve_app.model.kernels.frame_state import advance, embed_frame
+from serve_app.model.kernels.linear import skinny_linear, split_linear, swiglu
+from serve_app.model.kernels.norm import add_rms_norm
+from serve_app.model.kernels.rope import rope_and_write
+
+__all__ = [
+    "add_rms_norm",
+    "advance",
+    "decode_attention",
+    "depth_attention",
+    "draw_codes",
+    "embed_frame",
+    "rope_and_write",
+    "skinny_linear",
+    "split_linear",
+    "swiglu",
+]

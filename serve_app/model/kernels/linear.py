@@ -1,0 +1,177 @@
+"""Products of few rows with large matrices: the weights are streamed once, and turned to the rows' type in registers.
+
+With up to 64 rows the time is that of reading the matrix, so what counts is that every multiprocessor reads, with
+enough bytes under way. Beyond, arithmetic counts: plain matrices are left to cuBLAS.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from serve_app.model.kernels.launch import launch, padded
+from serve_app.model.matrix import Matrix
+
+MAX_SKINNY_ROWS = 64
+
+_WANTED_PROGRAMS = 192
+"""An H100 has 132 multiprocessors, and two programs fit on each."""
+_STAGE_BYTES = 32 << 10
+"""What one step of the pipeline may hold: three are kept at a time, by two programs on a multiprocessor of 228 KiB."""
+_LEAST_STEPS = 4
+"""With fewer there is no pipeline."""
+_LEAST_SPLIT = 512
+"""Inputs of a product's part; shorter ones spend their time starting."""
+
+
+class Tiles(NamedTuple):
+    """How a product is cut; every number but `splits` is a power of two that the kernel is compiled for."""
+
+    rows: int
+    outputs: int
+    inputs: int
+    splits: int
+
+
+def skinny_linear(x: Tensor, matrix: Matrix, out: Tensor | None = None) -> Tensor:
+    """`x` [R, K] to [R, N]. Rows of `x` and `out` may be strided; `out` may have a type of its own."""
+    values, scales = _parts(matrix)
+    if out is None:
+        out = x.new_empty(x.shape[0], values.shape[0])
+    if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
+        return out.copy_(F.linear(x, values))
+    tiles = choose_tiles(x.shape[0], values.shape[0], values.shape[1], values.element_size())
+    _multiply(x, values, scales, out[None], tiles)
+    return out
+
+
+def split_linear(x: Tensor, matrix: Matrix) -> Tensor:
+    """`x` [R, K] to partial sums [parts, R, N] in float32, for who reads the product next to add up: where a matrix has
+    too few outputs to occupy the GPU, its inputs are shared out as well."""
+    values, scales = _parts(matrix)
+    if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
+        return F.linear(x, values)[None]
+    tiles = choose_tiles(x.shape[0], values.shape[0], values.shape[1], values.element_size(), may_split=True)
+    out = torch.empty(tiles.splits, x.shape[0], values.shape[0], device=x.device, dtype=torch.float32)
+    _multiply(x, values, scales, out, tiles)
+    return out
+
+
+def swiglu(x: Tensor, gate_up: Matrix) -> Tensor:
+    """silu(`x` @ gate.T) * (`x` @ up.T): [R, K] to [R, N], where `gate_up` [2 N, K] is one above the other."""
+    values, scales = _parts(gate_up)
+    if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
+        gate, up = F.linear(x, values).chunk(2, dim=-1)
+        return F.silu(gate).mul_(up)
+    num_outputs, num_inputs = values.shape[0] // 2, values.shape[1]
+    tiles = choose_tiles(x.shape[0], num_outputs, num_inputs, values.element_size(), halves=2)
+    out = x.new_empty(x.shape[0], num_outputs)
+    _multiply(x, values, scales, out[None], tiles, gated=True)
+    return out
+
+
+def choose_tiles(
+    num_rows: int, num_outputs: int, num_inputs: int, weight_bytes: int, *, may_split: bool = False, halves: int = 1
+) -> Tiles:
+    """Known from the shapes alone, so that a graph of launches stays right whatever the values."""
+    rows = min(padded(num_rows, 16), MAX_SKINNY_ROWS)
+    row_blocks = triton.cdiv(num_rows, rows)
+    wide_enough = [n for n in (64, 32) if row_blocks * triton.cdiv(num_outputs, n) >= _WANTED_PROGRAMS]
+    outputs = wide_enough[0] if wide_enough else 16
+    programs, splits = row_blocks * triton.cdiv(num_outputs, outputs), 1
+    while may_split and programs * splits < _WANTED_PROGRAMS and num_inputs >= 2 * splits * _LEAST_SPLIT:
+        splits *= 2
+    input_bytes = 2 * rows + halves * outputs * weight_bytes
+    most = min(_STAGE_BYTES // input_bytes, num_inputs // (splits * _LEAST_STEPS))
+    fitting = [k for k in (512, 256, 128) if k <= most and num_inputs % (k * splits) == 0]
+    return Tiles(rows, outputs, fitting[0] if fitting else 64, splits)
+
+
+def _parts(matrix: Matrix) -> tuple[Tensor, Tensor | None]:
+    return (matrix, None) if isinstance(matrix, Tensor) else (matrix.values, matrix.scales)
+
+
+def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, tiles: Tiles, gated: bool = False) -> None:
+    """Into `out` [parts, R, N]."""
+    num_rows, num_outputs = out.shape[1:]
+    num_inputs = values.shape[1]
+    inputs_per_split = triton.cdiv(triton.cdiv(num_inputs, tiles.splits), tiles.inputs) * tiles.inputs
+    launch(
+        _product,
+        (triton.cdiv(num_outputs, tiles.outputs), tiles.splits, triton.cdiv(num_rows, tiles.rows)),
+        *(x, values, values if scales is None else scales, out),
+        *(num_rows, x.stride(0), out.stride(0), out.stride(1)),
+        NUM_OUTPUTS=num_outputs,
+        NUM_INPUTS=num_inputs,
+        INPUTS_PER_SPLIT=inputs_per_split,
+        BLOCK_R=tiles.rows,
+        BLOCK_N=tiles.outputs,
+        BLOCK_K=tiles.inputs,
+        EVEN=inputs_per_split * tiles.splits == num_inputs,
+        SCALED=scales is not None,
+        GATED=gated,
+        num_warps=4,
+        num_stages=4,
+    )
+
+
+@triton.jit
+def _weights_at(weight_rows, inputs, NUM_INPUTS: tl.constexpr, EVEN: tl.constexpr):
+    """One tile of weights; EVEN: no part has inputs beyond the last."""
+    if EVEN:
+        return tl.load(weight_rows + inputs[None, :])
+    else:
+        return tl.load(weight_rows + inputs[None, :], mask=(inputs < NUM_INPUTS)[None, :], other=0.0)
+
+
+@triton.jit
+def _product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
+    x,
+    weights,
+    scales,
+    out,
+    num_rows,
+    x_stride,
+    part_stride,
+    out_stride,
+    NUM_OUTPUTS: tl.constexpr,
+    NUM_INPUTS: tl.constexpr,
+    INPUTS_PER_SPLIT: tl.constexpr,
+    BLOCK_R: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    EVEN: tl.constexpr,
+    SCALED: tl.constexpr,
+    GATED: tl.constexpr,
+):
+    """Program (n, split, r): one block of outputs, over one part of the inputs, for one block of rows."""
+    rows = tl.program_id(2) * BLOCK_R + tl.arange(0, BLOCK_R)
+    outputs = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    split = tl.program_id(1)
+    is_row, is_output = rows < num_rows, outputs < NUM_OUTPUTS
+    x_rows = x + rows[:, None] * x_stride
+    # Past the last output that one is read again: cheaper than a mask in the loop, and never stored.
+    weight_rows = weights + tl.minimum(outputs, NUM_OUTPUTS - 1)[:, None].to(tl.int64) * NUM_INPUTS
+    sums = tl.zeros((BLOCK_R, BLOCK_N), tl.float32)
+    up_sums = tl.zeros((BLOCK_R, BLOCK_N), tl.float32)
+    for start in range(0, INPUTS_PER_SPLIT, BLOCK_K):
+        inputs = split * INPUTS_PER_SPLIT + start + tl.arange(0, BLOCK_K)
+        mask = is_row[:, None] if EVEN else is_row[:, None] & (inputs < NUM_INPUTS)[None, :]
+        values = tl.load(x_rows + inputs[None, :], mask=mask, other=0.0)
+        part = _weights_at(weight_rows, inputs, NUM_INPUTS, EVEN).to(x.dtype.element_ty)
+        # "ieee" keeps float32 rows float32; other types do not look at it.
+        sums = tl.dot(values, tl.trans(part), sums, input_precision="ieee")
+        if GATED:
+            up_part = _weights_at(weight_rows + NUM_OUTPUTS * NUM_INPUTS, inputs, NUM_INPUTS, EVEN)
+            up_sums = tl.dot(values, tl.trans(up_part.to(x.dtype.element_ty)), up_sums, input_precision="ieee")
+    if SCALED:
+        sums *= tl.load(scales + outputs, mask=is_output, other=0.0)[None, :]
+    if GATED:
+        if SCALED:
+            up_sums *= tl.load(scales + NUM_OUTPUTS + outputs, mask=is_output, other=0.0)[None, :]
+        sums = sums / (1 + tl.exp(-sums)) * up_sums
+    places = out + split * part_stride + rows[:, None] * out_stride + outputs[None, :]
+    tl.store(places, sums.to(out.dtype.element_ty), mask=is_row[:, None] & is_output[None, :])

@@ -1,0 +1,88 @@
+"""The kernels' functions out of torch's and the model's own operations, row by row where that is plainer.
+
+What a kernel must agree with: `check` compares them at start, and the tests do on more sizes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput
+from serve_app.model.matrix import Matrix, linear
+from serve_app.model.memory import attention, memory_at_block
+from serve_app.model.rope import RotationTable, rotate
+from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, FrameSampler, RowSampling, SamplingPlan
+
+
+def add_rms_norm(x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    if delta is not None:
+        x = (x.float() + delta.view(-1, *delta.shape[-2:]).float().sum(dim=0)).to(x.dtype)
+    return x, F.rms_norm(x, weight.shape, weight, eps)
+
+
+def rope_and_write(qkv: Tensor, table: RotationTable, positions: Tensor, kv: Tensor, num_heads: int) -> Tensor:
+    num_groups, head_dim = kv.shape[2], kv.shape[4]
+    heads = qkv.view(len(qkv), 1, -1, head_dim)
+    turnable, values = heads.split((num_heads + num_groups, num_groups), dim=2)
+    turned = rotate(turnable, table.at_positions(positions))
+    for row, position in enumerate(positions.tolist()):
+        kv[0, row, :, position] = turned[row, 0, num_heads:]
+        kv[1, row, :, position] = values[row, 0]
+    return turned[:, 0, :num_heads]
+
+
+def decode_attention(queries: Tensor, kv: Tensor, positions: Tensor, num_readable: int) -> Tensor:
+    mixed = torch.zeros(len(queries), queries[0].numel(), device=queries.device, dtype=queries.dtype)
+    for row, position in enumerate(positions.tolist()):
+        if position < num_readable:
+            keys, values = kv[:, row : row + 1, :, : position + 1]
+            mixed[row] = attention(queries[row : row + 1, None], keys, values, None)[0, 0]
+    return mixed
+
+
+def depth_attention(qkv: Tensor, table: RotationTable, kv: Tensor, num_heads: int, block: DepthBlock) -> Tensor:
+    _, num_rows, num_groups, _, head_dim = kv.shape
+    end = block.start + block.num_tokens
+    heads = qkv.view(num_rows, block.num_tokens, -1, head_dim)
+    turnable, values = heads.split((num_heads + num_groups, num_groups), dim=2)
+    queries, keys = rotate(turnable, table.at_block(block.start, end)).split((num_heads, num_groups), dim=2)
+    return memory_at_block(kv[None], block.start, end)[0].attend(queries, keys, values).flatten(0, 1)
+
+
+def skinny_linear(x: Tensor, matrix: Matrix, out: Tensor | None = None) -> Tensor:
+    product = linear(x, matrix)
+    return product if out is None else out.copy_(product)
+
+
+def split_linear(x: Tensor, matrix: Matrix) -> Tensor:
+    return linear(x, matrix)[None]
+
+
+def swiglu(x: Tensor, gate_up: Matrix) -> Tensor:
+    gate, up = linear(x, gate_up).chunk(2, dim=-1)
+    return F.silu(gate) * up
+
+
+def draw_codes(
+    logits: Tensor, sampling: RowSampling, codebook: Codebook, codes: Tensor, next_input: NextInput | None = None
+) -> None:
+    plan = SamplingPlan(
+        codebook.size, one_top_k=False, any_greedy=True, all_greedy=False, any_top_p=True, any_penalty=True
+    )
+    drawn = FrameSampler(sampling, plan, codes.shape[1], codebook.size).draw(codebook.number, logits)
+    codes[:, codebook.number] = drawn
+    if next_input is not None:
+        next_input.out.copy_(next_input.table[drawn])
+
+
+def embed_frame(codes: Tensor, table: Tensor, out: Tensor, num_active: Tensor) -> None:
+    num_codebooks, active = codes.shape[1], int(num_active)
+    offsets = torch.arange(num_codebooks, device=codes.device) * (len(table) // num_codebooks)
+    out[:active] = F.embedding(codes[:active] + offsets, table).sum(dim=1)
+
+
+def advance(codes: Tensor, position: Tensor, sampling: RowSampling, num_active: Tensor) -> None:
+    for row in range(int(num_active)):
+        sampling.history[row, int(sampling.frame[row]) % REPETITION_WINDOW_FRAMES] = codes[row]
+        sampling.frame[row] += 1
+        position[row] += 1

@@ -1,0 +1,79 @@
+"""Rotation of new queries and keys, and the write of keys and values, in one pass over a fused projection."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from serve_app.model.kernels.launch import launch, padded
+from serve_app.model.rope import RotationTable
+
+
+def rope_and_write(qkv: Tensor, table: RotationTable, positions: Tensor, kv: Tensor, num_heads: int) -> Tensor:
+    """Write the keys and values of `qkv` [R, (N + 2 G) * D] at `positions` [R] of `kv` [2, rows, G, P, D]; the rotated
+    queries come back, [R, N, D]."""
+    num_rows, (_, _, num_groups, _, head_dim) = qkv.shape[0], kv.shape
+    queries = torch.empty(num_rows, num_heads, head_dim, device=qkv.device, dtype=qkv.dtype)
+    launch(
+        _rope_and_write,
+        (num_rows, num_heads + 2 * num_groups),
+        *(qkv, table.cos, table.sin, positions, kv, queries),
+        *(qkv.stride(0), *kv.stride()[:4]),
+        NUM_HEADS=num_heads,
+        NUM_GROUPS=num_groups,
+        HEAD_DIM=head_dim,
+        BLOCK_D=padded(head_dim),
+        num_warps=1,
+    )
+    return queries
+
+
+@triton.jit
+def rotated(heads, offsets, columns, inside, cos, sin, HEAD_DIM: tl.constexpr):
+    """What stands at `heads` + `offsets`, rotated, in float32; `columns` are its last axis, cos and sin belong to them.
+
+    The other half is read again: the lane that holds it is another thread's.
+    """
+    half = HEAD_DIM // 2
+    swapped = tl.where(columns < half, columns + half, columns - half)
+    values = tl.load(heads + offsets + columns, mask=inside, other=0.0).to(tl.float32)
+    others = tl.load(heads + offsets + swapped, mask=inside, other=0.0).to(tl.float32)
+    return values * cos + others * sin
+
+
+@triton.jit
+def _rope_and_write(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
+    qkv,
+    cos,
+    sin,
+    positions,
+    kv,
+    queries,
+    qkv_stride,
+    which_stride,
+    row_stride,
+    group_stride,
+    position_stride,
+    NUM_HEADS: tl.constexpr,
+    NUM_GROUPS: tl.constexpr,
+    HEAD_DIM: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+):
+    row, head = tl.program_id(0), tl.program_id(1)
+    columns = tl.arange(0, BLOCK_D)
+    inside = columns < HEAD_DIM
+    position = tl.load(positions + row).to(tl.int64)
+    offset = row * qkv_stride + head * HEAD_DIM
+    at_position = kv + row.to(tl.int64) * row_stride + position * position_stride
+    if head < NUM_HEADS + NUM_GROUPS:
+        turn_cos = tl.load(cos + position * HEAD_DIM + columns, mask=inside, other=0.0).to(tl.float32)
+        turn_sin = tl.load(sin + position * HEAD_DIM + columns, mask=inside, other=0.0).to(tl.float32)
+        turned = rotated(qkv, offset, columns, inside, turn_cos, turn_sin, HEAD_DIM).to(qkv.dtype.element_ty)
+        if head < NUM_HEADS:
+            tl.store(queries + (row * NUM_HEADS + head) * HEAD_DIM + columns, turned, mask=inside)
+        else:
+            tl.store(at_position + (head - NUM_HEADS) * group_stride + columns, turned, mask=inside)
+    else:
+        value = tl.load(qkv + offset + columns, mask=inside, other=0.0)
+        group = head - NUM_HEADS - NUM_GROUPS
+        tl.store(at_position + which_stride + group * group_stride + columns, value, mask=inside)

@@ -1,0 +1,98 @@
+"""Triton compiles every kernel of csm-1b for a Hopper GPU, which needs none."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from serve_app.model.csm import Csm
+from serve_app.model.kernels.arguments import FrameRows
+from serve_app.model.layers import Block
+from serve_app.model.matrix import Matrix, Quantization, QuantizedMatrix
+from serve_app.model.presets import preset_config
+from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling
+from serve_app.model.shape import CsmShape
+
+pytest.importorskip("triton.backends.nvidia")
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("interpreted kernels cannot be compiled", allow_module_level=True)
+
+NOWHERE = torch.device("meta")
+MULTIPROCESSOR_BYTES = 227 << 10
+"""Of shared memory, that an H100 lets programs have."""
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+
+
+def shape() -> CsmShape:
+    """One layer each: the others launch the same kernels."""
+    whole = CsmShape.from_config(preset_config("csm-1b"))
+    return replace(whole, backbone=replace(whole.backbone, num_layers=1), depth=replace(whole.depth, num_layers=2))
+
+
+def make_model(quantization: Quantization) -> Csm:
+    model = Csm(shape(), NOWHERE, torch.bfloat16)
+    if quantization == "none":
+        return model
+    dtype = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}[quantization]
+
+    def rounded(matrix: Matrix) -> QuantizedMatrix:
+        assert isinstance(matrix, torch.Tensor)
+        return QuantizedMatrix(matrix.to(dtype), torch.empty(len(matrix), device=NOWHERE))
+
+    def rounded_block(block: Block) -> Block:
+        names = ("qkv", "out", "gate_up", "down")
+        return replace(block, **{name: rounded(getattr(block, name)) for name in names})
+
+    for stack in (model.backbone, model.depth):
+        stack.blocks = tuple(rounded_block(block) for block in stack.blocks)
+    return model
+
+
+def make_rows(num_rows: int) -> FrameRows:
+    sizes, num_codebooks = shape().backbone, shape().num_codebooks
+
+    def empty(dtype: torch.dtype, *rest: int) -> torch.Tensor:
+        return torch.empty(num_rows, *rest, dtype=dtype, device=NOWHERE)
+
+    sampling = RowSampling(
+        temperature=empty(torch.float32),
+        top_k=empty(torch.int64),
+        top_p=empty(torch.float32),
+        repetition_penalty=empty(torch.float32),
+        greedy=empty(torch.bool),
+        seed=empty(torch.int64),
+        min_frames=empty(torch.int64),
+        frame=empty(torch.int64),
+        history=empty(torch.int64, REPETITION_WINDOW_FRAMES, num_codebooks),
+    )
+    kv_sizes = (sizes.num_layers, 2, num_rows, sizes.num_kv_heads, sizes.max_positions + 1, sizes.head_dim)
+    return FrameRows(
+        kv=torch.empty(kv_sizes, dtype=torch.bfloat16, device=NOWHERE),
+        next_input=empty(torch.bfloat16, sizes.hidden_size),
+        position=empty(torch.int64),
+        sampling=sampling,
+        num_active=torch.empty(1, dtype=torch.int64, device=NOWHERE),
+    )
+
+
+@pytest.mark.parametrize(("quantization", "num_rows"), [("none", 1), ("int8", 16), ("fp8", 64)])
+def test_a_frame_of_csm_1b_compiles(quantization: Quantization, num_rows: int) -> None:
+    from offline_compiler import OfflineCompiler
+
+    from serve_app.model.kernels.frame import FusedFrame
+
+    compiler = OfflineCompiler()
+    with compiler.instead_of_launches(), torch.inference_mode():
+        FusedFrame(make_model(quantization), num_rows)(num_rows, 1024, make_rows(num_rows))
+    names = {name for name, _ in compiler.compiled.values()}
+    assert names >= {"_add_rms_norm", "_rope_and_write", "_attend", "_depth_attend", "_product", "_draw", "_advance"}
+    for name, kernel in compiler.compiled.values():
+        assert 2 * kernel.metadata.shared <= MULTIPROCESSOR_BYTES, f"two {name} do not fit"
+        if name == "_product":
+            assert "cp.async.cg.shared.global" in kernel.asm["ptx"], "weights do not stream, 16 bytes at a time"

@@ -1,0 +1,77 @@
+"""How near the smaller number types come, on hidden states: what one step leaves behind in the rows' memory."""
+
+import pytest
+import torch
+from native_rows import Rows, make_model, make_rows
+from torch import Tensor
+
+from serve_app.model.csm import Csm
+from serve_app.model.matrix import QuantizedMatrix
+
+CONFIG = "larger than a chunk"
+
+
+def written(model: Csm, rows: Rows) -> Tensor:
+    """Keys and values [layers, 2, R, G, D] of the position that a step computes, in float32."""
+    rows = rows.clone()
+    positions = rows.position.clone()
+    rows.native(model).step(len(positions))
+    return torch.stack([rows.kv[:, :, row, :, position] for row, position in enumerate(positions)], dim=2).float()
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    return torch.nn.functional.cosine_similarity(a.flatten(2), b.flatten(2), dim=-1).min().item()
+
+
+def dense(model: Csm, dtype: torch.dtype, config: str = CONFIG) -> Csm:
+    """The plain model that `model`'s quantized matrices stand for."""
+    other = make_model(config, dtype)
+    for ours, theirs in ((model.backbone, other.backbone), (model.depth, other.depth)):
+        for block, plain in zip(ours.blocks, theirs.blocks, strict=True):
+            for name in ("qkv", "out", "gate_up", "down"):
+                matrix = getattr(block, name)
+                assert isinstance(matrix, QuantizedMatrix)
+                getattr(plain, name).copy_(matrix.dense(dtype))
+    return other
+
+
+@pytest.mark.parametrize("num_rows", [1, 4, 7])
+def test_int8_computes_what_its_matrices_stand_for(num_rows: int) -> None:
+    model = make_model(CONFIG)
+    model.quantize("int8")
+    rows = make_rows(model, num_rows).with_sampling(greedy=True)
+    reference = dense(model, torch.float32)
+    found, expected = written(model, rows), written(reference, rows)
+    assert cosine(found, expected) > 1 - 1e-6
+    torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("num_rows", [1, 4, 7])
+def test_bfloat16_stays_near_float32(num_rows: int) -> None:
+    exact, rough = make_model(CONFIG), make_model(CONFIG, torch.bfloat16)
+    rows = make_rows(rough, num_rows)
+    wide = Rows(rows.kv.float(), rows.next_input.float(), rows.position, rows.sampling)
+    assert cosine(written(rough, rows), written(exact, wide)) > 0.999
+
+
+def test_int8_in_bfloat16_stays_near_bfloat16() -> None:
+    model = make_model(CONFIG, torch.bfloat16)
+    rows = make_rows(model, 4)
+    expected = written(model, rows)
+    model.quantize("int8")
+    assert cosine(written(model, rows), expected) > 0.998
+
+
+def test_the_largest_weights_and_inputs_do_not_overflow() -> None:
+    model = make_model("wider than an integer sum")
+    model.quantize("int8")
+    for block in model.backbone.blocks:
+        assert isinstance(block.gate_up, QuantizedMatrix) and isinstance(block.down, QuantizedMatrix)
+        # All outputs equal, so each is the largest.
+        block.gate_up.values[:] = block.gate_up.values[0].clone()
+        block.gate_up.scales.fill_(1e-3)
+        block.down.values.fill_(127)
+        block.down.scales.copy_(torch.linspace(1e-7, 1e-5, len(block.down.scales)))
+    rows = make_rows(model, 3)
+    expected = written(dense(model, torch.float32, "wider than an integer sum"), rows)
+    torch.testing.assert_close(written(model, rows), expected, rtol=2e-3, atol=2e-3)
