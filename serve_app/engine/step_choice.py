@@ -50,7 +50,7 @@ def _why_not(name: StepName, model: Csm) -> str | None:
         # Not on every platform that torch is.
         from serve_app.model.kernels.check import first_failure
 
-        return first_failure(model.device)
+        return first_failure(model.device, model.dtype, model.quantization)
     return None
 
 

@@ -35,6 +35,7 @@ class Csm:
         self.shape = shape
         self.device = device
         self.dtype = dtype
+        self.quantization: Quantization = "none"
         self.text_embedding = weight(shape.text_vocab_size, hidden)
         self.audio_embedding = weight(shape.num_codebooks * vocab, hidden)
         """One table for all codebooks, shared by backbone and depth decoder: row code + V * codebook."""
@@ -64,6 +65,7 @@ class Csm:
 
     def quantize(self, quantization: Quantization) -> None:
         """Round the matrices of backbone and depth decoder; embeddings, heads and norms stay as they are."""
+        self.quantization = quantization
         self.backbone.quantize(quantization)
         self.depth.quantize(quantization)
 

@@ -10,7 +10,7 @@ from serve_app.model.kernels.cases import CASES, Inputs, Sizes
 from serve_app.model.matrix import Quantization
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
-"""Relative as well as absolute, since what is compared is near one; bfloat16 has 8 bits, and is rounded several times."""
+"""Relative as well as absolute, since what is compared is near one. bfloat16 has 8 bits, and is rounded repeatedly."""
 _SIZES = (Sizes(5), Sizes(64))
 """Few rows and many are multiplied by different instructions."""
 

@@ -19,8 +19,8 @@ MAX_SKINNY_ROWS = 64
 
 _WANTED_PROGRAMS = 192
 """An H100 has 132 multiprocessors, and two programs fit on each."""
-_STAGE_BYTES = 32 << 10
-"""What one step of the pipeline may hold: three are kept at a time, by two programs on a multiprocessor of 228 KiB."""
+_STAGE_BYTES = 24 << 10
+"""What a step of the pipeline may hold: four are kept at most, twice, in the 227 KiB of a multiprocessor."""
 _LEAST_STEPS = 4
 """With fewer there is no pipeline."""
 _LEAST_SPLIT = 512

@@ -92,6 +92,17 @@ def test_one_name_of_the_tied_table_is_enough(damaged: Callable[..., Path]) -> N
     assert inventory.problems == ()
 
 
+def test_what_save_pretrained_writes_is_whole(
+    oracle: CsmForConditionalGeneration, tiny_checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    oracle.save_pretrained(tmp_path)
+    shutil.copy(tiny_checkpoint_folder / "tokenizer.json", tmp_path)
+    inventory = take_inventory(opened(tmp_path))
+    assert inventory.problems == ()
+    assert len(inventory.found) == inventory.num_expected
+    assert inventory.parameters == take_inventory(opened(tiny_checkpoint_folder)).parameters
+
+
 def test_stored_types_are_counted(damaged: Callable[..., Path]) -> None:
     inventory = take_inventory(opened(damaged(QUERY, lambda tensor: {QUERY: tensor.bfloat16()})))
     assert inventory.problems == ()

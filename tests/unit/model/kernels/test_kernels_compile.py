@@ -1,8 +1,8 @@
 """Triton compiles every kernel of csm-1b for a Hopper GPU, which needs none."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -24,15 +24,17 @@ MULTIPROCESSOR_BYTES = 227 << 10
 """Of shared memory, that an H100 lets programs have."""
 
 
-@pytest.fixture(autouse=True)
-def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+@pytest.fixture(scope="module", autouse=True)
+def empty_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+        yield
 
 
 def shape() -> CsmShape:
     """One layer each: the others launch the same kernels."""
     whole = CsmShape.from_config(preset_config("csm-1b"))
-    return replace(whole, backbone=replace(whole.backbone, num_layers=1), depth=replace(whole.depth, num_layers=2))
+    return replace(whole, backbone=replace(whole.backbone, num_layers=1), depth=replace(whole.depth, num_layers=1))
 
 
 def make_model(quantization: Quantization) -> Csm:
@@ -81,7 +83,8 @@ def make_rows(num_rows: int) -> FrameRows:
     )
 
 
-@pytest.mark.parametrize(("quantization", "num_rows"), [("none", 1), ("int8", 16), ("fp8", 64)])
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("quantization", "num_rows"), [("none", 4), ("int8", 4), ("fp8", 20)])
 def test_a_frame_of_csm_1b_compiles(quantization: Quantization, num_rows: int) -> None:
     from offline_compiler import OfflineCompiler
 

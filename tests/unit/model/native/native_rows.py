@@ -167,9 +167,7 @@ class PlainFrame:
     def step(self) -> Tensor:
         model, rows, sampling = self._model, self._rows, self._rows.sampling
         top_k = int(sampling.top_k.max())
-        plan = SamplingPlan(
-            top_k, one_top_k=False, any_greedy=True, all_greedy=False, any_top_p=True, any_penalty=True
-        )
+        plan = SamplingPlan(top_k, one_top_k=False, any_greedy=True, all_greedy=False, any_top_p=True, any_penalty=True)
         hidden = model.step(rows.next_input, rows.kv, rows.position, int(rows.position.max()) + 1)
         sampler = FrameSampler(sampling, plan, model.shape.num_codebooks, model.shape.codebook_size)
         codes = model.draw_frame(hidden, self._depth_memory, sampler)

@@ -3,6 +3,7 @@
 import ctypes
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from serve_app.model.native.bandwidth import read_bandwidth
 
 
 @pytest.fixture
-def cold_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cold_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Nothing is compiled yet; what is compiled goes here."""
     monkeypatch.setattr(build.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path / "cache"))
     build.library.cache_clear()

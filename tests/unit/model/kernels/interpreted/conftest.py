@@ -33,10 +33,10 @@ def repaired_interpreter() -> Iterator[None]:
             return handle
         return interpreter.TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
 
-    def dot(self, a, b, *args):  # noqa: ANN001, ANN202 - as Triton has it
+    def dot(self, a, b, *args):
         return plain_dot(self, widened(a), widened(b), *args)
 
-    def from_integer(self, handle, to_type):  # noqa: ANN001, ANN202 - as Triton has it
+    def from_integer(self, handle, to_type):
         if to_type.scalar != tl.bfloat16:
             return plain_cast(self, handle, to_type)
         return self.create_fp_trunc(plain_cast(self, handle, tl.float32), to_type)

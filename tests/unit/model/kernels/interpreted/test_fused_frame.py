@@ -40,15 +40,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
-def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fused") / "checkpoint"
-    create_checkpoint(folder, "tiny", seed=3, overrides=CONFIGS[request.param])
-    return folder
-
-
 @pytest.fixture
-def model(folder: Path) -> Csm:
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> Csm:
+    """The first of the configs where a test does not ask for others."""
+    folder = tmp_path / "checkpoint"
+    create_checkpoint(folder, "tiny", seed=3, overrides=CONFIGS[getattr(request, "param", next(iter(CONFIGS)))])
     return load_model(open_checkpoint(str(folder), None, folder), CPU, torch.float32)
 
 
@@ -98,6 +94,7 @@ def assert_same_state(fused: FrameRows, plain: FrameRows) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("model", CONFIGS, indirect=True)
 @pytest.mark.parametrize("changes", [{"greedy": 1}, {}], ids=["greedy", "any mixture"])
 def test_frames_are_those_of_the_plain_step(model: Csm, changes: dict[str, float]) -> None:
     num_active = NUM_ROWS - 1
