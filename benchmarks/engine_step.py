@@ -1,164 +1,157 @@
-"""Frames a second of the engine's step, side by side with transformers' `generate` on the same checkpoint.
+"""Milliseconds a frame step: the engine beside transformers' `generate` on the same weights, in one process, in turn.
 
-    python -m benchmarks.engine_step --presets tiny,demo,csm-1b --batches 1,4,8
+    python -m benchmarks.engine_step --preset csm-1b --device cpu --batch 1,4 --dtype bf16,int8 --steps 6 --json FILE
 
-The one benchmark that runs in the engine's process. transformers' time for a frame is the difference between a long
-and a short generation, so that its prefill does not count; ours is the median of single steps.
+Weights are random and made in memory. Each round measures everybody once; a figure is the median of the rounds, a
+round the median of its steps. int8 and fp8 are a bfloat16 model with quantized matrices and stand beside transformers
+in bfloat16, which has no such mode.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+import gc
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
-from rich.console import Console
-from rich.table import Table
-from transformers import CsmForConditionalGeneration
 
-from benchmarks import results_file
-from serve_app.engine.engine import Engine
-from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.prompt import ModelLimits, build_prompt
-from serve_app.engine.sequence import Sequence
-from serve_app.messages import GenerationRequest, SamplingParams
-from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
-from serve_app.model.create import StoredDtype, create_checkpoint
-from serve_app.model.device import pick_device, use_threads
+from benchmarks.engine.floor import RULE, measure_bandwidth
+from benchmarks.engine.our_step import WARM_UP_STEPS, OurStep
+from benchmarks.engine.precision import PRECISIONS, Precision, dense_of
+from benchmarks.engine.random_model import config_of, random_model
+from benchmarks.engine.rounds import Cell, Rounds, Stepper
+from benchmarks.engine.run import PRESETS, STEPS, AskedStep, Run, console, numbers, one_of, parser_for, refuse
+from benchmarks.engine.transformers_step import VARIANTS, TransformersStep
+from serve_app.engine.step_choice import StepName, choose_step, step_maker
+from serve_app.errors import StartupError
+from serve_app.model.csm import Csm
+from serve_app.model.device import check_quantization
 from serve_app.model.presets import Preset
-from serve_app.model.tokenizer import TextTokenizer
-from serve_app.settings import EngineSettings, Settings
 
-TEXT = "The quick brown fox jumps over the lazy dog."
-ROUNDS = 3
-"""Both are measured in turn, this often, and the median taken: neighbours on a shared machine disturb both."""
-_console = Console(width=110)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What to measure. The full-size model is measured in the type it is served in, and in few steps."""
-
-    preset: Preset
-    dtype: StoredDtype
-    num_steps: int
-
-
-CASES = {
-    "tiny": Case("tiny", "float32", 20),
-    "demo": Case("demo", "float32", 20),
-    "csm-1b": Case("csm-1b", "bfloat16", 3),
+ENGINES = ("csm-serve", "transformers")
+_STEPS_MEASURED = {"tiny": 20, "demo": 20, "csm-1b": 6}
+_MAX_POSITIONS = 2048
+_COLUMNS = {
+    "preset": "preset",
+    "engine": "engine",
+    "variant": "variant",
+    "dtype": "dtype",
+    "batch": "batch",
+    "kv": "kv",
+    "ms_per_step": "ms a step",
+    "frames_per_s": "frames/s",
+    "real_time_factor": "real-time factor",
+    "floor_share": "share of floor",
+    "speed_up": "times as fast",
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", default="tiny,demo")
-    parser.add_argument("--batches", default="1,4,8")
-    parser.add_argument("--threads", type=int, default=0, help="0: as many as a serving engine takes")
-    options = parser.parse_args()
-    use_threads(options.threads)
-    transformers.logging.set_verbosity_error()
-    device = pick_device("auto")
-    batches = [int(size) for size in options.batches.split(",")]
-    rows = [row for name in options.presets.split(",") for row in _measure(CASES[name], batches, device)]
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    threads = torch.get_num_threads()
-    _console.print(_table(rows, f"{name}, {results_file.processor()}, threads: {threads}"))
-    command = f"python -m benchmarks.engine_step --presets {options.presets} --threads {threads}"
-    what = "engine-step-" + options.presets.replace(",", "-")
-    _console.print(f"saved as {results_file.write(what, name, rows, command)}")
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured of one preset."""
+
+    preset: Preset
+    precisions: list[Precision]
+    engines: Sequence[str]
+    steps: Sequence[AskedStep]
+    variants: Sequence[str]
+    cells: list[Cell]
+    num_steps: int
 
 
-def _measure(case: Case, batches: list[int], device: torch.device) -> list[dict[str, Any]]:
-    with _console.status(f"{case.preset}: making the checkpoint"):
-        checkpoint = checkpoint_of(case)
-    with _console.status(f"{case.preset}: loading"):
-        dtype = getattr(torch, case.dtype)
-        ours = OurEngine(checkpoint, dtype, device, max(batches))
-        theirs: Any = CsmForConditionalGeneration.from_pretrained(checkpoint.folder, dtype=dtype)
-        theirs.to(device)
-    rows = []
-    for batch in batches:
-        our_times, their_times = [], []
-        with _console.status(f"{case.preset}: batch {batch}"):
-            for _ in range(ROUNDS):
-                our_times.append(ours.frame_ms(batch, case.num_steps))
-                their_times.append(_transformers_frame_ms(theirs, ours.tokenizer, batch, case.num_steps))
-        our_ms, their_ms = statistics.median(our_times), statistics.median(their_times)
-        rows.append(
-            {
-                "preset": case.preset,
-                "dtype": case.dtype,
-                "batch": batch,
-                "frame_ms": round(our_ms, 2),
-                "frames_per_second": round(batch * 1000 / our_ms, 1),
-                "transformers_frame_ms": round(their_ms, 2),
-                "speed_up": round(their_ms / our_ms, 2),
-            }
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        run = Run(options, "engine-step-" + "-".join(options.preset), "benchmarks.engine_step", arguments)
+        plans = [_plan(parser, options, preset, run.device) for preset in options.preset]
+        bandwidth = measure_bandwidth(run.device)
+        run.note(
+            bandwidth_gb_per_s=round(bandwidth.bytes_per_second / 1e9, 2),
+            bandwidth_by=bandwidth.measured_by,
+            last_level_cache_bytes=bandwidth.cache_bytes,
+            floor=RULE,
         )
-    return rows
+        rounds = Rounds(bandwidth)
+        for plan in plans:
+            for precision in plan.precisions:
+                for _ in _measure(plan, precision, run.device, rounds):
+                    run.note(rows=rounds.rows())
+    except StartupError as error:
+        refuse(parser, error)
+        return
+    run.show(rounds.rows(), _COLUMNS)
+    console.print(f"read at {bandwidth.bytes_per_second / 1e9:.1f} GB/s by {bandwidth.measured_by}")
 
 
-def checkpoint_of(case: Case) -> Checkpoint:
-    folder = Settings().data_dir / "benchmarks" / case.preset
-    if not folder.exists():
-        create_checkpoint(folder, case.preset, seed=0, dtype=case.dtype)
-    return open_checkpoint(str(folder), None, Path())
+def _measure(plan: Plan, precision: Precision, device: torch.device, rounds: Rounds) -> Iterator[None]:
+    """One cell after the other."""
+    with console.status(f"{plan.preset}, {precision.name}: making the model"):
+        model = random_model(plan.preset, device, precision.dtype)
+        # Before the matrices are quantized: transformers keeps the dense ones.
+        theirs = _theirs(plan, model)
+        model.quantize(precision.quantization)
+        ours = _ours(plan, model)
+    steppers = [(precision, one) for one in ours] + [(dense_of(precision), one) for one in theirs]
+    for cell in plan.cells:
+        with console.status(f"{plan.preset}, {precision.name}, batch {cell.batch}, kv {cell.kv}"):
+            rounds.measure(plan.preset, model.shape, steppers, cell, plan.num_steps)
+        yield
+    del model, ours, theirs, steppers
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
-class OurEngine:
-    def __init__(self, checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device, max_batch: int) -> None:
-        shape = checkpoint.shape
-        self._model = load_model(checkpoint, device, dtype)
-        self._settings = EngineSettings(max_batch_size=max_batch)
-        self._limits = ModelLimits(shape.num_codebooks, shape.codebook_size, shape.backbone.max_positions)
-        self.tokenizer = TextTokenizer(checkpoint)
-
-    def frame_ms(self, batch: int, num_steps: int) -> float:
-        """Median time of one step that decodes `batch` sequences."""
-        runner = ModelRunner(self._model, batch, self._limits.max_positions)
-        engine = Engine(runner, self._settings, "benchmark")
-        for seed in range(batch):
-            sampling = SamplingParams(seed=seed, max_frames=num_steps + 10, min_frames=num_steps + 10)
-            request = GenerationRequest(str(seed), TEXT, 0, sampling=sampling)
-            prompt = build_prompt(request, self.tokenizer, self._limits)
-            engine.add(Sequence(request, prompt, lambda message: None, time.monotonic()))
-        engine.step()
-        return statistics.median(_milliseconds(engine.step) for _ in range(num_steps))
+def _ours(plan: Plan, model: Csm) -> list[Stepper]:
+    if "csm-serve" not in plan.engines:
+        return []
+    max_batch, max_kv = max(cell.batch for cell in plan.cells), max(cell.kv for cell in plan.cells)
+    chosen: list[StepName] = [choose_step(step, model) for step in plan.steps]
+    return [OurStep(model, step_maker(step), max_batch, max_kv, step) for step in chosen]
 
 
-def _transformers_frame_ms(model: Any, tokenizer: TextTokenizer, batch: int, num_steps: int) -> float:
-    ids = torch.tensor([tokenizer.encode(0, TEXT)] * batch, device=model.device)
-    reserved = list(range(model.config.codec_config.codebook_size, model.config.vocab_size))
-
-    def generate(num_frames: int) -> Any:
-        sampling = {"do_sample": True, "top_k": 50, "temperature": 0.9, "suppress_tokens": reserved}
-        depth = {f"depth_decoder_{name}": value for name, value in sampling.items()}
-        return model.generate(input_ids=ids, max_new_tokens=num_frames, **sampling, **depth)
-
-    generate(1)
-    short = statistics.median(_milliseconds(lambda: generate(1)) for _ in range(2))
-    return (_milliseconds(lambda: generate(1 + num_steps)) - short) / num_steps
+def _theirs(plan: Plan, model: Csm) -> list[Stepper]:
+    if "transformers" not in plan.engines:
+        return []
+    return [TransformersStep(model, config_of(plan.preset), variant) for variant in plan.variants]
 
 
-def _milliseconds(function: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    function()
-    return (time.perf_counter() - started) * 1000
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_for(__doc__)
+    parser.add_argument("--preset", type=one_of(PRESETS), default=["tiny", "demo"])
+    parser.add_argument("--batch", type=numbers, default=[1, 4, 8])
+    parser.add_argument("--kv", type=numbers, default=[256], help="positions that the last step reads")
+    parser.add_argument(
+        "--dtype", type=one_of(PRECISIONS), help="fp32, bf16, int8, fp8; default: what the preset is served in"
+    )
+    parser.add_argument("--steps", type=int, help="a round; default: 20, 6 of csm-1b on a CPU")
+    parser.add_argument("--engines", type=one_of(ENGINES), default=list(ENGINES))
+    parser.add_argument("--step", type=one_of(STEPS), default=["auto"], help="how ours computes a frame")
+    parser.add_argument(
+        "--variants", type=one_of(VARIANTS), help="of transformers; default: eager, and on CUDA static (compiled) too"
+    )
+    return parser
 
 
-def _table(rows: list[dict[str, Any]], title: str) -> Table:
-    table = Table(title=title)
-    for column in ("preset", "dtype", "batch", "ms a frame", "frames/s", "transformers ms a frame", "times as fast"):
-        table.add_column(column, justify="left" if column in ("preset", "dtype") else "right")
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    return table
+def _plan(parser: argparse.ArgumentParser, options: argparse.Namespace, preset: Preset, device: torch.device) -> Plan:
+    is_cuda = device.type == "cuda"
+    names = options.dtype or ["bf16" if is_cuda or preset == "csm-1b" else "fp32"]
+    variants = options.variants or (list(VARIANTS) if is_cuda else ["eager"])
+    if "static" in variants and not is_cuda:
+        parser.error("--variants static: transformers compiles for its static cache on CUDA only")
+    num_steps = options.steps or (20 if is_cuda else _STEPS_MEASURED[preset])
+    if num_steps < 1:
+        parser.error("--steps must be at least 1")
+    shortest = num_steps + WARM_UP_STEPS
+    if outside := [kv for kv in options.kv if not shortest < kv <= _MAX_POSITIONS]:
+        parser.error(f"--kv {outside[0]}: {num_steps} steps want more than {shortest}, the model has {_MAX_POSITIONS}")
+    precisions = [PRECISIONS[name] for name in names]
+    for precision in precisions:
+        check_quantization(precision.quantization, device)
+    cells = [Cell(batch, kv) for kv in options.kv for batch in options.batch]
+    return Plan(preset, precisions, options.engines, options.step, variants, cells, num_steps)
 
 
 if __name__ == "__main__":

@@ -1,88 +1,104 @@
-"""Time from a request to its first frame with a voice's clip of 30 seconds as context: read, and restored.
+"""Time from a request to its first frame, by length of its prompt: read, and restored from the prefix cache.
 
-    python -m benchmarks.prefix_hit --presets demo,csm-1b
+    python -m benchmarks.prefix_hit --preset demo,csm-1b --positions 420
 
-In the engine's process, one sequence at a time, as `benchmarks.engine_step`.
+A prompt is a voice's clip and a short text; restored, only the text is left to read. In the engine's process, one
+sequence at a time, in the engine's own chunks. 420 positions are a clip of 30 seconds.
 """
 
-import argparse
 import statistics
+import sys
 import time
 from typing import Any
 
-import numpy as np
-import torch
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks import results_file
-from benchmarks.engine_step import CASES, Case, checkpoint_of
+from benchmarks.engine.precision import PRECISIONS
+from benchmarks.engine.prompts import Prompts, request_for
+from benchmarks.engine.random_model import config_of, quantized_model
+from benchmarks.engine.run import PRESETS, STEPS, Run, numbers, one_of, parser_for, refuse
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.prefix_cache import PrefixCache
-from serve_app.engine.prompt import ModelLimits, build_prompt
 from serve_app.engine.sequence import Sequence
-from serve_app.messages import Codes, ContextSegment, GenerationRequest, SamplingParams
-from serve_app.model.checkpoint import load_model
-from serve_app.model.device import pick_device, use_threads
-from serve_app.model.tokenizer import TextTokenizer
+from serve_app.engine.step_choice import StepName, choose_step, step_maker
+from serve_app.errors import StartupError
+from serve_app.messages import ContextSegment
+from serve_app.model.csm import Csm
 from serve_app.settings import EngineSettings
 
-CLIP_FRAMES = 376
-"""30 seconds."""
 ROUNDS = 3
-_console = Console(width=110)
+_TEXT = "Hello, how are you?"
+_CACHE_BYTES = 1 << 30
+_COLUMNS = {
+    "preset": "preset",
+    "dtype": "dtype",
+    "step": "step",
+    "positions": "positions",
+    "read_ms": "read, ms",
+    "restored_ms": "restored, ms",
+    "times_as_fast": "times",
+}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", default="demo")
-    parser.add_argument("--threads", type=int, default=0, help="0: as many as a serving engine takes")
-    options = parser.parse_args()
-    use_threads(options.threads)
-    device = pick_device("auto")
-    rows = [_measure(CASES[preset], device) for preset in options.presets.split(",")]
-    table = Table(title=f"{device}, {results_file.processor()}, threads: {torch.get_num_threads()}")
-    for column in rows[0]:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    _console.print(table)
-    command = f"python -m benchmarks.prefix_hit --presets {options.presets} --threads {torch.get_num_threads()}"
-    what = "prefix-hit-" + options.presets.replace(",", "-")
-    _console.print(f"saved as {results_file.write(what, str(device), rows, command)}")
+class FirstFrame:
+    """An engine of one row with a prefix cache."""
 
+    def __init__(self, model: Csm, prompts: Prompts, step: StepName) -> None:
+        max_positions = model.shape.backbone.max_positions
+        prefixes = PrefixCache(model.device, _CACHE_BYTES, 0)
+        runner = ModelRunner(model, 1, max_positions, prefixes, step_maker(step))
+        self._engine = Engine(runner, EngineSettings(max_batch_size=1, max_step_ms=0), "benchmark")
+        self._prompts = prompts
 
-def _measure(case: Case, device: torch.device) -> dict[str, Any]:
-    checkpoint = checkpoint_of(case)
-    model = load_model(checkpoint, device, getattr(torch, case.dtype))
-    shape = checkpoint.shape
-    prefixes = PrefixCache(device, 1 << 30, 0)
-    runner = ModelRunner(model, 1, shape.backbone.max_positions, prefixes)
-    engine = Engine(runner, EngineSettings(max_batch_size=1), "benchmark")
-    limits = ModelLimits(shape.num_codebooks, shape.codebook_size, shape.backbone.max_positions)
-
-    def first_frame_ms(clip_seed: int) -> float:
-        codes = np.random.default_rng(clip_seed).integers(1, shape.codebook_size, (CLIP_FRAMES, shape.num_codebooks))
-        voice = ContextSegment("What the voice says in its clip.", 0, Codes.from_array(codes), anchor=True)
-        request = GenerationRequest("r", "Hello, how are you?", 0, (voice,), SamplingParams(max_frames=1))
-        prompt = build_prompt(request, TextTokenizer(checkpoint), limits)
+    def milliseconds(self, voice: ContextSegment) -> float:
+        request = request_for(_TEXT, voice)
+        prompt = self._prompts.built(request)
         began = time.perf_counter()
-        engine.add(Sequence(request, prompt, lambda message: None, time.monotonic()))
-        while engine.step():
+        self._engine.add(Sequence(request, prompt, lambda message: None, time.monotonic()))
+        while self._engine.step():
             pass
         return (time.perf_counter() - began) * 1000
 
-    first_frame_ms(0)
-    read = statistics.median(first_frame_ms(seed) for seed in range(1, 1 + ROUNDS))
-    restored = statistics.median(first_frame_ms(1) for _ in range(ROUNDS))
-    return {
-        "preset": case.preset,
-        "dtype": case.dtype,
-        "read_ms": round(read, 1),
-        "restored_ms": round(restored, 1),
-        "times_as_fast": round(read / restored, 1),
-    }
+
+def main(arguments: list[str] | None = None) -> None:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = parser_for(__doc__)
+    parser.add_argument("--preset", type=one_of(PRESETS), default=["demo"])
+    parser.add_argument("--positions", type=numbers, default=[420])
+    parser.add_argument("--step", choices=STEPS, default="auto", help="how a frame is computed")
+    options = parser.parse_args(arguments)
+    rows: list[dict[str, Any]] = []
+    try:
+        run = Run(options, "prefix-hit-" + "-".join(options.preset), "benchmarks.prefix_hit", arguments)
+        for preset in options.preset:
+            dtype = "bf16" if run.device.type == "cuda" or preset == "csm-1b" else "fp32"
+            model = quantized_model(preset, run.device, PRECISIONS[dtype])
+            step = choose_step(options.step, model)
+            measured = _measure(Prompts(config_of(preset)), model, step, options.positions)
+            rows += [{"preset": preset, "dtype": dtype, "step": step, **row} for row in measured]
+            run.note(rows=rows)
+    except StartupError as error:
+        refuse(parser, error)
+        return
+    run.show(rows, _COLUMNS)
+
+
+def _measure(prompts: Prompts, model: Csm, step: StepName, positions: list[int]) -> list[dict[str, Any]]:
+    engine = FirstFrame(model, prompts, step)
+    rows = []
+    for length in positions:
+        voices = [prompts.voice_of(length, _TEXT, seed=length + number) for number in range(1 + ROUNDS)]
+        engine.milliseconds(voices[0])
+        read = statistics.median(engine.milliseconds(voice) for voice in voices[1:])
+        restored = statistics.median(engine.milliseconds(voices[1]) for _ in range(ROUNDS))
+        rows.append(
+            {
+                "positions": length,
+                "read_ms": round(read, 2),
+                "restored_ms": round(restored, 2),
+                "times_as_fast": round(read / restored, 1),
+            }
+        )
+    return rows
 
 
 if __name__ == "__main__":

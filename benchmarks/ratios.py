@@ -9,6 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+_OURS = "csm-serve"
+_DTYPES = {"float32": "fp32", "bfloat16": "bf16"}
+"""As results from before 2026-11-25 name them."""
 UNCOMMITTED = "+"
 """Follows the commit where files had changed since."""
 
@@ -22,7 +25,14 @@ class Key(NamedTuple):
 
     device: str
     preset: str
+    dtype: str
     batch: int
+    kv: int
+    """Positions that a step reads; 0 in results from before it was stated: the first few after a short text."""
+
+    @property
+    def what(self) -> str:
+        return f"{self.preset}, {self.dtype}, batch {self.batch}, kv {self.kv}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +57,8 @@ def read_results(paths: Sequence[Path]) -> list[Ratio]:
         try:
             commit = values["commit"] + (UNCOMMITTED if values["uncommitted_changes"] else "")
             found += [
-                _ratio(_device(values), row, row["speed_up"], commit, values["measured_at"]) for row in values["rows"]
+                _ratio(_device(values), row, row["speed_up"], commit, values["measured_at"])
+                for row in _compared(values["rows"])
             ]
         except (KeyError, TypeError, ValueError) as error:
             raise BrokenResult(f"{path}: not a result of engine_step ({type(error).__name__}: {error})") from error
@@ -67,7 +78,9 @@ def write_baseline(path: Path, ratios: Iterable[Ratio]) -> None:
     rows = [
         {
             "preset": ratio.key.preset,
+            "dtype": ratio.key.dtype,
             "batch": ratio.key.batch,
+            "kv": ratio.key.kv,
             "ratio": ratio.ratio,
             "commit": ratio.commit,
             "device": ratio.key.device,
@@ -97,11 +110,22 @@ def _ratio(device: str, row: dict[str, Any], ratio: float, commit: str, measured
     at = datetime.fromisoformat(measured_at)
     if at.tzinfo is None:
         raise ValueError(f"{measured_at} has no time zone")
-    return Ratio(Key(device, str(row["preset"]), int(row["batch"])), float(ratio), commit, at)
+    dtype = str(row["dtype"])
+    key = Key(device, str(row["preset"]), _DTYPES.get(dtype, dtype), int(row["batch"]), int(row.get("kv", 0)))
+    return Ratio(key, float(ratio), commit, at)
+
+
+def _compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Ours, where transformers was measured too. Older results have one row for both."""
+    engines = {row.get("engine") for row in rows}
+    if engines == {_OURS}:
+        return []
+    return [row for row in rows if row.get("engine", _OURS) == _OURS]
 
 
 def _device(values: dict[str, Any]) -> str:
-    """With the threads, which engine_step states in its command."""
-    threads = re.search(r"--threads (\d+)", values["command"])
+    """With the threads, which older results state in their command only."""
+    in_command = re.search(r"--threads (\d+)", values["command"])
+    threads = values.get("threads") or (in_command[1] if in_command else None)
     device = f"{values['device']}, {values['processor']}, {values['cores']} cores"
-    return f"{device}, threads: {threads[1]}" if threads else device
+    return f"{device}, threads: {threads}" if threads else device

@@ -28,7 +28,7 @@ a core transformers suffers more than we do and the ratio rises by 60 %: neither
 THIS_RUN = timedelta(hours=1)
 LOST = "lost"
 GAINED = "gained: accept it, or the machine is busy"
-_console = Console(width=110)
+_console = Console(width=130)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -67,13 +67,14 @@ def _accept(found: Sequence[Ratio]) -> None:
 def _compare(found: Sequence[Ratio]) -> None:
     baseline, now = newest(read_baseline(BASELINE)), newest(found)
     table = Table(title=f"Times as fast as transformers; at most {TOLERANCE:.0%} may be lost", title_justify="left")
-    for name in ("preset", "batch", "device", "baseline", "now", "change", "verdict"):
-        right = name in ("batch", "baseline", "now", "change")
+    for name in ("preset", "dtype", "batch", "kv", "device", "baseline", "now", "change", "verdict"):
+        right = name in ("batch", "kv", "baseline", "now", "change")
         table.add_column(name, justify="right" if right else "left", no_wrap=name == "verdict")
     losses = []
     for key in sorted(baseline.keys() | now.keys()):
         verdict = _verdict(key, baseline, now)
-        table.add_row(key.preset, str(key.batch), key.device, *_figures(baseline.get(key), now.get(key)), verdict)
+        what = (key.preset, key.dtype, str(key.batch), str(key.kv), key.device)
+        table.add_row(*what, *_figures(baseline.get(key), now.get(key)), verdict)
         if verdict == LOST:
             losses.append(_loss(baseline[key], now[key]))
     _console.print(table)
@@ -95,7 +96,7 @@ def _verdict(key: Key, baseline: dict[Key, Ratio], now: dict[Key, Ratio]) -> str
 
 
 def _elsewhere(key: Key, others: Iterable[Key]) -> str | None:
-    alike = [other for other in others if (other.preset, other.batch) == (key.preset, key.batch)]
+    alike = [other for other in others if other.what == key.what]
     return "another device" if alike else None
 
 
@@ -113,7 +114,7 @@ def _figures(before: Ratio | None, after: Ratio | None) -> tuple[str, str, str]:
 
 def _loss(before: Ratio, after: Ratio) -> str:
     return (
-        f"{after.key.preset}, batch {after.key.batch}: {after.ratio:.2f} times as fast as transformers, "
+        f"{after.key.what}: {after.ratio:.2f} times as fast as transformers, "
         f"was {before.ratio:.2f} at {before.commit} ({_change(before, after):.0%}, at most -{TOLERANCE:.0%} is noise)"
     )
 

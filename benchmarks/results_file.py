@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,22 +14,36 @@ FOLDER = Path(__file__).parent / "results"
 
 def write(name: str, device: str, rows: list[dict[str, Any]], command: str) -> Path:
     """Save rows as `<date>-<device>-<name>.json` with what they were measured on and by."""
-    now = datetime.now(UTC)
-    path = FOLDER / f"{now:%Y-%m-%d}-{device.lower().replace(' ', '-')}-{name}.json"
-    values = {
-        "measured_at": now.isoformat(timespec="seconds"),
-        "commit": _git("rev-parse", "--short", "HEAD"),
+    path = path_for(name, device)
+    save(path, {**context(device, command), "rows": rows})
+    return path
+
+
+def path_for(name: str, device: str) -> Path:
+    """In the results' folder, by today's date."""
+    return FOLDER / f"{datetime.now(UTC):%Y-%m-%d}-{re.sub(r'[^a-z0-9]+', '-', device.lower())}-{name}.json"
+
+
+def context(device: str, command: str, commit: str = "") -> dict[str, Any]:
+    """What figures were measured on, when and by what; `commit` names it where there is no repository."""
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit or _git("rev-parse", "--short", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")),
         "command": command,
         "device": device,
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
-        "rows": rows,
     }
-    FOLDER.mkdir(exist_ok=True)
-    path.write_text(json.dumps(values, indent=1) + "\n")
-    return path
+
+
+def save(path: Path, values: dict[str, Any]) -> None:
+    """Whole or not at all: whoever is killed half-way leaves what was saved before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(json.dumps(values, indent=1) + "\n")
+    draft.replace(path)
 
 
 def processor() -> str:

@@ -1,19 +1,68 @@
 """One logger set-up. Log lengths, ids and timings: never a user's text, audio or keys."""
 
+import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from logging.handlers import MemoryHandler
 
 ROOT = "serve_app"
 
+current_request_id: ContextVar[str] = ContextVar("csm_request_id", default="")
+"""Set where a request enters a process: it goes with its task. A thread that serves many says it in `extra`."""
 
-def set_up(level: str, handlers: Sequence[logging.Handler] = ()) -> None:
-    """Send this package's records to `handlers`, or stderr; calling it again only changes the level."""
+_NOWHERE: Mapping[str, str] = {}
+
+
+def set_up(
+    level: str, handlers: Sequence[logging.Handler] = (), log_format: str = "text", origin: Mapping[str, str] = _NOWHERE
+) -> None:
+    """Send this package's records to `handlers`, or stderr; calling it again only changes the level.
+
+    `json` turns all lines of these handlers into JSON, whoever writes them; `origin` is said in each.
+    """
     root = logging.getLogger(ROOT)
     root.setLevel(level)
     if not root.handlers:
         for handler in handlers or [_to_stderr()]:
+            handler.addFilter(_add_request_id)
+            if log_format == "json":
+                _final(handler).setFormatter(JsonLines(origin))
             root.addHandler(handler)
         root.propagate = False
+
+
+class JsonLines(logging.Formatter):
+    """One object a record. Its keys come in one order, those that say nothing are left out."""
+
+    def __init__(self, origin: Mapping[str, str] = _NOWHERE) -> None:
+        super().__init__()
+        self._origin = origin
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "request_id": record.__dict__.get("request_id", ""),
+            **self._origin,
+            "error": self.formatException(record.exc_info) if record.exc_info else "",
+        }
+        return json.dumps({key: value for key, value in line.items() if value}, ensure_ascii=False)
+
+
+def _add_request_id(record: logging.LogRecord) -> bool:
+    # Here and not in the formatter: what a handler keeps for later is formatted in another request's context.
+    if request_id := current_request_id.get():
+        record.request_id = request_id
+    return True
+
+
+def _final(handler: logging.Handler) -> logging.Handler:
+    """The one that formats: Serve keeps records in memory before it writes them."""
+    return handler.target if isinstance(handler, MemoryHandler) and handler.target else handler
 
 
 def _to_stderr() -> logging.Handler:

@@ -88,12 +88,19 @@ class GenerationRequest:
     """Lower goes first; first come, first served within one priority.
 
     Below zero it goes on with an answer that somebody hears already: then it is never refused for want of a slot.
+    Above zero it is background work: it gives up its slot while a request at or below zero waits for one.
     """
     timeout_seconds: float = 600.0
     """The engine drops the sequence after this long, whatever its consumer does."""
     resume: Codes | None = None
     becomes_context: bool = False
     """A later request will have this one and its frames as context: what was computed for it is worth keeping."""
+    paced: bool = False
+    """Somebody listens as it is spoken: it may run ahead of them by `engine.max_lead_seconds`, and no further."""
+    lead_seconds: float = 0.0
+    """What a paced request's listener still has to play as it is made: earlier turns of the same answer."""
+    trace: str = ""
+    """The W3C `traceparent` of the span that asks; empty where nothing is traced."""
 
 
 class FinishReason(StrEnum):

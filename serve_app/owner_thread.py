@@ -15,7 +15,8 @@ _log = logging.getLogger(__name__)
 
 
 class OwnerThread:
-    """Runs posted calls in order, and `step` between them for as long as it reports that work is left.
+    """Runs posted calls in order, and `step` between them for as long as it reports that work is left. Before each
+    step but the first it rests for `rest_seconds`, unless a call comes: that may have brought work.
 
     When `step` fails, its state can no longer be trusted: it is not run again, `on_failure` tells those who wait, and
     `check` raises from then on, so that the replica's health check has it replaced.
@@ -26,9 +27,11 @@ class OwnerThread:
         name: str,
         step: Callable[[], bool] = lambda: False,
         on_failure: Callable[[], None] = lambda: None,
+        rest_seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._step = step
         self._on_failure = on_failure
+        self._rest_seconds = rest_seconds
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._failed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -65,26 +68,28 @@ class OwnerThread:
         self._thread.join()
 
     def _run(self) -> None:
-        work_left = False
+        rest_seconds: float | None = None
         while True:
-            if work_left and self._calls.empty():
-                work_left = self._take_step()
+            try:
+                call = self._calls.get(timeout=rest_seconds)
+            except queue.Empty:
+                rest_seconds = self._take_step()
                 continue
-            call = self._calls.get()
             if call is None:
                 return
             call()
             # A call may have brought work; an idle step is cheap and finds out.
-            work_left = not self._failed
+            rest_seconds = None if self._failed else 0
 
-    def _take_step(self) -> bool:
+    def _take_step(self) -> float | None:
+        """When the next is due, in seconds; None where no work is left."""
         try:
-            return self._step()
+            return self._rest_seconds() if self._step() else None
         except Exception:  # noqa: BLE001 whatever it was, the thread must live on to tell those who wait
             _log.exception("%s: a step failed", self._thread.name)
             self._failed = True
             self._on_failure()
-            return False
+            return None
 
 
 class Inbox(Generic[T]):

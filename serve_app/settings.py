@@ -1,5 +1,6 @@
 """Every tunable, by its owner. The only reader of the environment (prefix `CSM_`, sections joined by `__`)."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -39,6 +40,13 @@ class EngineSettings(Section):
     """Requests that may wait for a slot; one more is refused with 429."""
     max_wait_seconds: float = Field(default=10.0, gt=0)
     """A request that waited this long for a slot is refused with 429."""
+    max_step_ms: float = Field(default=72.0, ge=0)
+    """A request gets a slot only while a step of all running sequences, as measured, stays below this: past a frame's
+    80 ms every stream would stutter, and a tenth is left for prompts and for steps that last longer than usual. One
+    sequence may run however long it takes. 0 is no limit: for answers that nobody listens to as they are made."""
+    max_lead_seconds: float = Field(default=10.0, ge=0)
+    """A stream runs ahead of its listener by about this much, then pauses: enough to bridge the loss of a replica, and
+    no more than that is computed in vain for a listener who leaves. 0 is no limit."""
     chunk_frames: int = Field(default=4, ge=1)
     """A stream's messages hold 1, 1, 2, 2, 4, ... frames of 80 ms, up to this many."""
     prefill_chunk_tokens: int = Field(default=256, ge=16)
@@ -48,6 +56,9 @@ class EngineSettings(Section):
     position, some 13 MB for a clip of 30 seconds. 0 switches the cache off."""
     prefix_cache_host_mb: int = Field(default=2048, ge=0)
     """Host memory behind it, on CUDA."""
+    memory_fraction: float = Field(default=0.6, gt=0, le=1)
+    """Of the whole card's memory, on CUDA: what this process may take, at most. With twice `codec.memory_fraction` it
+    should leave a tenth of the card, for what CUDA itself takes in three processes."""
     step: Literal["auto", "plain", "native", "graphs", "fused"] = "auto"
     """How a frame is computed. `plain`: torch's operations one by one, anywhere. `native`: our C++ on a CPU, needs a
     compiler. `graphs`: torch's operations in CUDA graphs. `fused`: our kernels in CUDA graphs. `auto` takes the last
@@ -71,6 +82,8 @@ class CodecSettings(Section):
     """Frames decoded again to rebuild a stream's codec state on another replica."""
     cache_entries: int = Field(default=256, ge=0)
     """Encoded context clips that the encoder remembers, by content."""
+    memory_fraction: float = Field(default=0.15, gt=0, le=1)
+    """Of the whole card's memory, on CUDA: what the encoder and the decoder may take, each."""
     threads: int = Field(default=0, ge=0)
 
 
@@ -108,6 +121,20 @@ class FailoverSettings(Section):
     """How long a stream waits for a replica to go on with: one that is started anew loads its model first."""
 
 
+def _otel_endpoint() -> str | None:
+    return os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
+
+
+class TracingSettings(Section):
+    """OpenTelemetry traces."""
+
+    endpoint: str | None = Field(default_factory=_otel_endpoint)
+    """An OTLP/HTTP collector, such as http://localhost:4318; unset traces nothing. Where it is not given,
+    OpenTelemetry's own variables for it count; its other ones (headers, batching) are read by its exporter."""
+    sample_ratio: float = Field(default=1.0, ge=0, le=1)
+    """Of the requests that bring no `traceparent`; one that does decides for itself."""
+
+
 class Settings(BaseSettings):
     """The server's configuration: run-config args over the environment over the defaults."""
 
@@ -127,11 +154,14 @@ class Settings(BaseSettings):
     later. What it does to the model's answers: docs/benchmarks.md."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("csm-serve", appauthor=False)))
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    """`json`: one object a line, for machines that collect them."""
     sampling: SamplingSettings = SamplingSettings()
     engine: EngineSettings = EngineSettings()
     codec: CodecSettings = CodecSettings()
     limits: LimitSettings = LimitSettings()
     failover: FailoverSettings = FailoverSettings()
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
     stand_in: StandInSettings | None = None
 
     @model_validator(mode="after")

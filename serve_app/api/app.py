@@ -1,5 +1,7 @@
 """Puts the dialects together."""
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
@@ -7,6 +9,7 @@ from serve_app import __version__
 from serve_app.api import error_responses
 from serve_app.api.body_limit import BodyLimit
 from serve_app.api.health import health_router
+from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
 from serve_app.api.native_schema import BODY_SCHEMAS
 from serve_app.api.openapi import add_schemas
@@ -15,10 +18,14 @@ from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
 
 
-def build_api(pipeline: SpeechPipeline, settings: Settings) -> FastAPI:
-    """The whole HTTP surface over one pipeline."""
+def build_api(
+    pipeline: SpeechPipeline, settings: Settings, metrics_text: Callable[[], Awaitable[str]] | None = None
+) -> FastAPI:
+    """The whole HTTP surface over one pipeline; `metrics_text` is what Prometheus is to read, if it may read here."""
     app = FastAPI(title="CSM Serve", version=__version__, description="Conversational speech from CSM")
     app.include_router(health_router(pipeline, settings))
+    if metrics_text is not None:
+        app.include_router(metrics_router(metrics_text))
     app.include_router(NativeApi(pipeline, settings).router())
     error_responses.install(app)
     add_schemas(app, BODY_SCHEMAS)

@@ -3,9 +3,11 @@
 import asyncio
 import random
 import re
+import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -55,14 +57,20 @@ class NativeApi:
 
     async def generate(self, request: Request) -> Response:
         """Speak a text, or a scene of several turns, in one WAV: whole, or streamed while it is made."""
-        body, streams = await self._read_body(request)
+        body, is_streamed = await self._read_body(request)
+        arrived_at = time.monotonic()
         async with until_disconnect(request.receive):
             info = await self._pipeline.info()
-            speech_request = await self._speech_request(_request_id(request), body, info)
+            speech_request = replace(
+                await self._speech_request(_request_id(request), body, info),
+                is_streamed=is_streamed,
+                arrived_at=arrived_at,
+                trace=request.headers.get("traceparent", ""),
+            )
             # The status waits for this: a refusal is raised here, and never after a 200.
             answer = await LiveAnswer.open(self._pipeline.stream(speech_request), self._outcomes)
             headers = _headers(request, answer.accepted, info)
-            if not streams:
+            if not is_streamed:
                 return await _whole(answer, headers)
         return _StreamedWav(answer, headers)
 

@@ -13,6 +13,7 @@ from serve_app import __version__
 from serve_app.app import load_settings
 from serve_app.cli.bench import run_bench
 from serve_app.cli.serving import serve_until_stopped
+from serve_app.cli.verify import verify
 from serve_app.errors import StartupError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 checkpoint_app = typer.Typer(no_args_is_help=True, help="Make checkpoints.")
 app.add_typer(checkpoint_app, name="checkpoint")
+app.command()(verify)
 
 
 class PresetName(StrEnum):

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     """Start, say so, and wait for SIGINT or SIGTERM. Raises StartupError where the server cannot start."""
-    log.set_up(settings.log_level)
+    log.set_up(settings.log_level, log_format=settings.log_format)
     require_free_port(host, port)
     is_random = _open_checkpoint(settings)
     try:

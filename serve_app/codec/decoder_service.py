@@ -1,20 +1,28 @@
 """The slot decoder on its own thread, as the `AudioDecoder` that asyncio sees: it pulls a token generator."""
 
 import asyncio
+import logging
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serve_app import log, metrics
 from serve_app.codec.silence import SilenceGuard
 from serve_app.errors import GenerationFailed, Overloaded
 from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.metrics import NO_METER, Meter
 from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.ports import TokenGenerator
 from serve_app.settings import CodecSettings, Settings
+from serve_app.tracing import NO_TRACER, Span, Tracer
+
+_log = logging.getLogger(__name__)
 
 
 class Slots(Protocol):
@@ -48,27 +56,63 @@ class _Stream:
             self.decoded = []
 
 
+@dataclass(frozen=True, slots=True)
+class DecoderStats:
+    """`busy` slots of all `slots`, and the streams that somebody consumes: a slot beyond them was left behind."""
+
+    slots: int
+    busy: int
+    streams: int
+
+
 class DecoderService:
     """Satisfies `ports.AudioDecoder` in this process."""
 
-    def __init__(self, slots: Slots, generator: TokenGenerator, settings: CodecSettings) -> None:
+    def __init__(
+        self,
+        slots: Slots,
+        generator: TokenGenerator,
+        settings: CodecSettings,
+        meter: Meter = NO_METER,
+        tracer: Tracer = NO_TRACER,
+    ) -> None:
         self._slots = slots
         self._generator = generator
         self._settings = settings
+        self._meter = meter
+        self._tracer = tracer
+        self._num_consumed = 0
         self._streams: list[_Stream] = []
         self._free_slots = asyncio.Semaphore(settings.max_streams)
         self._thread = OwnerThread("decoder", self._tick, self._fail_all)
 
     @classmethod
-    def load(cls, settings: Settings, generator: TokenGenerator) -> Self:
+    def load(
+        cls, settings: Settings, generator: TokenGenerator, meter: Meter = NO_METER, tracer: Tracer = NO_TRACER
+    ) -> Self:
         """With the codec of the model that the settings name; raises StartupError where it cannot be loaded."""
-        return cls(_slots(settings), generator, settings.codec)
+        return cls(_slots(settings), generator, settings.codec, meter, tracer)
 
     async def warm_up(self) -> None:
         await self._thread.call(self._slots.warm_up)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """See `ports.AudioDecoder`. Raises what the generator raises, and Overloaded where every slot is taken."""
+        log.current_request_id.set(request.request_id)
+        resumed_frames = request.resume.num_frames if request.resume else 0
+        _log.debug("request %s: a stream begins at frame %d", request.request_id, resumed_frames)
+        self._num_consumed += 1
+        try:
+            with self._tracer.span("stream", request.trace, request_id=request.request_id) as span:
+                traced = replace(request, trace=span.traceparent)
+                async with aclosing(self._stream(traced, span)) as messages:
+                    async for message in messages:
+                        yield message
+        finally:
+            self._num_consumed -= 1
+            _log.debug("request %s: the stream is over", request.request_id)
+
+    async def _stream(self, request: GenerationRequest, span: Span) -> AsyncGenerator[Accepted | AudioChunk, None]:
         stream, guard = _Stream(), SilenceGuard(self._settings.silent_tail_seconds)
         has_slot = False
         try:
@@ -77,6 +121,7 @@ class DecoderService:
                     if isinstance(message, Accepted):
                         has_slot = await self._wait_for_slot()
                         await self._thread.call(lambda: self._open(stream, request.resume))
+                        span.event("slot open")
                         yield message
                         continue
                     chunk = await self._decode(stream, message, guard)
@@ -102,6 +147,9 @@ class DecoderService:
 
     async def num_streams(self) -> int:
         return await self._thread.call(lambda: len(self._streams))
+
+    async def stats(self) -> DecoderStats:
+        return DecoderStats(self._settings.max_streams, await self.num_streams(), self._num_consumed)
 
     def check_health(self) -> None:
         """Raise GenerationFailed if decoding has failed."""
@@ -144,7 +192,10 @@ class DecoderService:
     def _tick(self) -> bool:
         """One frame of every stream that has one, in one batched call."""
         ready = {stream.slot: stream for stream in self._streams if stream.slot is not None and stream.pending}
+        began_at = time.perf_counter()
         sound = self._slots.decode({slot: stream.pending.popleft() for slot, stream in ready.items()})
+        if ready:
+            self._meter.observe(metrics.DECODER_TICK_SECONDS, time.perf_counter() - began_at)
         for slot, samples in sound.items():
             ready[slot].take(samples)
         return any(stream.pending for stream in self._streams)

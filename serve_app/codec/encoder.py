@@ -26,6 +26,8 @@ class ClipEncoder:
         self._mimi = mimi
         self._device = next(mimi.parameters()).device
         self._cache_entries = cache_entries
+        self.num_hits = 0
+        """Clips since the start whose codes were remembered."""
         self._cache: OrderedDict[bytes, Codes] = OrderedDict()
 
     def encode(self, pcm: bytes) -> Codes:
@@ -41,6 +43,7 @@ class ClipEncoder:
         assert all(clips), "an empty clip has no codes"
         keys = [sha256(clip).digest() for clip in clips]
         codes = {key: self._cache[key] for key in keys if key in self._cache}
+        self.num_hits += sum(key in codes for key in keys)
         fresh = {key: clip for key, clip in zip(keys, clips, strict=True) if key not in codes}
         for group in _passes(fresh):
             codes |= zip(group, self._encode_pass(group.values()), strict=True)

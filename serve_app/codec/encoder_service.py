@@ -1,9 +1,12 @@
 """The clip encoder on its own thread, as the `ContextEncoder` that asyncio sees."""
 
+import time
 from collections.abc import Sequence
 from typing import Protocol, Self
 
+from serve_app import metrics
 from serve_app.messages import Codes, ContextSegment
+from serve_app.metrics import NO_METER, Meter
 from serve_app.owner_thread import OwnerThread
 from serve_app.settings import Settings
 
@@ -11,21 +14,24 @@ from serve_app.settings import Settings
 class Clips(Protocol):
     """Encodes whole clips, as `encoder.ClipEncoder`."""
 
+    num_hits: int
+
     def encode_batch(self, clips: Sequence[bytes]) -> list[Codes]: ...
 
 
 class EncoderService:
     """Satisfies `ports.ContextEncoder` in this process."""
 
-    def __init__(self, encoder: Clips, voices: dict[int, ContextSegment]) -> None:
+    def __init__(self, encoder: Clips, voices: dict[int, ContextSegment], meter: Meter = NO_METER) -> None:
         self._encoder = encoder
         self._voices = voices
+        self._meter = meter
         self._thread = OwnerThread("encoder")
 
     @classmethod
-    def load(cls, settings: Settings) -> Self:
+    def load(cls, settings: Settings, meter: Meter = NO_METER) -> Self:
         """With the codec and the voices that the settings name; raises StartupError where that fails."""
-        return cls(*_parts(settings))
+        return cls(*_parts(settings), meter)
 
     async def encode(self, pcm: bytes) -> Codes:
         """See `ports.ContextEncoder`."""
@@ -33,10 +39,19 @@ class EncoderService:
 
     async def encode_batch(self, clips: list[bytes]) -> list[Codes]:
         """Several clips in one pass."""
-        return await self._thread.call(lambda: self._encoder.encode_batch(clips))
+        return await self._thread.call(lambda: self._encode_batch(clips))
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         return self._voices
+
+    def _encode_batch(self, clips: list[bytes]) -> list[Codes]:
+        began_at, hits_before = time.perf_counter(), self._encoder.num_hits
+        codes = self._encoder.encode_batch(clips)
+        self._meter.observe(metrics.ENCODER_SECONDS, time.perf_counter() - began_at)
+        self._meter.count(metrics.ENCODER_CLIPS, len(clips))
+        if hits := self._encoder.num_hits - hits_before:
+            self._meter.count(metrics.ENCODER_CACHE_HITS, hits)
+        return codes
 
     def check_health(self) -> None:
         """Raise GenerationFailed if the thread has failed."""

@@ -56,6 +56,7 @@ class StandInClips:
     """As `encoder.ClipEncoder`: as many frames as the clip has, and codes that depend on its content alone."""
 
     def __init__(self, settings: StandInSettings) -> None:
+        self.num_hits = 0
         self._num_codebooks = settings.num_codebooks
 
     def encode_batch(self, clips: Sequence[bytes]) -> list[Codes]:

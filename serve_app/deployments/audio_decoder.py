@@ -3,21 +3,30 @@
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from serve_app import metrics
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.deployments import replica_log
 from serve_app.deployments.handles import GeneratorHandle
+from serve_app.deployments.publisher import Publisher
+from serve_app.deployments.ray_meter import RayMeter
 from serve_app.messages import Accepted, AudioChunk, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.failover import ResumingGenerator
+from serve_app.tracing import open_tracer
 
 
 class AudioDecoder:
     async def __init__(self, generator: DeploymentHandle, settings: Settings) -> None:
-        replica_log.set_up(settings.log_level)
-        self._service = DecoderService.load(settings, ResumingGenerator(GeneratorHandle(generator), settings.failover))
+        replica_log.set_up(settings)
+        self._meter = RayMeter()
+        tracer = open_tracer(settings.tracing, type(self).__name__, serve.get_replica_context().replica_id.unique_id)
+        resuming = ResumingGenerator(GeneratorHandle(generator), settings.failover, self._meter)
+        self._service = DecoderService.load(settings, resuming, self._meter, tracer)
         await self._service.warm_up()
+        self._publisher = Publisher(self._publish)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         async with aclosing(self._service.stream(request)) as messages:
@@ -32,3 +41,9 @@ class AudioDecoder:
 
     async def check_health(self) -> None:
         self._service.check_health()
+
+    async def _publish(self) -> None:
+        stats = await self._service.stats()
+        self._meter.set(metrics.DECODER_SLOTS, stats.slots)
+        self._meter.set(metrics.DECODER_BUSY, stats.busy)
+        self._meter.set(metrics.DECODER_STREAMS, stats.streams)

@@ -1,20 +1,28 @@
 """Deployment: context audio to codes, several requests in one pass."""
 
+import logging
+
 from ray import serve
 
 from serve_app.codec.encoder_service import EncoderService
 from serve_app.deployments import replica_log
+from serve_app.deployments.ray_meter import RayMeter
 from serve_app.messages import Codes, ContextSegment
 from serve_app.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 class ContextEncoder:
     def __init__(self, settings: Settings) -> None:
-        replica_log.set_up(settings.log_level)
-        self._service = EncoderService.load(settings)
+        replica_log.set_up(settings)
+        self._service = EncoderService.load(settings, RayMeter())
 
     async def encode(self, pcm: bytes) -> Codes:
-        return await self._encode_together(pcm)
+        replica_log.follow_request()
+        codes = await self._encode_together(pcm)
+        _log.debug("encoded a clip of %d frames", codes.num_frames)
+        return codes
 
     @serve.batch(max_batch_size=8, batch_wait_timeout_s=0.002)
     async def _encode_together(self, clips: list[bytes]) -> list[Codes]:

@@ -7,6 +7,9 @@ from serve_app.settings import Settings
 _LONGEST_STREAM_SECONDS = 180
 """Draining waits this long for live streams: `limits.max_audio_seconds` cannot exceed 160."""
 
+_GPU_SHARES = {"ContextEncoder": 0.15, "TokenGenerator": 0.6, "AudioDecoder": 0.25}
+"""One card holds all three. They only place replicas: what each may take of the card's memory is `memory_fraction`."""
+
 _COMMON: dict[str, Any] = {
     "graceful_shutdown_timeout_s": _LONGEST_STREAM_SECONDS,
     "graceful_shutdown_wait_loop_s": 0.5,
@@ -28,4 +31,19 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
         "TokenGenerator": _COMMON | {"max_ongoing_requests": engine_requests, "ray_actor_options": {"num_cpus": 0.5}},
         "AudioDecoder": _COMMON | {"max_ongoing_requests": engine_requests, "ray_actor_options": {"num_cpus": 0.3}},
         "Ingress": _COMMON | {"max_ongoing_requests": 1024, "ray_actor_options": {"num_cpus": 0.1}},
+    }
+
+
+def computes_on_gpu(settings: Settings, cluster_has_gpu: bool) -> bool:
+    """`auto` goes where there is a GPU; `cuda` asks for one even where a node that has it must be started first."""
+    if settings.stand_in is not None:
+        return False
+    return settings.device == "cuda" or (settings.device == "auto" and cluster_has_gpu)
+
+
+def with_gpu_shares(options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The deployments that compute, placed together on one card."""
+    return options | {
+        name: options[name] | {"ray_actor_options": options[name]["ray_actor_options"] | {"num_gpus": share}}
+        for name, share in _GPU_SHARES.items()
     }

@@ -1,31 +1,27 @@
-"""The step, to be read aloud: drop what is late, admit, prefill a little, decode one frame for all."""
+"""The step, to be read aloud: drop what is late, pause who is far ahead, make way for the urgent, admit, prefill a
+little, decode one frame for all."""
 
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from serve_app.engine.parts import PendingFrames, PrefillPart, Runner
-from serve_app.engine.scheduler import Scheduler
+from serve_app.engine.door import Door
+from serve_app.engine.pacing import Pace
+from serve_app.engine.parts import PendingFrames, Runner
+from serve_app.engine.prefill_plan import next_parts
+from serve_app.engine.scheduler import Scheduler, Swap
 from serve_app.engine.sequence import Sequence
-from serve_app.errors import GenerationFailed, Overloaded
-from serve_app.messages import Accepted, FinishReason
+from serve_app.engine.stats import EngineStats
+from serve_app.engine.step_times import StepTimes
+from serve_app.errors import GenerationFailed
+from serve_app.messages import FinishReason
 from serve_app.settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """What the engine holds right now."""
-
-    running: int
-    waiting: int
-    slots: int
-    prompt_positions: int = 0
-    restored_positions: int = 0
-    """Of the prompts since the start, and how many of their positions came from the prefix cache."""
+_LONGEST_REST_SECONDS = 0.1
+"""While all streams pause: so late at most is one dropped whose time is up."""
 
 
 class Engine:
@@ -39,13 +35,22 @@ class Engine:
         self._replica = replica
         self._clock = clock
         self._scheduler = Scheduler(settings.max_batch_size, settings.max_waiting, settings.max_wait_seconds)
+        self._step_times = StepTimes(settings.max_batch_size)
+        self._pace = Pace(settings.max_lead_seconds)
+        self._door = Door(settings, self._step_times, self._pace)
         self._in_flight: deque[tuple[list[Sequence], PendingFrames]] = deque()
         self._prompt_positions = 0
         self._restored_positions = 0
+        self._num_set_aside = 0
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; raises Overloaded where there is no room to wait."""
-        self._scheduler.add(sequence)
+        scheduler = self._scheduler
+        scheduler.capacity = self._door.capacity
+        if not scheduler.has_room_for(sequence):
+            reason = f"{len(scheduler.rows)} requests are being spoken and {scheduler.num_waiting} wait already"
+            raise self._door.refuse(reason, scheduler.rows, self._clock())
+        scheduler.add(sequence)
 
     def abort(self, sequence: Sequence) -> None:
         """Free the slot of a sequence that nobody listens to any more; it may have ended before."""
@@ -54,21 +59,38 @@ class Engine:
             sequence.finish = FinishReason.CANCELLED
 
     def stats(self) -> EngineStats:
+        scheduler, now = self._scheduler, self._clock()
         return EngineStats(
-            running=len(self._scheduler.rows),
-            waiting=self._scheduler.num_waiting,
+            running=len(scheduler.rows),
+            waiting=scheduler.num_waiting,
             slots=self._settings.max_batch_size,
             prompt_positions=self._prompt_positions,
             restored_positions=self._restored_positions,
+            paused=scheduler.num_paused,
+            capacity=self._door.capacity,
+            step_ms=self._step_times.estimate_ms(max(1, scheduler.num_decoding)),
+            refused=self._door.num_refused,
+            oldest_wait_seconds=max((now - s.arrived_at for s in scheduler.waiting if not s.is_accepted), default=0.0),
+            set_aside=self._num_set_aside,
         )
 
     def step(self) -> bool:
         """One frame for every running sequence; False when there is nothing to do."""
         self._drop_late()
+        self._keep_pace()
+        self._make_way()
         self._admit()
         self._prefill()
         self._decode()
         return bool(self._scheduler.rows or self._scheduler.num_waiting or self._in_flight)
+
+    def rest_seconds(self) -> float:
+        """How long the next step may wait: above 0 where every sequence pauses for its listener."""
+        paused = self._scheduler.paused
+        if self._in_flight or not paused or len(paused) < len(self._scheduler.rows):
+            return 0.0
+        until_wake = min(self._pace.wakes_at(sequence) for sequence in paused) - self._clock()
+        return min(max(0.0, until_wake), _LONGEST_REST_SECONDS)
 
     def fail_all(self) -> None:
         """The model broke: end every stream as an error."""
@@ -79,55 +101,58 @@ class Engine:
     def _drop_late(self) -> None:
         now = self._clock()
         for sequence in self._scheduler.take_overdue(now):
+            if sequence.is_accepted:
+                sequence.send_last(FinishReason.CANCELLED)
+                continue
             sequence.finish = FinishReason.CANCELLED
-            sequence.emit(Overloaded(f"no slot came free in {now - sequence.arrived_at:.0f} seconds", 2))
+            reason = f"no slot came free in {now - sequence.arrived_at:.0f} seconds"
+            sequence.emit(self._door.refuse(reason, self._scheduler.rows, now))
         for sequence in [s for s in self._scheduler.rows if now > s.expires_at]:
             self._finish(sequence, FinishReason.CANCELLED)
 
+    def _keep_pace(self) -> None:
+        now = self._clock()
+        for sequence in self._scheduler.paused:
+            if now >= self._pace.wakes_at(sequence):
+                self._exchange(self._scheduler.wake(sequence))
+        for sequence in self._scheduler.decoding:
+            if self._pace.should_pause(sequence, now):
+                self._exchange(self._scheduler.pause(sequence))
+
+    def _make_way(self) -> None:
+        """Background sequences give up their rows to others that wait for one."""
+        if self._scheduler.num_waiting:
+            self._scheduler.capacity = self._door.capacity
+        while (sequence := self._scheduler.next_to_yield()) is not None:
+            if self._in_flight:  # its next frame may be on its way, and may be its last
+                self._take_oldest()
+            else:
+                self._set_aside(sequence)
+
+    def _set_aside(self, sequence: Sequence) -> None:
+        """It goes on later from what it has spoken, which the prefix cache remembers if there is one."""
+        self._runner.keep_spoken(self._scheduler.rows.index(sequence), sequence)
+        self._leave(sequence)
+        sequence.set_aside()
+        self._scheduler.put_back(sequence)
+        self._num_set_aside += 1
+
     def _admit(self) -> None:
         for sequence in self._scheduler.admit():
-            sequence.emit(
-                Accepted(
-                    request_id=sequence.request.request_id,
-                    seed=sequence.request.sampling.seed,
-                    replica=self._replica,
-                    queue_seconds=self._clock() - sequence.arrived_at,
-                    prompt_tokens=sequence.prompt.num_positions,
-                    dropped_segments=sequence.prompt.dropped_segments,
-                )
-            )
+            sequence.accept(self._replica, self._clock())
             if sequence.num_frames >= sequence.prompt.max_frames:  # resumed with nothing left to say
                 self._finish(sequence, FinishReason.LENGTH)
 
     def _prefill(self) -> None:
         """At most `prefill_chunk_tokens` in all, so that running streams get their next frame in time."""
         budget = self._settings.prefill_chunk_tokens
-        while budget > 0 and (parts := self._next_parts(budget)):
+        while budget > 0 and (parts := next_parts(self._runner, self._scheduler.prefilling, budget)):
             self._runner.prefill(parts)
             budget -= sum(max(1, part.num_tokens) for part in parts)
             for sequence in (part.sequence for part in parts if part.sequence.is_prefilled):
-                self._scheduler.start_decoding()
+                self._exchange(self._scheduler.start_decoding())
                 self._prompt_positions += sequence.prompt.num_positions
                 self._restored_positions += sequence.num_restored
-
-    def _next_parts(self, budget: int) -> list[PrefillPart]:
-        """What one pass reads: prompts in order, as many as the budget holds.
-
-        One that has a context in common with another of this pass waits for it to be read, and then restores it.
-        """
-        parts: list[PrefillPart] = []
-        being_read: set[bytes] = set()
-        for row, sequence in self._scheduler.prefilling:
-            if budget <= 0:
-                break
-            self._runner.restore(row, sequence)
-            if being_read.intersection(sequence.unread_pieces):
-                break
-            num_tokens = min(budget, sequence.num_to_prefill - sequence.num_prefilled)
-            parts.append(PrefillPart(row, sequence, num_tokens))
-            being_read.update(sequence.unread_pieces)
-            budget -= max(1, num_tokens)
-        return parts
 
     def _decode(self) -> None:
         """Launch a frame for all, then take the one that is due: a device computes while the host hands out."""
@@ -137,16 +162,22 @@ class Engine:
             for sequence in sequences:
                 sequence.num_launched += 1
         while len(self._in_flight) > (self._runner.lookahead if sequences else 0):
-            self._hand_out(*self._in_flight.popleft())
+            self._take_oldest()
+        if not sequences:
+            self._step_times.note_rest()
 
-    def _hand_out(self, sequences: list[Sequence], pending: PendingFrames) -> None:
-        for sequence, frame in zip(sequences, pending.codes(), strict=True):
+    def _take_oldest(self) -> None:
+        """Hand out the frames of the step that was launched first."""
+        sequences, pending = self._in_flight.popleft()
+        codes, now = pending.codes(), self._clock()
+        for sequence, frame in zip(sequences, codes, strict=True):
             if sequence.finish is not None:  # it ended after this frame was launched
                 continue
-            if reason := sequence.append(frame, self._settings.repeated_frames_limit):
+            if reason := sequence.append(frame, self._settings.repeated_frames_limit, now):
                 self._finish(sequence, reason)
             else:
                 sequence.send_due(self._settings.chunk_frames)
+        self._step_times.note_end(len(sequences), self._clock())
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
         sequence.send_last(reason)
@@ -154,6 +185,11 @@ class Engine:
             self._runner.keep_spoken(self._scheduler.rows.index(sequence), sequence)
         self._leave(sequence)
         _log.info("request %s: %s after %d frames", sequence.request.request_id, reason, sequence.num_frames)
+
+    def _exchange(self, swap: Swap | None) -> None:
+        if swap is not None:
+            rows = self._scheduler.rows
+            self._runner.swap(swap, max(rows[row].num_positions for row in (swap.first, swap.second)))
 
     def _leave(self, sequence: Sequence) -> None:
         for move in self._scheduler.remove(sequence):

@@ -35,6 +35,13 @@ class KvCache:
     def move(self, source: int, target: int, num_positions: int) -> None:
         self.backbone[:, :, target, :, :num_positions] = self.backbone[:, :, source, :, :num_positions]
 
+    def swap(self, first: int, second: int, num_positions: int) -> None:
+        """Layer by layer: what it needs besides is a fraction of a row."""
+        for layer in self.backbone[:, :, :, :, :num_positions]:
+            held = layer[:, first].clone()
+            layer[:, first] = layer[:, second]
+            layer[:, second] = held
+
     def copy_of(self, row: int, start: int, end: int) -> Tensor:
         """[layers, 2, G, end - start, D] of its own memory."""
         return self.backbone[:, :, row, :, start:end].clone(memory_format=torch.contiguous_format)

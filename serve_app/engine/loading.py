@@ -4,15 +4,18 @@ import logging
 
 import torch
 
+from serve_app.engine.device_memory import claim_memory
+from serve_app.engine.memory_plan import PlannedModel, announce, plan_memory, usual_reserves
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.parts import EngineParts
 from serve_app.engine.prefix_cache import PrefixCache
 from serve_app.engine.step_choice import choose_step, step_maker
 from serve_app.messages import ModelInfo
-from serve_app.model.checkpoint import load_model, open_checkpoint
+from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
+from serve_app.model.csm import Csm
 from serve_app.model.device import check_quantization, pick_device, pick_dtype, use_threads
 from serve_app.model.tokenizer import TextTokenizer
-from serve_app.settings import Settings
+from serve_app.settings import EngineSettings, Settings
 
 _log = logging.getLogger(__name__)
 
@@ -24,22 +27,37 @@ def load_parts(settings: Settings) -> EngineParts:
     check_quantization(settings.quantization, device)
     use_threads(settings.engine.threads)
     checkpoint = open_checkpoint(settings.model, settings.revision, settings.data_dir)
-    model = load_model(checkpoint, device, dtype, settings.quantization)
-    step = choose_step(settings.engine.step, model)
-    info = ModelInfo(
-        model=checkpoint.name,
-        weights="random" if checkpoint.random_weights else "trained",
-        num_codebooks=checkpoint.shape.num_codebooks,
-        codebook_size=checkpoint.shape.codebook_size,
-        max_positions=min(settings.engine.max_positions, checkpoint.shape.backbone.max_positions),
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        dtype=str(dtype).removeprefix("torch."),
-        max_batch_size=settings.engine.max_batch_size,
-    )
     if checkpoint.random_weights:
         _log.warning("%s has random weights: what it says is noise", checkpoint.name)
-    cache_bytes, host_bytes = settings.engine.prefix_cache_mb << 20, settings.engine.prefix_cache_host_mb << 20
-    prefixes = PrefixCache(device, cache_bytes, host_bytes) if cache_bytes else None
+    # Before the first byte is taken: what does not fit is said in one line.
+    planned = PlannedModel(checkpoint.shape, dtype, settings.quantization)
+    plan = plan_memory(planned, settings.engine, usual_reserves(device, settings.engine))
+    announce(plan, claim_memory(device, settings.engine.memory_fraction))
+    model = load_model(checkpoint, device, dtype, settings.quantization)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # what loading and quantizing left over
+    info = _info(checkpoint, model, settings.engine)
+    return EngineParts(_runner(model, info, settings.engine), TextTokenizer(checkpoint), info)
+
+
+def _info(checkpoint: Checkpoint, model: Csm, settings: EngineSettings) -> ModelInfo:
+    shape, device = checkpoint.shape, model.device
+    return ModelInfo(
+        model=checkpoint.name,
+        weights="random" if checkpoint.random_weights else "trained",
+        num_codebooks=shape.num_codebooks,
+        codebook_size=shape.codebook_size,
+        max_positions=min(settings.max_positions, shape.backbone.max_positions),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        dtype=str(model.dtype).removeprefix("torch."),
+        max_batch_size=settings.max_batch_size,
+    )
+
+
+def _runner(model: Csm, info: ModelInfo, settings: EngineSettings) -> ModelRunner:
+    cache_bytes, host_bytes = settings.prefix_cache_mb << 20, settings.prefix_cache_host_mb << 20
+    prefixes = PrefixCache(model.device, cache_bytes, host_bytes) if cache_bytes else None
+    step = choose_step(settings.step, model)
     runner = ModelRunner(model, info.max_batch_size, info.max_positions, prefixes, step_maker(step))
     _log.info("frames are computed by the %s step", step)
-    return EngineParts(runner, TextTokenizer(checkpoint), info)
+    return runner

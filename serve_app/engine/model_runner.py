@@ -11,7 +11,7 @@ from serve_app.engine.parts import PendingFrames, PrefillPart
 from serve_app.engine.prefix_cache import CachedPiece, PrefixCache
 from serve_app.engine.prompt import Piece
 from serve_app.engine.row_state import RowState, plan_for
-from serve_app.engine.scheduler import Move
+from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.model.csm import Csm
 from serve_app.model.memory import Span
@@ -43,10 +43,12 @@ class ModelRunner:
         """Copy what is remembered of the prompt's beginning, unless more of it was computed already."""
         if self._prefixes is None or sequence.num_prefilled > sequence.num_restored:
             return
-        for cached in self._prefixes.longest_prefix(sequence.prompt.pieces):
-            if cached.end > sequence.num_prefilled:
-                self._kv.fill(row, cached.start, cached.kv)
-                sequence.num_prefilled = sequence.num_restored = cached.end
+        for cached in self._prefixes.longest_prefix(sequence.prompt.chain):
+            # What was spoken to its end is one position longer than what goes on from there has to read.
+            end = min(cached.end, sequence.num_to_prefill)
+            if end > sequence.num_prefilled:
+                self._kv.fill(row, cached.start, cached.kv[:, :, :, : end - cached.start])
+                sequence.num_prefilled = sequence.num_restored = end
 
     @torch.inference_mode()
     def prefill(self, parts: list[PrefillPart]) -> None:
@@ -77,8 +79,13 @@ class ModelRunner:
         self._state.move(move.source, move.target)
 
     @torch.inference_mode()
+    def swap(self, swap: Swap, num_positions: int) -> None:
+        self._kv.swap(swap.first, swap.second, num_positions)
+        self._state.swap(swap.first, swap.second)
+
+    @torch.inference_mode()
     def keep_spoken(self, row: int, sequence: Sequence) -> None:
-        """Keep what `sequence` computed of itself, for requests that will have it as context."""
+        """Keep what `sequence` computed of itself, for requests that will have it as context, or itself later."""
         if self._prefixes is not None and sequence.is_prefilled and sequence.num_frames:
             piece = sequence.prompt.spoken_piece(sequence.codes)
             self._keep(row, piece, min(piece.end, sequence.num_to_prefill + sequence.num_steps))

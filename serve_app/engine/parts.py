@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.engine.prompt import Tokenizer
-from serve_app.engine.scheduler import Move
+from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import ModelInfo
 
@@ -57,11 +57,15 @@ class Runner(Protocol):
         ...
 
     def keep_spoken(self, row: int, sequence: Sequence) -> None:
-        """Remember what a row computed, for later requests that have its sequence as context."""
+        """Remember what a row computed, for requests that have its sequence as context, or go on with it."""
         ...
 
     def move(self, move: Move, num_positions: int) -> None:
         """Take a row's memory, `num_positions` long, to where the sequence lives now."""
+        ...
+
+    def swap(self, swap: Swap, num_positions: int) -> None:
+        """Exchange the memory of two rows, of which the longer has `num_positions`."""
         ...
 
 

@@ -1,7 +1,7 @@
 """From a request to the positions that the backbone reads before it speaks."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -56,10 +56,28 @@ class Prompt:
     dropped_segments: int
     pieces: tuple[Piece, ...] = ()
     """The context's segments, in order."""
+    spoken: Piece | None = None
+    """The text and the resumed frames, where this replica has spoken them itself."""
 
     @property
     def num_positions(self) -> int:
         return len(self.text_ids)
+
+    @property
+    def chain(self) -> tuple[Piece, ...]:
+        """All that may have been computed before."""
+        return self.pieces if self.spoken is None else (*self.pieces, self.spoken)
+
+    def after(self, codes: Codes) -> "Prompt":
+        """What goes on when `codes`, the resumed frames included, have been spoken."""
+        new = codes.to_array()[self.num_resumed :].astype(np.int64)
+        return replace(
+            self,
+            text_ids=np.concatenate([self.text_ids, np.full(len(new), -1, dtype=np.int64)]),
+            frames=np.concatenate([self.frames, new]),
+            num_resumed=codes.num_frames,
+            spoken=self.spoken_piece(codes),
+        )
 
     def spoken_piece(self, codes: Codes) -> Piece:
         """What this prompt's own text and its `codes` will be to a prompt that has them as context."""

@@ -73,8 +73,17 @@ class RowState:
         position += 1 if is_running is None else is_running
 
     def move(self, source: int, target: int) -> None:
-        for tensor in (self.next_input, self.position, *(getattr(self.sampling, f.name) for f in fields(RowSampling))):
+        for tensor in self._tensors():
             tensor[target] = tensor[source]
+
+    def swap(self, first: int, second: int) -> None:
+        for tensor in self._tensors():
+            held = tensor[first].clone()
+            tensor[first] = tensor[second]
+            tensor[second] = held
+
+    def _tensors(self) -> list[Tensor]:
+        return [self.next_input, self.position, *(getattr(self.sampling, f.name) for f in fields(RowSampling))]
 
 
 def plan_for(params: list[SamplingParams], codebook_size: int) -> SamplingPlan:

@@ -5,13 +5,17 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Self
 
-from serve_app.engine.engine import Engine, EngineStats
+from serve_app.engine.engine import Engine
 from serve_app.engine.parts import EngineParts
 from serve_app.engine.prompt import ModelLimits, build_prompt
 from serve_app.engine.sequence import Sequence
+from serve_app.engine.stats import EngineStats
 from serve_app.messages import Accepted, GenerationRequest, ModelInfo, SamplingParams, TokenFrames
 from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.settings import EngineSettings, Settings
+
+_WARM_UP_FRAMES = 8
+"""Enough steps for their time to be believed."""
 
 
 class TokenService:
@@ -22,7 +26,7 @@ class TokenService:
         self._info = info = parts.info
         self._limits = ModelLimits(info.num_codebooks, info.codebook_size, info.max_positions)
         self._engine = Engine(parts.runner, settings, replica)
-        self._thread = OwnerThread("engine", self._engine.step, self._engine.fail_all)
+        self._thread = OwnerThread("engine", self._engine.step, self._engine.fail_all, self._engine.rest_seconds)
 
     @classmethod
     def load(cls, settings: Settings, replica: str = "local") -> Self:
@@ -30,10 +34,21 @@ class TokenService:
         return cls(_parts(settings), settings.engine, replica)
 
     async def warm_up(self) -> None:
-        """Speak a few frames, so that the first request finds everything in place."""
-        request = GenerationRequest("warm-up", "Hello.", 0, sampling=SamplingParams(max_frames=3))
-        async for _ in self.generate(request):
-            pass
+        """Speak a little in all slots at once, then alone: the first requests find everything in place, and between
+        the two step times lie all others. In this order: what was never run is tried one row at a time."""
+        for num_sequences in (self._info.max_batch_size, 1):
+            await self._speak_at_once(num_sequences)
+
+    async def _speak_at_once(self, num_sequences: int) -> None:
+        sampling = SamplingParams(min_frames=_WARM_UP_FRAMES, max_frames=_WARM_UP_FRAMES)
+        request = GenerationRequest("warm-up", "Hello.", 0, sampling=sampling, priority=-1)
+        prompt = build_prompt(request, self._tokenizer, self._limits)
+        inboxes: list[Inbox[Accepted | TokenFrames]] = [Inbox() for _ in range(num_sequences)]
+        sequences = [Sequence(request, prompt, inbox.put, time.monotonic()) for inbox in inboxes]
+        await self._thread.call(lambda: [self._engine.add(sequence) for sequence in sequences])
+        for inbox in inboxes:
+            while not _is_last(await inbox.get()):
+                pass
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
         """See `ports.TokenGenerator`. Raises InvalidRequest, ContextTooLong, Overloaded or GenerationFailed."""
@@ -46,7 +61,7 @@ class TokenService:
             while True:
                 message = await inbox.get()
                 yield message
-                if isinstance(message, TokenFrames) and message.finish:
+                if _is_last(message):
                     return
         finally:
             self._thread.post(lambda: self._engine.abort(sequence))
@@ -63,6 +78,10 @@ class TokenService:
 
     def stop(self) -> None:
         self._thread.stop()
+
+
+def _is_last(message: Accepted | TokenFrames) -> bool:
+    return isinstance(message, TokenFrames) and message.finish is not None
 
 
 def _parts(settings: Settings) -> EngineParts:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.engine.parts import DrawnFrames, EngineParts, PendingFrames, PrefillPart
-from serve_app.engine.scheduler import Move
+from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import ModelInfo
 from serve_app.settings import Settings, StandInSettings
@@ -83,6 +83,9 @@ class StandInRunner:
         pass
 
     def move(self, move: Move, num_positions: int) -> None:
+        pass
+
+    def swap(self, swap: Swap, num_positions: int) -> None:
         pass
 
     def _wait(self, step_seconds: float) -> None:

@@ -8,8 +8,10 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
 
+from serve_app import metrics
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost
 from serve_app.messages import Accepted, AudioChunk, Codes, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.metrics import NO_METER, Meter
 from serve_app.ports import AudioDecoder, TokenGenerator
 from serve_app.settings import FailoverSettings
 
@@ -20,12 +22,14 @@ M = TypeVar("M", TokenFrames, AudioChunk)
 class ResumingGenerator:
     """A `ports.TokenGenerator` that goes on when the replica behind a stream dies."""
 
-    def __init__(self, generator: TokenGenerator, settings: FailoverSettings) -> None:
+    def __init__(self, generator: TokenGenerator, settings: FailoverSettings, meter: Meter = NO_METER) -> None:
         self._generator = generator
         self._settings = settings
+        self._meter = meter
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
-        async with aclosing(_resuming(self._generator.generate, request, self._settings)) as messages:
+        attempts = _Attempts(self._settings, self._meter, "generator")
+        async with aclosing(_resuming(self._generator.generate, request, attempts)) as messages:
             async for message in messages:
                 yield message
 
@@ -36,12 +40,14 @@ class ResumingGenerator:
 class ResumingDecoder:
     """A `ports.AudioDecoder` that goes on when the replica behind a stream dies."""
 
-    def __init__(self, decoder: AudioDecoder, settings: FailoverSettings) -> None:
+    def __init__(self, decoder: AudioDecoder, settings: FailoverSettings, meter: Meter = NO_METER) -> None:
         self._decoder = decoder
         self._settings = settings
+        self._meter = meter
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        async with aclosing(_resuming(self._decoder.stream, request, self._settings)) as messages:
+        attempts = _Attempts(self._settings, self._meter, "decoder")
+        async with aclosing(_resuming(self._decoder.stream, request, attempts)) as messages:
             async for message in messages:
                 yield message
 
@@ -52,10 +58,10 @@ class ResumingDecoder:
 async def _resuming(
     open_stream: Callable[[GenerationRequest], AsyncGenerator[Accepted | M, None]],
     request: GenerationRequest,
-    settings: FailoverSettings,
+    attempts: "_Attempts",
 ) -> AsyncGenerator[Accepted | M, None]:
     """`Accepted` comes once; frames come once each, however many replicas made them."""
-    received, is_accepted, attempts = request.resume, False, _Attempts(settings)
+    received, is_accepted = request.resume, False
     while True:
         try:
             # A stream that goes on is not refused for want of a slot: its listener is there already.
@@ -84,8 +90,10 @@ async def _resuming(
 class _Attempts:
     """How often a stream was lost, and since when it has not got on."""
 
-    def __init__(self, settings: FailoverSettings) -> None:
+    def __init__(self, settings: FailoverSettings, meter: Meter, part: str) -> None:
         self._settings = settings
+        self._meter = meter
+        self._part = part
         self._num_losses = 0
         self._lost_at: float | None = None
 
@@ -95,7 +103,9 @@ class _Attempts:
         return min(0.05 * 2**self._num_losses, 1.0)
 
     def note_progress(self) -> None:
-        self._lost_at = None
+        if self._lost_at is not None:
+            self._meter.observe(metrics.FAILOVER_SECONDS, time.monotonic() - self._lost_at, part=self._part)
+            self._lost_at = None
 
     def count_loss(self, request: GenerationRequest, received: Codes | None, error: CsmServeError) -> None:
         """Raises GenerationFailed where the stream is given up: nobody further up should begin all over."""
@@ -104,6 +114,7 @@ class _Attempts:
         self._lost_at = self._lost_at or now
         num_frames = received.num_frames if received else 0
         if self._num_losses > self._settings.max_losses or now - self._lost_at > self._settings.max_wait_seconds:
+            self._meter.count(metrics.FAILOVERS_FAILED, part=self._part)
             raise GenerationFailed(f"no replica could go on after {num_frames} frames; try again") from error
         _log.warning("request %s: a replica was lost after %d frames; going on", request.request_id, num_frames)
 

@@ -1,10 +1,12 @@
 """From a speech request to its audio: encode the context, speak turn after turn, each conditioned on those before."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
+from serve_app import log
 from serve_app.messages import (
     FRAME_RATE_HZ,
     Accepted,
@@ -18,6 +20,7 @@ from serve_app.messages import (
 from serve_app.ports import AudioDecoder, ContextEncoder
 from serve_app.speech.request import ContextClip, SpeechRequest, Turn
 from serve_app.speech.turns import frame_cap, turn_seed
+from serve_app.speech.watch import Watcher
 
 _CONTINUING = -1
 """Priority of a scene's later turns: somebody is listening already."""
@@ -26,9 +29,10 @@ _CONTINUING = -1
 class SpeechPipeline:
     """The whole path behind every API dialect, over the ports of the graph."""
 
-    def __init__(self, encoder: ContextEncoder, decoder: AudioDecoder) -> None:
+    def __init__(self, encoder: ContextEncoder, decoder: AudioDecoder, watcher: Watcher | None = None) -> None:
         self._encoder = encoder
         self._decoder = decoder
+        self._watcher = watcher or Watcher()
         self._info: ModelInfo | None = None
         self._voices: dict[int, ContextSegment] | None = None
 
@@ -47,6 +51,15 @@ class SpeechPipeline:
 
         Closing it frees every slot behind it. Raises what the ports raise; before `Accepted` nothing was spoken.
         """
+        log.current_request_id.set(request.request_id)
+        with self._watcher.answer(request) as watched:
+            traced = replace(request, trace=watched.traceparent)
+            async with aclosing(self._speak(traced)) as messages:
+                async for message in messages:
+                    watched.note(message)
+                    yield message
+
+    async def _speak(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         answer = _Answer(request, await self._context(request))
         for number, turn in enumerate(request.turns):
             async with aclosing(self._decoder.stream(answer.next_turn(number))) as messages:
@@ -62,7 +75,7 @@ class SpeechPipeline:
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
         """The caller's clips; and for each speaker of the scene without one, the voice the checkpoint brings."""
-        encoded = await asyncio.gather(*(self._encoder.encode(clip.pcm) for clip in request.context))
+        encoded = await self._encoded(request)
         given = [
             ContextSegment(clip.text, clip.speaker, codes, anchor=_opens_voice(clip, request))
             for clip, codes in zip(request.context, encoded, strict=True)
@@ -70,6 +83,12 @@ class SpeechPipeline:
         missing = {turn.speaker for turn in request.turns} - {clip.speaker for clip in request.context}
         voices = await self._default_voices()
         return [voices[speaker] for speaker in sorted(missing) if speaker in voices] + given
+
+    async def _encoded(self, request: SpeechRequest) -> list[Codes]:
+        if not request.context:
+            return []
+        with self._watcher.tracer.span("encode", request.trace, clips=len(request.context)):
+            return await asyncio.gather(*(self._encoder.encode(clip.pcm) for clip in request.context))
 
     async def _default_voices(self) -> dict[int, ContextSegment]:
         if self._voices is None:
@@ -96,6 +115,7 @@ class _Answer:
         self._turn_chunks: list[AudioChunk] = []
         self._no_codes: Codes | None = None
         self._num_frames = 0
+        self._played_out_at = 0.0
         self._turns_left = len(request.turns)
         self._finish = FinishReason.EOS
         self._max_frames = _num_frames(request.max_audio_seconds)
@@ -123,6 +143,9 @@ class _Answer:
             ),
             priority=0 if number == 0 else _CONTINUING,
             becomes_context=number < len(request.turns) - 1,
+            paced=request.is_streamed,
+            lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
+            trace=request.trace,
         )
 
     def take(self, chunk: AudioChunk) -> AudioChunk:
@@ -132,6 +155,7 @@ class _Answer:
             self._finish = chunk.finish
         first_frame = self._num_frames
         self._num_frames += chunk.codes.num_frames
+        self._played_out_at = max(self._played_out_at, time.monotonic()) + chunk.codes.num_frames / FRAME_RATE_HZ
         return replace(chunk, first_frame=first_frame, finish=None)
 
     def end_turn(self, turn: Turn) -> None:

@@ -1,5 +1,7 @@
 """What a caller asks for, whichever API dialect it came by; and the checks that all dialects share."""
 
+import dataclasses
+import time
 from dataclasses import dataclass
 
 from serve_app.errors import InvalidRequest
@@ -36,6 +38,11 @@ class SpeechRequest:
     context: tuple[ContextClip, ...]
     sampling: SamplingParams
     max_audio_seconds: float
+    is_streamed: bool = True
+    """Somebody may be listening while it is made; a file that is sent whole has no deadlines."""
+    arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
+    trace: str = ""
+    """The caller's W3C `traceparent`."""
 
 
 def check_text(field: str, text: str, max_chars: int) -> str:

@@ -16,6 +16,7 @@ LAYERS = {
     "ports": 1.6,
     "owner_thread": 2,
     "metrics": 2,
+    "tracing": 2,
     "audio": 2,
     "client": 2,
     "planner": 2,
@@ -32,6 +33,7 @@ LAYERS = {
     "api": 7,
     "deployments": 8,
     "app": 9,
+    "verify": 9,
     "cli": 10,
     "launch": 11,
 }
@@ -40,6 +42,7 @@ FENCES = {
     "torch": {"model", "engine", "codec"},
     "fastapi": {"api"},
     "starlette": {"api"},
+    "opentelemetry": {"tracing"},
 }
 
 

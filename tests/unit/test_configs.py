@@ -4,11 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
 from serve_app.app import load_settings
-from serve_app.deployments.options import deployment_options
+from serve_app.deployments.options import deployment_options, with_gpu_shares
+from serve_app.engine.memory_plan import PlannedModel, plan_memory, usual_reserves
+from serve_app.model.presets import preset_config
+from serve_app.model.shape import CsmShape
 
 CONFIGS = sorted((Path(__file__).parents[2] / "serve_app" / "configs").glob("*.yaml"))
 
@@ -37,7 +41,26 @@ def test_arguments_and_deployment_names_exist(config: dict[str, Any]) -> None:
         assert names <= set(deployment_options(settings))
 
 
-def test_the_gpu_shares_fill_one_card() -> None:
+@pytest.fixture
+def gpu_application() -> dict[str, Any]:
     config = yaml.safe_load(next(path for path in CONFIGS if path.name == "gpu.yaml").read_text())
-    shares = [d["ray_actor_options"].get("num_gpus", 0) for d in config["applications"][0]["deployments"]]
-    assert sum(shares) == pytest.approx(1)
+    return config["applications"][0]
+
+
+def test_the_gpu_shares_fill_one_card_and_are_the_usual_ones(gpu_application: dict[str, Any]) -> None:
+    shares = {d["name"]: d["ray_actor_options"].get("num_gpus", 0) for d in gpu_application["deployments"]}
+    assert sum(shares.values()) == pytest.approx(1)
+    usual = with_gpu_shares(deployment_options(load_settings(gpu_application["args"])))
+    assert shares == {name: values["ray_actor_options"].get("num_gpus", 0) for name, values in usual.items()}
+
+
+def test_the_gpu_memory_fractions_leave_a_tenth_of_the_card_to_cuda_itself(gpu_application: dict[str, Any]) -> None:
+    settings = load_settings(gpu_application["args"])
+    assert settings.engine.memory_fraction + 2 * settings.codec.memory_fraction <= 0.9
+
+
+def test_the_gpu_slots_fit_a_card_of_16_gb(gpu_application: dict[str, Any]) -> None:
+    settings = load_settings(gpu_application["args"])
+    model = PlannedModel(CsmShape.from_config(preset_config("csm-1b")), torch.bfloat16, settings.quantization)
+    plan = plan_memory(model, settings.engine, usual_reserves(torch.device("cuda"), settings.engine))
+    assert plan.peak_bytes <= settings.engine.memory_fraction * 16e9

@@ -83,6 +83,42 @@ async def test_calls_get_their_turn_between_steps(start: Start) -> None:
     is_working = False
 
 
+async def test_between_steps_it_rests_as_long_as_it_is_told_and_calls_are_answered_at_once(start: Start) -> None:
+    num_steps, stepped = 0, threading.Event()
+    rests = [0.0, 0.0, 60.0]
+
+    def step() -> bool:
+        nonlocal num_steps
+        num_steps += 1
+        if num_steps >= 3:
+            stepped.set()
+        return True
+
+    thread = start(step=step, rest_seconds=lambda: rests[min(num_steps, 3) - 1])
+    thread.post(lambda: None)
+    assert await asyncio.to_thread(stepped.wait, 5)
+    async with asyncio.timeout(5):
+        assert await thread.call(lambda: num_steps) == 3, "it rests"
+        # What a call brings is not left lying for the rest of the rest.
+        while await thread.call(lambda: num_steps) < 5:
+            await asyncio.sleep(0)
+
+
+async def test_a_rest_ends_by_itself(start: Start) -> None:
+    steps: list[int] = []
+    done = threading.Event()
+
+    def step() -> bool:
+        steps.append(1)
+        if len(steps) == 4:
+            done.set()
+        return len(steps) < 4
+
+    thread = start(step=step, rest_seconds=lambda: 0.001)
+    thread.post(lambda: None)
+    assert await asyncio.to_thread(done.wait, 5)
+
+
 async def test_a_cancelled_call_is_not_run(start: Start) -> None:
     thread, ran = start(), []
     gate = threading.Event()

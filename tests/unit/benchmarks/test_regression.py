@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import regression, results_file
+from benchmarks import ratios, regression, results_file
 
 RATIOS = {("tiny", 1): 4.0, ("tiny", 8): 3.0}
 
@@ -19,18 +19,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def store(folder: Path, ratios: dict[tuple[str, int], Any], minutes_ago: float = 1, **changes: Any) -> Path:
+def store(folder: Path, measured: dict[tuple[str, int], Any], minutes_ago: float = 1, **changes: Any) -> Path:
     values = {
         "measured_at": (datetime.now(UTC) - timedelta(minutes=minutes_ago)).isoformat(),
         "commit": "abc1234",
         "uncommitted_changes": False,
-        "command": "python -m benchmarks.engine_step --presets tiny --threads 1",
+        "command": "python -m benchmarks.engine_step --preset tiny",
+        "threads": 1,
         "device": "cpu",
         "processor": "Some CPU",
         "cores": 2,
         "rows": [
-            {"preset": preset, "batch": batch, "frame_ms": 10.0, "speed_up": ratio}
-            for (preset, batch), ratio in ratios.items()
+            row
+            for (preset, batch), ratio in measured.items()
+            for row in (row_of("csm-serve", preset, batch, ratio), row_of("transformers", preset, batch, None))
         ],
     } | changes
     path = folder / f"{len(list(folder.iterdir()))}-engine-step.json"
@@ -38,9 +40,14 @@ def store(folder: Path, ratios: dict[tuple[str, int], Any], minutes_ago: float =
     return path
 
 
-def accepted(folder: Path, ratios: dict[tuple[str, int], Any], **changes: Any) -> None:
+def row_of(engine: str, preset: str, batch: int, ratio: Any) -> dict[str, Any]:
+    where = {"preset": preset, "dtype": "fp32", "batch": batch, "kv": 256}
+    return {"engine": engine, **where, "ms_per_step": 10.0, "speed_up": ratio}
+
+
+def accepted(folder: Path, measured: dict[tuple[str, int], Any], **changes: Any) -> None:
     """A baseline of these ratios, and no result left."""
-    path = store(folder, ratios, **changes)
+    path = store(folder, measured, **changes)
     regression.main(["--accept"])
     path.unlink()
 
@@ -72,13 +79,16 @@ def test_a_loss_of_a_third_fails_with_a_line_for_each(folder: Path) -> None:
     with pytest.raises(SystemExit) as failure:
         regression.main([])
     first, second = str(failure.value).splitlines()
-    assert first.startswith("tiny, batch 1: 2.80 times as fast as transformers, was 4.00 at abc1234 (-30%")
-    assert second.startswith("tiny, batch 8: 2.10")
+    assert first.startswith(
+        "tiny, fp32, batch 1, kv 256: 2.80 times as fast as transformers, was 4.00 at abc1234 (-30%"
+    )
+    assert second.startswith("tiny, fp32, batch 8, kv 256: 2.10")
 
 
 def test_absolute_times_are_not_judged(folder: Path) -> None:
     accepted(folder, RATIOS)
-    rows = [{"preset": name, "batch": batch, "frame_ms": 9999.0, "speed_up": r} for (name, batch), r in RATIOS.items()]
+    rows = [row_of("csm-serve", *key, ratio) | {"ms_per_step": 9999.0} for key, ratio in RATIOS.items()]
+    rows.append(row_of("transformers", "tiny", 1, None))
     store(folder, {}, rows=rows)
     regression.main([])
 
@@ -95,7 +105,7 @@ def test_a_row_that_was_not_measured_says_so(folder: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize(
     "changes",
-    [{"device": "Some GPU"}, {"processor": "Other CPU"}, {"cores": 64}, {"command": "engine_step --threads 2"}],
+    [{"device": "Some GPU"}, {"processor": "Other CPU"}, {"cores": 64}, {"threads": 2}],
     ids=["device", "processor", "cores", "threads"],
 )
 def test_another_device_is_not_compared(
@@ -166,3 +176,23 @@ def test_a_missing_or_broken_baseline_is_one_clear_line(folder: Path, text: str 
 def test_the_stored_baseline_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     stored = Path(regression.__file__).parent / "baseline.json"
     assert regression.read_baseline(stored)
+
+
+def test_results_of_the_older_form_are_read(folder: Path) -> None:
+    row = {"preset": "tiny", "dtype": "float32", "batch": 1, "frame_ms": 1.0, "speed_up": 2.0}
+    path = store(folder, {}, rows=[row], threads=None, command="python -m benchmarks.engine_step --threads 1")
+    (ratio,) = ratios.read_results([path])
+    assert ratio.key == ("cpu, Some CPU, 2 cores, threads: 1", "tiny", "fp32", 1, 0)
+
+
+def test_other_types_and_lengths_are_other_ratios(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    accepted(folder, RATIOS)
+    row = row_of("csm-serve", "tiny", 1, 0.1)
+    theirs = row_of("transformers", "tiny", 1, None)
+    store(folder, {}, rows=[row | {"dtype": "bf16"}, row | {"kv": 512}, theirs])
+    regression.main([])
+    assert "compared 0 of 4" in output(capsys)
+
+
+def test_a_result_without_transformers_has_no_ratio(folder: Path) -> None:
+    assert ratios.read_results([store(folder, {}, rows=[row_of("csm-serve", "tiny", 1, None)])]) == []

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from recording_meter import RecordingMeter
 
+from serve_app import metrics
 from serve_app.audio.wav import wav_file
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.codec.encoder_service import EncoderService
@@ -198,11 +200,14 @@ async def test_a_checkpoints_prompts_are_the_default_voices(tiny_checkpoint_fold
 
 
 async def test_a_checkpoint_without_prompts_has_no_voices(tiny_checkpoint_folder: Path, tmp_path: Path) -> None:
-    encoder = EncoderService.load(settings(tiny_checkpoint_folder, tmp_path))
+    meter = RecordingMeter()
+    encoder = EncoderService.load(settings(tiny_checkpoint_folder, tmp_path), meter)
     assert await encoder.default_voices() == {}
     codes = await encoder.encode(bytes(3840 * 3))
     assert codes.num_frames == 3
     assert await encoder.encode_batch([bytes(3840 * 3), bytes(3840)]) == [codes, await encoder.encode(bytes(3840))]
+    assert meter.counted[metrics.ENCODER_CLIPS.name] == 4
+    assert meter.counted[metrics.ENCODER_CACHE_HITS.name] == 2
     encoder.check_health()
     encoder.stop()
 

@@ -86,9 +86,10 @@ class Harness:
         self.engine.add(stream.sequence)
         return stream
 
-    def finish(self) -> None:
+    def finish(self, step_seconds: float = 0.0) -> None:
+        """To the end of all, while time passes: with the steps, and where the engine rests."""
         while self.engine.step():
-            pass
+            self.now += step_seconds + self.engine.rest_seconds()
 
     def run(self, *requests: GenerationRequest) -> list[Stream]:
         streams = [self.add(request) for request in requests]

@@ -11,7 +11,7 @@ from harness import Harness, Stream, random_segment, request
 from serve_app.engine.engine import Engine
 from serve_app.engine.parts import DrawnFrames, PendingFrames, PrefillPart
 from serve_app.engine.prompt import ModelLimits, build_prompt
-from serve_app.engine.scheduler import Move
+from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stand_in import StandInTokenizer
 from serve_app.messages import GenerationRequest
@@ -41,6 +41,9 @@ class Log:
         pass
 
     def move(self, move: Move, num_positions: int) -> None:
+        pass
+
+    def swap(self, swap: Swap, num_positions: int) -> None:
         pass
 
 

@@ -42,6 +42,22 @@ def test_resumed_frames_follow_the_text_without_an_end_frame() -> None:
     assert prompt.num_resumed == 2
 
 
+def test_what_goes_on_after_some_frames_is_what_a_resumed_request_reads() -> None:
+    frames = Codes.from_array(np.array([[1, 2], [4, 5], [3, 3]]))
+    context = (segment("hm", 2), segment("so", 3))
+    whole = build_prompt(request("go on", *context), WordTokenizer(), LIMITS)
+    spoken = frames.to_array()
+    early = whole.after(Codes.from_array(spoken[:1]))
+    for prompt in (whole.after(frames), early.after(frames)):
+        resumed = build_prompt(request("go on", *context, resume=frames), WordTokenizer(), LIMITS)
+        assert prompt.text_ids.tolist() == resumed.text_ids.tolist()
+        assert prompt.frames.tolist() == resumed.frames.tolist()
+        assert (prompt.num_resumed, prompt.max_frames, prompt.pieces) == (3, resumed.max_frames, resumed.pieces)
+        assert prompt.chain == (*whole.pieces, whole.spoken_piece(frames))
+        assert prompt.chain[-1].end == prompt.num_positions
+    assert resumed.chain == resumed.pieces
+
+
 def test_the_oldest_segment_that_is_no_anchor_is_dropped_first() -> None:
     context = (segment("voice", 5, anchor=True), segment("old", 9), segment("new", 2))
     prompt = build_prompt(request("go", *context), WordTokenizer(), LIMITS)

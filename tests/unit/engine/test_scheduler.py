@@ -1,12 +1,10 @@
 """Scheduling is pure bookkeeping: no tensor is needed to test it."""
 
 import numpy as np
-import pytest
 
 from serve_app.engine.prompt import Prompt
-from serve_app.engine.scheduler import Move, Scheduler
+from serve_app.engine.scheduler import Move, Scheduler, Swap
 from serve_app.engine.sequence import Sequence
-from serve_app.errors import Overloaded
 from serve_app.messages import GenerationRequest
 
 
@@ -40,13 +38,12 @@ def test_lower_priority_numbers_go_first_and_arrival_decides_among_equals() -> N
 
 def test_a_full_queue_refuses_and_free_rows_count_as_room() -> None:
     scheduler = Scheduler(max_rows=1, max_waiting=1, max_wait_seconds=10)
-    scheduler.add(sequence("a"))
-    scheduler.add(sequence("b"))
-    with pytest.raises(Overloaded, match="1 slots are taken"):
-        scheduler.add(sequence("c"))
+    for name in "ab":
+        assert scheduler.has_room_for(sequence(name))
+        scheduler.add(sequence(name))
+    assert not scheduler.has_room_for(sequence("c"))
     scheduler.admit()
-    with pytest.raises(Overloaded):
-        scheduler.add(sequence("d"))
+    assert not scheduler.has_room_for(sequence("d"))
 
 
 def test_leaving_fills_the_gap_with_the_last_row() -> None:
@@ -106,6 +103,68 @@ def test_what_goes_on_with_an_answer_is_neither_refused_nor_overdue() -> None:
     scheduler = Scheduler(max_rows=1, max_waiting=0, max_wait_seconds=10)
     scheduler.add(sequence("running"))
     scheduler.admit()
-    scheduler.add(sequence("next turn", priority=-1, timeout_seconds=60))
+    assert not scheduler.has_room_for(sequence("new"))
+    next_turn = sequence("next turn", priority=-1, timeout_seconds=60)
+    assert scheduler.has_room_for(next_turn)
+    scheduler.add(next_turn)
     assert scheduler.take_overdue(now=50) == []
     assert names(scheduler.take_overdue(now=61)) == ["next turn"]
+
+
+def test_a_sequence_that_pauses_stands_between_those_that_decode_and_those_that_prefill() -> None:
+    a, b, c, p, q = (sequence(name) for name in "abcpq")
+    scheduler = decoding(a, b, c)
+    for s in (p, q):
+        scheduler.add(s)
+    scheduler.admit()
+    assert scheduler.pause(a) == Swap(0, 2)
+    assert scheduler.pause(b) is None
+    assert (names(scheduler.decoding), names(scheduler.paused)) == (["c"], ["b", "a"])
+    assert scheduler.prefilling == [(3, p), (4, q)]
+    assert scheduler.start_decoding() == Swap(3, 1)
+    assert names(scheduler.rows) == ["c", "p", "a", "b", "q"]
+    assert scheduler.prefilling == [(4, q)]
+    assert scheduler.wake(b) == Swap(3, 2)
+    assert names(scheduler.rows) == ["c", "p", "b", "a", "q"]
+    assert (names(scheduler.decoding), names(scheduler.paused)) == (["c", "p", "b"], ["a"])
+
+
+def test_leaving_closes_the_gap_through_every_group() -> None:
+    a, b, c, d, p = (sequence(name) for name in "abcdp")
+    scheduler = decoding(a, b, c, d)
+    scheduler.add(p)
+    scheduler.admit()
+    scheduler.pause(d)
+    scheduler.pause(c)
+    assert names(scheduler.rows) == ["a", "b", "c", "d", "p"]
+    assert scheduler.remove(a) == [Move(1, 0), Move(3, 1), Move(4, 3)]
+    assert names(scheduler.rows) == ["b", "d", "c", "p"]
+    assert (names(scheduler.decoding), names(scheduler.paused)) == (["b"], ["d", "c"])
+    assert scheduler.remove(d) == [Move(2, 1), Move(3, 2)]
+    assert (names(scheduler.rows), scheduler.num_paused) == (["b", "c", "p"], 1)
+
+
+def test_only_so_many_rows_are_given_as_there_is_capacity_for() -> None:
+    scheduler = Scheduler(max_rows=8, max_waiting=1, max_wait_seconds=10)
+    scheduler.capacity = 2
+    for name in "abc":
+        assert scheduler.has_room_for(sequence(name))
+        scheduler.add(sequence(name))
+    assert not scheduler.has_room_for(sequence("d"))
+    assert names(scheduler.admit()) == ["a", "b"]
+
+
+def test_background_makes_way_for_as_many_as_wait_the_last_to_arrive_first() -> None:
+    jobs = [sequence(name, priority=1) for name in "abc"]
+    scheduler = decoding(*jobs, max_rows=3)
+    assert scheduler.next_to_yield() is None
+    scheduler.add(sequence("job", priority=1))
+    assert scheduler.next_to_yield() is None
+    scheduler.add(sequence("urgent"))
+    assert scheduler.next_to_yield() is jobs[2]
+    scheduler.remove(jobs[2])
+    scheduler.put_back(jobs[2])
+    assert scheduler.next_to_yield() is None, "one row is enough for one"
+    assert names(scheduler.admit()) == ["urgent"]
+    scheduler.remove(scheduler.rows[0])
+    assert names(scheduler.admit()) == ["c"], "it came before the job that never ran"

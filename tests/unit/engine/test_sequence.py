@@ -27,7 +27,7 @@ def frame(number: int) -> np.ndarray:
 def test_messages_grow_up_to_the_largest_group_and_the_last_brings_the_rest() -> None:
     seq, sent = sequence()
     for number in range(16):
-        assert seq.append(frame(number), 25) is None
+        assert seq.append(frame(number), 25, 0.0) is None
         seq.send_due(4)
     seq.send_last(FinishReason.EOS)
     assert [m.codes.num_frames for m in sent] == [1, 1, 2, 2, 4, 4, 2]
@@ -39,25 +39,25 @@ def test_messages_grow_up_to_the_largest_group_and_the_last_brings_the_rest() ->
 
 def test_a_frame_of_zeros_but_for_the_last_codebook_ends_speech_and_is_not_kept() -> None:
     seq, _ = sequence()
-    assert seq.append(np.array([0, 0, 5]), 25) is FinishReason.EOS
+    assert seq.append(np.array([0, 0, 5]), 25, 0.0) is FinishReason.EOS
     assert seq.num_frames == 0
 
 
 def test_a_first_code_of_zero_alone_does_not_end_speech() -> None:
     seq, _ = sequence()
-    assert seq.append(np.array([0, 1, 0]), 25) is None
+    assert seq.append(np.array([0, 1, 0]), 25, 0.0) is None
 
 
 def test_the_frame_cap_counts_resumed_frames() -> None:
     seq, sent = sequence(max_frames=5, num_resumed=3)
-    assert seq.append(frame(0), 25) is None
-    assert seq.append(frame(1), 25) is FinishReason.LENGTH
+    assert seq.append(frame(0), 25, 0.0) is None
+    assert seq.append(frame(1), 25, 0.0) is FinishReason.LENGTH
     seq.send_last(FinishReason.LENGTH)
     assert [m.first_frame for m in sent] == [3]
 
 
 def test_equal_frames_in_a_row_are_a_runaway() -> None:
     seq, _ = sequence()
-    reasons = [seq.append(frame(1), 3) for _ in range(2)] + [seq.append(frame(2), 3)]
+    reasons = [seq.append(frame(1), 3, 0.0) for _ in range(2)] + [seq.append(frame(2), 3, 0.0)]
     assert reasons == [None, None, None]
-    assert [seq.append(frame(1), 3) for _ in range(3)] == [None, None, FinishReason.RUNAWAY]
+    assert [seq.append(frame(1), 3, 0.0) for _ in range(3)] == [None, None, FinishReason.RUNAWAY]

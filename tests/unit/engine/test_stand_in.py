@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,54 @@ async def test_slots_waiting_and_refusal_are_the_real_ones() -> None:
             await anext(generator.generate(asked()))
     assert (await generator.stats()).running == 0
     assert len(codes(await collected(generator.generate(asked(3))))) == 3
+    generator.stop()
+
+
+async def test_after_its_warm_up_it_lets_in_as_many_as_keep_real_time_and_refuses_the_others() -> None:
+    generator = service({"step_ms_by_batch": {1: 5, 3: 150}}, max_batch_size=3, max_waiting=1, max_step_ms=100)
+    await generator.warm_up()
+    assert (await generator.stats()).capacity == 2
+    streams = [generator.generate(asked(1000, seed)) for seed in range(2)]
+    for stream in streams:
+        await anext(stream)
+    waits = asyncio.create_task(anext(generator.generate(asked(5))))
+    while (await generator.stats()).waiting < 1:
+        await asyncio.sleep(0.001)
+    with pytest.raises(Overloaded) as refused:
+        await anext(generator.generate(asked()))
+    assert refused.value.retry_after_seconds > 10
+    await streams[0].aclose()
+    assert isinstance(await waits, Accepted)
+    stats = await generator.stats()
+    assert (stats.running, stats.waiting, stats.refused) == (2, 0, 1)
+    for stream in streams:
+        await stream.aclose()
+    generator.stop()
+
+
+async def test_while_all_streams_pause_newcomers_are_served_at_once_and_leaving_frees_a_slot() -> None:
+    generator = service({}, max_batch_size=2, max_lead_seconds=30)
+    paused = generator.generate(replace(asked(1000), paced=True))
+    await anext(paused)
+    while (await generator.stats()).paused < 1:
+        await asyncio.sleep(0.001)
+    started = time.monotonic()
+    assert len(codes(await collected(generator.generate(asked(3))))) == 3
+    await paused.aclose()
+    assert (await generator.stats()).running == 0
+    assert time.monotonic() - started < 5
+    generator.stop()
+
+
+async def test_a_background_stream_makes_way_and_its_listener_notices_nothing_but_the_wait() -> None:
+    generator = service({"step_ms_by_batch": {1: 1}}, max_batch_size=1)
+    job = asyncio.create_task(collected(generator.generate(replace(asked(200), priority=1))))
+    while not (await generator.stats()).running:
+        await asyncio.sleep(0.001)
+    urgent = codes(await collected(generator.generate(asked(20, seed=3))))
+    assert (len(urgent), job.done()) == (20, False)
+    assert codes(await job) == codes(await collected(generator.generate(asked(200))))
+    assert (await generator.stats()).set_aside == 1
     generator.stop()
 
 

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +114,22 @@ async def test_each_turn_is_conditioned_on_all_that_was_spoken_before() -> None:
         ("Turn 1.", 1, 4, False),
     ]
     assert [(request.text, request.speaker) for request in decoder.requests] == [(t.text, t.speaker) for t in scene(3)]
+
+
+async def test_turns_that_somebody_listens_to_are_paced_and_know_what_is_still_to_be_played(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("serve_app.speech.pipeline.time", SimpleNamespace(monotonic=lambda: 5.0))
+    decoder = FakeDecoder()
+    await heard(SpeechPipeline(FakeEncoder(), decoder).stream(asked(scene(3))))
+    assert [request.paced for request in decoder.requests] == [True] * 3
+    assert [request.lead_seconds for request in decoder.requests] == pytest.approx([0, 4 * 0.08, 8 * 0.08])
+
+
+async def test_a_file_is_made_as_fast_as_it_can_be() -> None:
+    decoder = FakeDecoder()
+    await heard(SpeechPipeline(FakeEncoder(), decoder).stream(replace(asked(), is_streamed=False)))
+    assert [request.paced for request in decoder.requests] == [False]
 
 
 async def test_later_turns_go_before_requests_that_nobody_listens_to_yet() -> None:

@@ -1,0 +1,27 @@
+"""A listener's player, in numbers: it starts with the first chunk and stands still where one is late."""
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Playback:
+    """Lateness and underrun as `benchmarks/load/timeline.py` has them, seen from the server's end of the wire."""
+
+    num_chunks: int = 0
+    audio_seconds: float = 0.0
+    """Of all chunks so far."""
+    underrun_seconds: float = 0.0
+    """The worst lateness: as long as that, all in all, a player stands still that waits for what is late."""
+    _began_at: float = 0.0
+
+    def hear(self, at: float, audio_seconds: float) -> float | None:
+        """A chunk's lateness, negative where it is early; None for the first, which starts the player."""
+        lateness = None
+        if self.num_chunks:
+            lateness = at - self._began_at - self.audio_seconds
+            self.underrun_seconds = max(self.underrun_seconds, lateness)
+        else:
+            self._began_at = at
+        self.num_chunks += 1
+        self.audio_seconds += audio_seconds
+        return lateness

@@ -1,0 +1,159 @@
+"""The served configuration in this process: the parts that the graph's replicas hold, without Ray."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from serve_app.codec.decoder import SlotDecoder
+from serve_app.codec.decoder_service import DecoderService
+from serve_app.codec.encoder_service import EncoderService
+from serve_app.codec.loading import load_codec
+from serve_app.engine.service import TokenService
+from serve_app.messages import FRAME_RATE_HZ, AudioChunk, FinishReason, GenerationRequest, SamplingParams, TokenFrames
+from serve_app.settings import Settings
+from serve_app.speech.pipeline import SpeechPipeline
+from serve_app.speech.request import SpeechRequest, Turn
+
+FRAME_MS = 1000 / FRAME_RATE_HZ
+
+_TEXT = "Hello there, how are you today?"
+_BATCH_SIZES = (1, 4, 8)
+_PROBE_FRAMES = 6
+_MEASURED_MS = 3000.0
+_MOST_FRAMES = 50
+_REPEATS = 3
+_CODEC_FRAMES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """An answer. `pcm`: signed 16 bit little-endian mono at 24 kHz."""
+
+    pcm: bytes
+    num_frames: int
+    finish: FinishReason
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Milliseconds. `step_ms`: one frame of every stream, by how many there are."""
+
+    device: str
+    dtype: str
+    step_ms: dict[int, float]
+    first_audio_ms: float
+    codec_ms: float
+    codec_slots: int
+
+
+class ServedModel:
+    """Owns three threads until `stop`. To be made and used where one event loop runs."""
+
+    def __init__(self, settings: Settings) -> None:
+        settings = _alone_on_its_device(settings)
+        self._settings = settings
+        self.tokens = TokenService.load(settings)
+        self._encoder = EncoderService.load(settings)
+        checkpoint, mimi = load_codec(settings)
+        slots = SlotDecoder(mimi, settings.codec.max_streams)
+        slots.warm_up()
+        # Before the decoder's thread owns it, and while the engine rests.
+        self._codec_ms = _decode_ms(slots, checkpoint.shape.num_codebooks)
+        self._decoder = DecoderService(slots, self.tokens, settings.codec)
+
+    def stop(self) -> None:
+        for part in (self._decoder, self._encoder, self.tokens):
+            part.stop()
+
+    async def speak(self, text: str) -> Sound:
+        """As the server does for a request that says nothing but its text; in the checkpoint's voice, if it has one."""
+        info = await self.tokens.info()
+        defaults = self._settings.sampling.model_dump()
+        defaults["top_k"] = min(defaults["top_k"], info.codebook_size)
+        request = SpeechRequest(
+            request_id="verify",
+            turns=(Turn(text, 0),),
+            context=(),
+            sampling=SamplingParams(**defaults),
+            max_audio_seconds=self._settings.limits.max_audio_seconds,
+        )
+        chunks = [
+            m async for m in SpeechPipeline(self._encoder, self._decoder).stream(request) if isinstance(m, AudioChunk)
+        ]
+        finish = chunks[-1].finish
+        assert finish is not None, "the last chunk says why it is the last"
+        return Sound(b"".join(chunk.pcm for chunk in chunks), sum(chunk.codes.num_frames for chunk in chunks), finish)
+
+    async def measure(self) -> Speed:
+        info = await self.tokens.info()
+        first_audio = [await self._first_audio_ms() for _ in range(_REPEATS + 1)]
+        probe = await self._step_ms(1, _PROBE_FRAMES)
+        num_frames = int(np.clip(_MEASURED_MS / probe, _PROBE_FRAMES, _MOST_FRAMES))
+        return Speed(
+            device=info.device,
+            dtype=info.dtype,
+            step_ms={
+                size: await self._step_ms(size, num_frames) for size in _BATCH_SIZES if size <= info.max_batch_size
+            },
+            # The first one finds nothing in place yet.
+            first_audio_ms=median(first_audio[1:]),
+            codec_ms=self._codec_ms,
+            codec_slots=self._settings.codec.max_streams,
+        )
+
+    async def _first_audio_ms(self) -> float:
+        """From the request to its first sound: prefill, one frame, decoding it."""
+        start = time.perf_counter()
+        stream = self._decoder.stream(_request(0, 1))
+        try:
+            async for message in stream:
+                if isinstance(message, AudioChunk):
+                    return 1000 * (time.perf_counter() - start)
+        finally:
+            await stream.aclose()
+        raise AssertionError("a stream ends with a chunk")
+
+    async def _step_ms(self, batch_size: int, num_frames: int) -> float:
+        return median(await asyncio.gather(*(self._frame_ms(_request(n, num_frames)) for n in range(batch_size))))
+
+    async def _frame_ms(self, request: GenerationRequest) -> float:
+        arrivals: list[tuple[float, int]] = []
+        async for message in self.tokens.generate(request):
+            if isinstance(message, TokenFrames):
+                arrivals.append((time.perf_counter(), message.codes.num_frames))
+        (start, _), *later = arrivals
+        return 1000 * (later[-1][0] - start) / sum(count for _, count in later)
+
+
+def _request(number: int, num_frames: int) -> GenerationRequest:
+    """Speaks exactly so long; each `number` another speech."""
+    sampling = SamplingParams(seed=number, min_frames=num_frames, max_frames=num_frames)
+    return GenerationRequest(f"verify-{number}", _TEXT, 0, sampling=sampling)
+
+
+def _decode_ms(slots: SlotDecoder, num_codebooks: int) -> float:
+    """One frame of one stream; other streams' frames at the same time cost nothing more."""
+    slot = slots.open()
+    assert slot is not None, "no other stream is open"
+    durations: list[float] = []
+    for _ in range(_CODEC_FRAMES):
+        start = time.perf_counter()
+        slots.decode({slot: np.zeros(num_codebooks, dtype=np.int64)})
+        durations.append(1000 * (time.perf_counter() - start))
+    slots.close(slot)
+    return median(durations)
+
+
+def _alone_on_its_device(settings: Settings) -> Settings:
+    """What the three replicas may take of a card, each in its own process, is taken by this one."""
+    fraction = min(1.0, settings.engine.memory_fraction + 2 * settings.codec.memory_fraction)
+    changed = {"memory_fraction": fraction}
+    return settings.model_copy(
+        update={
+            "engine": settings.engine.model_copy(update=changed),
+            "codec": settings.codec.model_copy(update=changed),
+        }
+    )

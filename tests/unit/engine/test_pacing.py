@@ -1,0 +1,111 @@
+"""How far streams run ahead of their listeners, and what that leaves to the others."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from harness import Harness, Stream, request
+from timed import Timed, spoken
+
+from serve_app.messages import FRAME_RATE_HZ, FinishReason
+
+
+def num_sent(stream: Stream) -> int:
+    return stream.codes.num_frames if stream.messages else 0
+
+
+def test_a_paced_stream_stays_within_its_lead_and_never_falls_behind() -> None:
+    timed = Timed({1: 20.0}, max_lead_seconds=3)
+    stream = timed.add(spoken(200, paced=True))
+    timed.engine.step()
+    began_at, leads = timed.now, []
+    while timed.engine.step():
+        timed.now += timed.engine.rest_seconds()
+        leads.append(num_sent(stream) / FRAME_RATE_HZ - (timed.now - began_at))
+    assert max(leads) == pytest.approx(3, abs=0.4)
+    assert min(leads[200:]) > 1.5
+    assert stream.finish is FinishReason.LENGTH
+    assert num_sent(stream) == 200
+    assert timed.now - began_at == pytest.approx(200 / FRAME_RATE_HZ - 3, abs=1.1)
+
+
+@pytest.mark.parametrize(
+    ("paced", "max_lead_seconds"), [(False, 3), (True, 0)], ids=["nobody listens", "no limit is set"]
+)
+def test_other_sequences_are_not_held(paced: bool, max_lead_seconds: float) -> None:
+    timed = Timed({1: 20.0}, max_lead_seconds=max_lead_seconds)
+    timed.add(spoken(200, paced=paced))
+    timed.run_for()
+    assert timed.now == pytest.approx(200 * 0.02)
+    assert timed.rested_seconds == 0
+
+
+def test_an_engine_whose_streams_all_pause_rests_instead_of_spinning() -> None:
+    timed = Timed(max_batch_size=4, max_lead_seconds=2)
+    streams = [timed.add(spoken(100, str(number), paced=True)) for number in range(4)]
+    num_steps = 0
+    while timed.engine.step():
+        timed.now += timed.engine.rest_seconds()
+        num_steps += 1
+    assert [num_sent(stream) for stream in streams] == [100] * 4
+    assert timed.now == pytest.approx(100 / FRAME_RATE_HZ - 2, abs=1.1)
+    assert num_steps < 250
+
+
+def test_paused_streams_make_steps_smaller_for_the_others() -> None:
+    timed = Timed({1: 10.0, 4: 40.0}, max_batch_size=4, max_lead_seconds=5)
+    ahead = [timed.add(spoken(400, str(number), paced=True)) for number in range(3)]
+    timed.run_for(6)
+    job = timed.add(spoken(200, "job"))
+    timed.run_for(5)
+    # Alone it would take 2 seconds, among three that never pause 8.
+    assert job.finish is FinishReason.LENGTH
+    assert all(num_sent(stream) < 400 for stream in ahead)
+
+
+def test_a_stream_that_fell_behind_is_not_held_for_what_it_could_not_send() -> None:
+    timed = Timed({1: 200.0}, max_lead_seconds=1)
+    stream = timed.add(spoken(1000, paced=True))
+    timed.run_for(10)
+    assert stream.sequence is not None
+    timed.runner._settings = timed.runner._settings.model_copy(update={"step_ms_by_batch": {1: 1.0}})
+    timed.run_for(10)
+    assert stream.sequence.played_out_at - timed.now <= 1.5
+
+
+def test_the_lead_of_earlier_turns_counts() -> None:
+    timed = Timed(max_lead_seconds=4)
+    stream = timed.add(spoken(100, paced=True, lead_seconds=3.0))
+    timed.run_for(0.1)
+    assert num_sent(stream) == pytest.approx(1.1 * FRAME_RATE_HZ, abs=4)
+
+
+def test_what_a_client_does_not_read_is_bounded_by_the_longest_answer_and_by_the_lead_where_it_is_paced() -> None:
+    """Every message that the engine sends waits in memory for such a client: the engine never learns of it."""
+    timed = Timed(max_batch_size=2, max_lead_seconds=10)
+    whole, paced = timed.add(spoken(1125, "whole")), timed.add(spoken(1125, "paced", paced=True))
+    timed.run_for(0.01)
+    held = [sum(len(message.codes.data) for message in stream.messages) for stream in (whole, paced)]
+    assert held[0] == 1125 * 64
+    assert held[1] <= (10 * FRAME_RATE_HZ + 4) * 64
+
+
+def test_pausing_changes_no_frame(tiny_checkpoint_folder: Path) -> None:
+    torch.set_num_threads(1)
+    exact = Harness(tiny_checkpoint_folder, torch.float64, max_lead_seconds=0.6)
+    asked = [request(f"Stream {n}.", seed=n, max_frames=16 + 3 * n, repetition_penalty=1.2) for n in range(4)]
+    alone = [exact.run(one)[0].frames for one in asked]
+    exact.reset()
+    streams = []
+    for number, one in enumerate(asked):
+        streams.append(exact.add(replace(one, paced=number != 2)))
+        for _ in range(3):
+            exact.engine.step()
+            exact.now += 0.02
+    num_paused = []
+    while exact.engine.step():
+        num_paused.append(exact.engine.stats().paused)
+        exact.now += 0.02 + exact.engine.rest_seconds()
+    assert [stream.frames for stream in streams] == alone
+    assert max(num_paused) >= 2
