@@ -58,7 +58,9 @@ def measure_bandwidth(device: torch.device) -> Bandwidth:
         with suppress(StartupError):  # no compiler: torch measures it too
             rate = read_bandwidth(torch.get_num_threads())
             return Bandwidth(rate, "the native kernel, bfloat16, 512 MiB", _cpu_cache_bytes())
-    rate = _product_rate(torch.randn(1 << 14, 1 << 13), lambda: None)
+    # Drawn once and repeated: to draw as many numbers would take seconds.
+    matrix = torch.randn(1 << 7, 1 << 13).repeat(1 << 7, 1)
+    rate = _product_rate(matrix, lambda: None)
     return Bandwidth(rate, "torch.mv, float32, 512 MiB", _cpu_cache_bytes())
 
 
