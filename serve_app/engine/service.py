@@ -10,12 +10,18 @@ from serve_app.engine.parts import EngineParts
 from serve_app.engine.prompt import ModelLimits, build_prompt
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats import EngineStats
+from serve_app.errors import GenerationFailed
 from serve_app.messages import Accepted, GenerationRequest, ModelInfo, SamplingParams, TokenFrames
+from serve_app.model.out_of_memory import memory_for_start
 from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.settings import EngineSettings, Settings
 
 _WARM_UP_FRAMES = 8
 """Enough steps for their time to be believed."""
+_MEMORY = (
+    "the generator",
+    "engine.max_batch_size, engine.max_positions or engine.prefix_cache_mb, or raise engine.memory_fraction",
+)
 
 
 class TokenService:
@@ -26,18 +32,27 @@ class TokenService:
         self._info = info = parts.info
         self._limits = ModelLimits(info.num_codebooks, info.codebook_size, info.max_positions)
         self._engine = Engine(parts.runner, settings, replica)
-        self._thread = OwnerThread("engine", self._engine.step, self._engine.fail_all, self._engine.rest_seconds)
+        engine = self._engine
+        self._thread = OwnerThread(
+            "engine", engine.step, engine.fail_all, engine.rest_seconds, stuck_seconds=settings.stuck_seconds
+        )
 
     @classmethod
     def load(cls, settings: Settings, replica: str = "local") -> Self:
         """With the model that the settings name; raises StartupError where it cannot be loaded."""
-        return cls(_parts(settings), settings.engine, replica)
+        with memory_for_start(*_MEMORY):
+            return cls(_parts(settings), settings.engine, replica)
 
     async def warm_up(self) -> None:
         """Speak a little in all slots at once, then alone: the first requests find everything in place, and between
         the two step times lie all others. In this order: what was never run is tried one row at a time."""
-        for num_sequences in (self._info.max_batch_size, 1):
-            await self._speak_at_once(num_sequences)
+        with memory_for_start(*_MEMORY):
+            try:
+                for num_sequences in (self._info.max_batch_size, 1):
+                    await self._speak_at_once(num_sequences)
+            except GenerationFailed:
+                self._thread.check()  # knows why
+                raise
 
     async def _speak_at_once(self, num_sequences: int) -> None:
         sampling = SamplingParams(min_frames=_WARM_UP_FRAMES, max_frames=_WARM_UP_FRAMES)
@@ -73,7 +88,7 @@ class TokenService:
         return await self._thread.call(self._engine.stats)
 
     def check_health(self) -> None:
-        """Raise GenerationFailed if the engine has failed."""
+        """Raise GenerationFailed if the engine has failed, is dead, or does not come to the end of a step."""
         self._thread.check()
 
     def stop(self) -> None:

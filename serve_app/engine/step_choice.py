@@ -56,8 +56,12 @@ def _why_not(name: StepName, model: Csm) -> str | None:
 
 def _native(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
     from serve_app.engine.native_step import NativeStep
+    from serve_app.model.native.multiply import use_native_products
 
-    return NativeStep(model, kv, state, torch.get_num_threads())
+    num_threads = torch.get_num_threads()
+    if model.quantization == "int8":
+        use_native_products(model, num_threads)
+    return NativeStep(model, kv, state, num_threads)
 
 
 def _graphs(model: Csm, kv: KvCache, state: RowState) -> FrameStep:

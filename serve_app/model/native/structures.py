@@ -113,8 +113,8 @@ def describe(model: Csm, kv: Tensor, next_input: Tensor, position: Tensor, sampl
         depth=_stack(model.depth, model.depth_rotation),
         memory=_memory(kv),
         num_positions=min(kv.shape[4], table),
-        first_head=_matrix(model.first_head[: shape.codebook_size]),
-        projection=_matrix(model.projection),
+        first_head=describe_matrix(model.first_head[: shape.codebook_size]),
+        projection=describe_matrix(model.projection),
         depth_heads=_address(model.depth_heads),
         audio_embedding=_address(model.audio_embedding),
         depth_embedding=_address(model.depth_embedding),
@@ -134,7 +134,8 @@ def _address(tensor: Tensor) -> int:
     return tensor.data_ptr()
 
 
-def _matrix(matrix: Matrix) -> _Matrix:
+def describe_matrix(matrix: Matrix) -> _Matrix:
+    """For as long as `matrix` lives: it holds addresses."""
     values = matrix.values if isinstance(matrix, QuantizedMatrix) else matrix
     scales = _address(matrix.scales) if isinstance(matrix, QuantizedMatrix) else None
     return _Matrix(_address(values), scales, *values.shape, KINDS[values.dtype])
@@ -144,7 +145,7 @@ def _layer(block: Block) -> _Layer:
     return _Layer(
         attention_norm=_address(block.attention_norm),
         mlp_norm=_address(block.mlp_norm),
-        **{name: _matrix(getattr(block, name)) for name in ("qkv", "out", "gate_up", "down")},
+        **{name: describe_matrix(getattr(block, name)) for name in ("qkv", "out", "gate_up", "down")},
     )
 
 

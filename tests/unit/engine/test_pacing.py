@@ -53,15 +53,16 @@ def test_an_engine_whose_streams_all_pause_rests_instead_of_spinning() -> None:
     assert num_steps < 250
 
 
-def test_paused_streams_make_steps_smaller_for_the_others() -> None:
+@pytest.mark.parametrize(("paced", "seconds"), [(True, 3.8), (False, 8.0)], ids=["paced", "not paced"])
+def test_paused_streams_make_steps_smaller_for_the_others(paced: bool, seconds: float) -> None:
     timed = Timed({1: 10.0, 4: 40.0}, max_batch_size=4, max_lead_seconds=5)
-    ahead = [timed.add(spoken(400, str(number), paced=True)) for number in range(3)]
+    for number in range(3):
+        timed.add(spoken(1100, str(number), paced=paced))
     timed.run_for(6)
-    job = timed.add(spoken(200, "job"))
-    timed.run_for(5)
-    # Alone it would take 2 seconds, among three that never pause 8.
-    assert job.finish is FinishReason.LENGTH
-    assert all(num_sent(stream) < 400 for stream in ahead)
+    job, began_at = timed.add(spoken(200, "job")), timed.now
+    while job.finish is None:
+        timed.run_for(0.001)
+    assert timed.now - began_at == pytest.approx(seconds, abs=0.3)
 
 
 def test_a_stream_that_fell_behind_is_not_held_for_what_it_could_not_send() -> None:

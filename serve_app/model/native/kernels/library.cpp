@@ -4,6 +4,7 @@
 
 #include "bandwidth.h"
 #include "frame.h"
+#include "multiply.h"
 
 extern "C" {
 
@@ -23,6 +24,27 @@ void* csm_frame_create(const csm::FrameDescription* description, int num_threads
 void csm_frame_step(void* frame, int num_rows, int64_t* codes) { static_cast<csm::Frame*>(frame)->step(num_rows, codes); }
 
 void csm_frame_destroy(void* frame) { delete static_cast<csm::Frame*>(frame); }
+
+// Null where threads could not be had.
+void* csm_multiplier_create(int num_threads) {
+  try {
+    return new csm::Multiplier(num_threads);
+  } catch (const std::exception&) {
+    return nullptr;
+  }
+}
+
+// `inputs` [num_rows, cols] to `outputs` [num_rows, rows]; false where memory could not be had.
+bool csm_multiply(void* multiplier, const csm::Matrix* matrix, const float* inputs, int num_rows, float* outputs) {
+  try {
+    static_cast<csm::Multiplier*>(multiplier)->run(*matrix, inputs, num_rows, outputs);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
+void csm_multiplier_destroy(void* multiplier) { delete static_cast<csm::Multiplier*>(multiplier); }
 
 // Zero where memory or threads could not be had.
 double csm_read_bandwidth(int num_threads, int64_t bytes, int repeats) {
