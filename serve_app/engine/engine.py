@@ -184,7 +184,10 @@ class Engine:
         if sequence.request.becomes_context and reason in (FinishReason.EOS, FinishReason.LENGTH):
             self._runner.keep_spoken(self._scheduler.rows.index(sequence), sequence)
         self._leave(sequence)
-        _log.info("request %s: %s after %d frames", sequence.request.request_id, reason, sequence.num_frames)
+        request_id = sequence.request.request_id
+        _log.info(
+            "request %s: %s after %d frames", request_id, reason, sequence.num_frames, extra={"request_id": request_id}
+        )
 
     def _exchange(self, swap: Swap | None) -> None:
         if swap is not None:
