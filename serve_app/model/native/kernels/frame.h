@@ -1,4 +1,4 @@
-// One frame of every row: a backbone step, then the codes, each drawn from what the depth decoder makes of those before.
+// One frame of every row: a backbone step, then the codes, each drawn from what the depth decoder makes of the others.
 //
 // Rows are independent in every number: none depends on its mates, nor on the number of threads.
 #pragma once
@@ -80,7 +80,8 @@ class Frame {
   // The state to logits of the first code, and to the depth decoder's first token.
   void leave_backbone(Team::Member& member, Scratch& scratch, int num_rows) {
     const auto pack_state = [&] { return backbone_.pack_last(scratch, kind_, num_rows, 1); };
-    products(member, model_.first_head, pack_state, [&](int64_t row, int64_t n, float value) { logits_[row][n] = value; });
+    products(member, model_.first_head, pack_state,
+             [&](int64_t row, int64_t n, float value) { logits_[row][n] = value; });
     products(member, model_.projection, pack_state,
              [&](int64_t row, int64_t n, float value) { depth_.residual(2 * row)[n] = value; });
   }
@@ -128,7 +129,8 @@ class Frame {
     float* total = backbone_.residual(row);
     std::fill_n(total, size, 0.0f);
     for (int64_t codebook = 0; codebook < model_.num_codebooks; ++codebook) {
-      const T* part = static_cast<const T*>(model_.audio_embedding) + (codebook * model_.vocab_size + codes[codebook]) * size;
+      const int64_t index = codebook * model_.vocab_size + codes[codebook];
+      const T* part = static_cast<const T*>(model_.audio_embedding) + index * size;
       for (int64_t i = 0; i < size; ++i) total[i] += to_float(part[i]);
     }
     T* to = static_cast<T*>(model_.next_input) + row * size;
@@ -139,7 +141,9 @@ class Frame {
     return static_cast<const char*>(table) + row * size * weight_bytes(kind_);
   }
 
-  int64_t position_of(int64_t row) const { return std::clamp<int64_t>(model_.position[row], 0, model_.num_positions - 1); }
+  int64_t position_of(int64_t row) const {
+    return std::clamp<int64_t>(model_.position[row], 0, model_.num_positions - 1);
+  }
 
   // Reserved ids at the end of the vocabulary are never drawn, so their logits are not made.
   Matrix depth_head(int codebook) const {

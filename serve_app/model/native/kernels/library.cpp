@@ -21,7 +21,9 @@ void* csm_frame_create(const csm::FrameDescription* description, int num_threads
   }
 }
 
-void csm_frame_step(void* frame, int num_rows, int64_t* codes) { static_cast<csm::Frame*>(frame)->step(num_rows, codes); }
+void csm_frame_step(void* frame, int num_rows, int64_t* codes) {
+  static_cast<csm::Frame*>(frame)->step(num_rows, codes);
+}
 
 void csm_frame_destroy(void* frame) { delete static_cast<csm::Frame*>(frame); }
 

@@ -122,7 +122,9 @@ class Stack {
   }
 
  private:
-  RowsView view(const Rows<float>& rows, int num_rows) const { return {rows[0], rows.stride(), num_rows, rows.padded()}; }
+  RowsView view(const Rows<float>& rows, int num_rows) const {
+    return {rows[0], rows.stride(), num_rows, rows.padded()};
+  }
 
   Inputs pack_residual(Scratch& scratch, Kind kind, int num_rows, const Rows<float>& norm) const {
     const auto eps = static_cast<float>(shape_.rms_norm_eps);
@@ -140,7 +142,8 @@ class Stack {
         });
   }
 
-  void add_product(Team::Member& member, Scratch& scratch, const Matrix& matrix, int num_rows, const Rows<float>& from) {
+  void add_product(Team::Member& member, Scratch& scratch, const Matrix& matrix, int num_rows,
+                   const Rows<float>& from) {
     const int64_t each = chunk_rows(matrix);
     Inputs inputs;
     member.stage(
