@@ -161,3 +161,7 @@ class ModelInfo:
     device: str
     dtype: str
     max_batch_size: int
+    quantization: str = "none"
+    """Of the matrices: "int8", "fp8", or "none"."""
+    step: str = "none"
+    """How a frame is computed: "plain", "native", "graphs" or "fused"."""

@@ -9,7 +9,7 @@ from serve_app.engine.memory_plan import PlannedModel, announce, plan_memory, us
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.parts import EngineParts
 from serve_app.engine.prefix_cache import PrefixCache
-from serve_app.engine.step_choice import choose_step, step_maker
+from serve_app.engine.step_choice import StepName, choose_step, step_maker
 from serve_app.messages import ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
 from serve_app.model.csm import Csm
@@ -36,11 +36,13 @@ def load_parts(settings: Settings) -> EngineParts:
     model = load_model(checkpoint, device, dtype, settings.quantization)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what loading and quantizing left over
-    info = _info(checkpoint, model, settings.engine)
-    return EngineParts(_runner(model, info, settings.engine), TextTokenizer(checkpoint), info)
+    step = choose_step(settings.engine.step, model)
+    _log.info("frames are computed by the %s step", step)
+    info = _info(checkpoint, model, step, settings.engine)
+    return EngineParts(_runner(model, step, info, settings.engine), TextTokenizer(checkpoint), info)
 
 
-def _info(checkpoint: Checkpoint, model: Csm, settings: EngineSettings) -> ModelInfo:
+def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSettings) -> ModelInfo:
     shape, device = checkpoint.shape, model.device
     return ModelInfo(
         model=checkpoint.name,
@@ -51,13 +53,12 @@ def _info(checkpoint: Checkpoint, model: Csm, settings: EngineSettings) -> Model
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         dtype=str(model.dtype).removeprefix("torch."),
         max_batch_size=settings.max_batch_size,
+        quantization=model.quantization,
+        step=step,
     )
 
 
-def _runner(model: Csm, info: ModelInfo, settings: EngineSettings) -> ModelRunner:
+def _runner(model: Csm, step: StepName, info: ModelInfo, settings: EngineSettings) -> ModelRunner:
     cache_bytes, host_bytes = settings.prefix_cache_mb << 20, settings.prefix_cache_host_mb << 20
     prefixes = PrefixCache(model.device, cache_bytes, host_bytes) if cache_bytes else None
-    step = choose_step(settings.step, model)
-    runner = ModelRunner(model, info.max_batch_size, info.max_positions, prefixes, step_maker(step))
-    _log.info("frames are computed by the %s step", step)
-    return runner
+    return ModelRunner(model, info.max_batch_size, info.max_positions, prefixes, step_maker(step))

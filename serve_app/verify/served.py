@@ -43,6 +43,7 @@ class Speed:
 
     device: str
     dtype: str
+    step: str
     step_ms: dict[int, float]
     first_audio_ms: float
     codec_ms: float
@@ -94,7 +95,8 @@ class ServedModel:
         num_frames = int(np.clip(_MEASURED_MS / probe, _PROBE_FRAMES, _MOST_FRAMES))
         return Speed(
             device=info.device,
-            dtype=info.dtype,
+            dtype=info.dtype if info.quantization == "none" else f"{info.dtype} with {info.quantization} matrices",
+            step=info.step,
             step_ms={
                 size: await self._step_ms(size, num_frames) for size in _BATCH_SIZES if size <= info.max_batch_size
             },

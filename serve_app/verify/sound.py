@@ -43,7 +43,7 @@ def check_sample(sound: Sound, path: Path, is_random: bool) -> Check:
 
 
 def show_speed(speed: Speed) -> Check:
-    rows = [("device", f"{speed.device}, {speed.dtype}")]
+    rows = [("device", f"{speed.device}, {speed.dtype}, {speed.step} step")]
     for size, milliseconds in speed.step_ms.items():
         streams = "1 stream" if size == 1 else f"{size} streams"
         rows.append((streams, f"{milliseconds:.1f} ms a frame, real-time factor {milliseconds / FRAME_MS:.2f}"))
@@ -54,6 +54,7 @@ def show_speed(speed: Speed) -> Check:
     values = {
         "device": speed.device,
         "dtype": speed.dtype,
+        "step": speed.step,
         "step_ms_by_batch": {str(size): milliseconds for size, milliseconds in speed.step_ms.items()},
         "real_time_factor_by_batch": {str(size): ms / FRAME_MS for size, ms in speed.step_ms.items()},
         "first_audio_ms": speed.first_audio_ms,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from serve_app.errors import GenerationFailed
+from serve_app.errors import GenerationFailed, ReplicaLost
 from serve_app.owner_thread import Inbox, OwnerThread
 
 Start = Callable[..., OwnerThread]
@@ -16,7 +16,7 @@ Start = Callable[..., OwnerThread]
 def start() -> Iterator[Start]:
     threads: list[OwnerThread] = []
 
-    def started(**options: Callable[[], object]) -> OwnerThread:
+    def started(**options: Callable[[], object] | float) -> OwnerThread:
         threads.append(OwnerThread("test", **options))  # type: ignore[arg-type]
         return threads[-1]
 
@@ -177,6 +177,103 @@ async def test_after_a_failed_step_checks_and_calls_raise(start: Start) -> None:
     with pytest.raises(GenerationFailed, match="being replaced"):
         await thread.call(lambda: ran.append(1))
     assert ran == []
+
+
+class Clock:
+    """Stands still until it is told."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("in_a_call", [False, True], ids=["step", "call"])
+async def test_a_step_that_does_not_end_fails_the_check_and_tells_who_waits(start: Start, in_a_call: bool) -> None:
+    clock, gate, entered = Clock(), threading.Event(), threading.Event()
+    failures: list[str] = []
+
+    def hang() -> bool:
+        entered.set()
+        return gate.wait(60)
+
+    step = (lambda: False) if in_a_call else hang
+    thread = start(step=step, on_failure=lambda: failures.append("told"), stuck_seconds=60, clock=clock)
+    thread.post((lambda: [hang()]) if in_a_call else (lambda: None))
+    assert await asyncio.to_thread(entered.wait, 5)
+    ran: list[int] = []
+    waits = asyncio.create_task(thread.call(lambda: ran.append(1)))
+    await asyncio.sleep(0)
+    clock.now = 59.0
+    thread.check()  # busy is not stuck
+    clock.now = 61.0
+    for _ in range(2):
+        with pytest.raises(ReplicaLost, match="being replaced"):
+            thread.check()
+    assert failures == ["told"]
+    with pytest.raises(ReplicaLost, match="being replaced"):
+        await waits
+    with pytest.raises(ReplicaLost, match="being replaced"):
+        await thread.call(lambda: ran.append(2))
+    gate.set()
+    thread.stop()
+    assert ran == [], "what comes back to life serves nobody any more"
+
+
+async def test_a_call_that_hangs_is_given_up_by_those_who_wait_for_it(start: Start) -> None:
+    clock, gate, entered = Clock(), threading.Event(), threading.Event()
+    thread = start(stuck_seconds=60, clock=clock)
+
+    def hang() -> str:
+        entered.set()
+        gate.wait(60)
+        return "too late"
+
+    waits = asyncio.create_task(thread.call(hang))
+    assert await asyncio.to_thread(entered.wait, 5)
+    clock.now = 61.0
+    with pytest.raises(ReplicaLost):
+        thread.check()
+    with pytest.raises(ReplicaLost):
+        await waits
+    gate.set()
+
+
+async def test_resting_and_idling_are_not_being_stuck(start: Start) -> None:
+    clock = Clock()
+    thread = start(step=lambda: True, rest_seconds=lambda: 0.01, stuck_seconds=60, clock=clock)
+    idle = start(stuck_seconds=60, clock=clock)
+    for each in (thread, idle):
+        await each.call(lambda: None)
+    clock.now = 100.0
+    await asyncio.sleep(0.05)
+    thread.check()
+    idle.check()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_dead_thread_fails_the_check_and_tells_who_waits(start: Start) -> None:
+    failures: list[str] = []
+    thread = start(on_failure=lambda: failures.append("told"))
+
+    def die() -> None:
+        raise SystemExit
+
+    thread.post(die)
+    await asyncio.to_thread(thread._thread.join, 5)
+    with pytest.raises(ReplicaLost, match="being replaced"):
+        thread.check()
+    assert failures == ["told"]
+
+
+async def test_why_a_step_failed_is_the_cause_of_what_is_raised(start: Start) -> None:
+    broken = Broken()
+    thread = start(step=broken.step, on_failure=broken.on_failure)
+    await broken.break_down(thread)
+    with pytest.raises(ReplicaLost) as caught:
+        thread.check()
+    assert str(caught.value.__cause__) == "device lost"
 
 
 def test_stopping_runs_what_was_posted_before(start: Start) -> None:

@@ -141,7 +141,7 @@ def test_a_short_stream_replayed_whole_goes_on_bit_for_bit(new_mimi: NewMimi) ->
     decoder = SlotDecoder(new_mimi(), num_slots=2)
     opened(decoder)
     slot = opened(decoder)
-    decoder.replay(slot, frames[:20])
+    decoded(decoder, slot, frames[:20])
     expected = solo(new_mimi, frames, num_slots=2)[20 * 1920 :]
     assert np.array_equal(decoded(decoder, slot, frames[20:]), expected)
 
@@ -154,7 +154,7 @@ def test_the_replay_window_rebuilds_a_long_stream_to_one_lsb(new_mimi: NewMimi) 
     def error(window: int) -> int:
         decoder = SlotDecoder(new_mimi(), num_slots=1)
         slot = opened(decoder)
-        decoder.replay(slot, frames[length - tail - window : length - tail])
+        decoded(decoder, slot, frames[length - tail - window : length - tail])
         return int(np.abs(decoded(decoder, slot, frames[-tail:]) - expected).max())
 
     assert error(REPLAY_FRAMES) <= 1

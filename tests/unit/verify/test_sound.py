@@ -54,7 +54,7 @@ def test_a_sample_that_cannot_be_written_is_a_startup_error(tmp_path: Path) -> N
 
 
 def test_the_real_time_factor_is_of_80_ms() -> None:
-    check = show_speed(Speed("cpu", "float32", {1: 8.0, 4: 40.0}, 30.0, 5.0, 8))
+    check = show_speed(Speed("cpu", "float32", "native", {1: 8.0, 4: 40.0}, 30.0, 5.0, 8))
     assert check.status is Status.MEASURED
     assert check.values["real_time_factor_by_batch"] == {"1": 0.1, "4": 0.5}
     assert ("4 streams", "40.0 ms a frame, real-time factor 0.50") in check.rows
