@@ -8,7 +8,7 @@ PYTHON ?= $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bootstrap/bin/uv)
 STAMP := $(VENV)/.installed
 
-.PHONY: install serve test lint lock bench bench-datapath bench-versus clean
+.PHONY: install serve test test-kills soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -26,14 +26,27 @@ serve: install
 test: install
 	$(VENV)/bin/python -m pytest -q
 
+# Twenty replicas killed, one after the other, while people listen; and how long listeners wait for the next frame.
+test-kills: install
+	$(VENV)/bin/python -m pytest -q -s -m kills tests/integration
+
+# Half an hour of listeners of whom three in ten leave.
+soak: install
+	$(VENV)/bin/python -m pytest -q -s -m soak tests/integration
+
 lint: install
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
 
 bench: install
-	$(PYTHON) -m benchmarks.engine_step --presets tiny,demo
-	$(PYTHON) -m benchmarks.engine_step --presets csm-1b --threads $$(nproc)
+	$(PYTHON) -m benchmarks.engine_step --preset tiny,demo
+	$(PYTHON) -m benchmarks.engine_step --preset csm-1b --batch 1,4 --dtype bf16,int8
 	$(PYTHON) -m benchmarks.first_audio
 	$(PYTHON) -m benchmarks.regression
+
+# Everything that wants a GPU, in under nine minutes. Installs nothing, so that PYTHON=python3 runs it on a bare machine;
+# there COMMIT says what was measured.
+bench-gpu: $(if $(filter $(VENV)/%,$(PYTHON)),install)
+	$(PYTHON) -m benchmarks.gpu $(if $(COMMIT),--commit $(COMMIT))
 
 # The graph with stand-ins for its models, beside a bare FastAPI process; under five minutes.
 bench-datapath: install

@@ -1,1 +1,1 @@
-"""Measurements. All but engine_step see the server from outside, over HTTP."""
+"""Measurements. `engine/` and what uses it measure in the engine's process, all others over HTTP from outside."""

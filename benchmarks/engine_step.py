@@ -67,17 +67,13 @@ def main(arguments: list[str] | None = None) -> None:
         run = Run(options, "engine-step-" + "-".join(options.preset), "benchmarks.engine_step", arguments)
         plans = [_plan(parser, options, preset, run.device) for preset in options.preset]
         bandwidth = measure_bandwidth(run.device)
-        run.note(
-            bandwidth_gb_per_s=round(bandwidth.bytes_per_second / 1e9, 2),
-            bandwidth_by=bandwidth.measured_by,
-            last_level_cache_bytes=bandwidth.cache_bytes,
-            floor=RULE,
-        )
+        run.note(bandwidth_by=bandwidth.measured_by, last_level_cache_bytes=bandwidth.cache_bytes, floor=RULE)
         rounds = Rounds(bandwidth)
         for plan in plans:
             for precision in plan.precisions:
                 for _ in _measure(plan, precision, run.device, rounds):
-                    run.note(rows=rounds.rows())
+                    bandwidth.note(measure_bandwidth(run.device))
+                    run.note(bandwidth_gb_per_s=round(bandwidth.bytes_per_second / 1e9, 2), rows=rounds.rows())
     except StartupError as error:
         refuse(parser, error)
         return
@@ -141,7 +137,7 @@ def _plan(parser: argparse.ArgumentParser, options: argparse.Namespace, preset: 
     variants = options.variants or (list(VARIANTS) if is_cuda else ["eager"])
     if "static" in variants and not is_cuda:
         parser.error("--variants static: transformers compiles for its static cache on CUDA only")
-    num_steps = options.steps or (20 if is_cuda else _STEPS_MEASURED[preset])
+    num_steps: int = (20 if is_cuda else _STEPS_MEASURED[preset]) if options.steps is None else options.steps
     if num_steps < 1:
         parser.error("--steps must be at least 1")
     shortest = num_steps + WARM_UP_STEPS

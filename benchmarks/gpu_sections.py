@@ -22,7 +22,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 _FULL = "--preset csm-1b --device cuda"
 _TINY = "--preset tiny --device cpu --threads 1"
-_TINY_STEPS = f"{_TINY} --step plain --steps 2 --kv 16"
+_TINY_STEPS = f"{_TINY} --step plain --steps 1 --kv 16"
 
 SECTIONS = (
     Section(
@@ -85,7 +85,7 @@ SECTIONS = (
     Section(
         "quantization-error",
         "benchmarks.quantization_error",
-        _words(_FULL),
+        _words(f"{_FULL} --step plain"),
         _words(f"{_TINY} --step plain --frames 2"),
         45,
     ),

@@ -4,7 +4,7 @@
 
 The float32 model speaks; then every format is forced along those very codes after the same prompts. Reported over all
 frames and codebooks: the cosine between the logits, its mean and its worst, and how often the favourite code is the
-same. Quantized matrices are multiplied in their dense form, which every device can; one model is in memory at a time.
+same. The steps are torch's plain operations, which every device has; one model is in memory at a time.
 
 The weights are random, a stand-in for trained ones: they say whether the arithmetic is sound, and how the formats
 compare. What a listener hears with trained weights they cannot say.
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from benchmarks.engine.forced import forced_logits, make_dense, spoken
+from benchmarks.engine.forced import forced_logits, spoken, widen
 from benchmarks.engine.precision import PRECISIONS, Precision
 from benchmarks.engine.prompts import Prompts, request_for
 from benchmarks.engine.random_model import config_of, quantized_model
@@ -99,7 +99,7 @@ def _error(preset: Preset, device: torch.device, dtype: str, passages: list[_Pas
     precision: Precision = PRECISIONS[dtype]
     gc.collect()
     model = quantized_model(preset, device, precision)
-    make_dense(model)
+    widen(model)
     cosines, agreements = [], []
     for passage in passages:
         logits = forced_logits(model, passage.prompt, passage.codes)

@@ -117,12 +117,19 @@ FAILOVER_SECONDS = Histogram(
     "csm_failover_seconds",
     "seconds",
     "From the loss of the replica behind a stream, `part` generator or decoder, to the stream's next message from "
-    "another one; its count is that of losses survived.",
+    "another one; for the `part` encoder, to a clip's codes. Its count is that of losses survived.",
     ("part",),
     _WAITS,
 )
 FAILOVERS_FAILED = Counter(
     "csm_failovers_failed_total", "streams", "Streams given up after such losses, for want of a replica.", ("part",)
+)
+LEASES_EXPIRED = Counter(
+    "csm_leases_expired_total",
+    "streams",
+    "Streams of the `part` generator or decoder that nobody had taken a message of for long, closed past their "
+    "deadline; above 0, somebody forgets streams.",
+    ("part",),
 )
 
 ENGINE_SLOTS = Gauge("csm_engine_slots", "slots", "Rows of the engine's batch: sequences that it can run at once.")

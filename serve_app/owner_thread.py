@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Any, Generic, TypeVar
 
-from serve_app.errors import GenerationFailed
+from serve_app.errors import ReplicaLost
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -19,7 +21,8 @@ class OwnerThread:
     step but the first it rests for `rest_seconds`, unless a call comes: that may have brought work.
 
     When `step` fails, its state can no longer be trusted: it is not run again, `on_failure` tells those who wait, and
-    `check` raises from then on, so that the replica's health check has it replaced.
+    `check` raises from then on, so that the replica's health check has it replaced. A step or a call that lasts longer
+    than `stuck_seconds` is taken for one that never ends, and `check` treats it and a thread that died as a failure.
     """
 
     def __init__(
@@ -28,12 +31,19 @@ class OwnerThread:
         step: Callable[[], bool] = lambda: False,
         on_failure: Callable[[], None] = lambda: None,
         rest_seconds: Callable[[], float] = lambda: 0.0,
+        stuck_seconds: float = math.inf,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._step = step
         self._on_failure = on_failure
         self._rest_seconds = rest_seconds
+        self._stuck_seconds = stuck_seconds
+        self._clock = clock
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._awaited: set[asyncio.Future[Any]] = set()
+        self._busy_since: float | None = None
         self._failed = False
+        self._cause: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -43,40 +53,66 @@ class OwnerThread:
 
     async def call(self, function: Callable[[], T]) -> T:
         """Have the thread run `function`, and wait for its result or its exception."""
-        future: Future[T] = Future()
+        self.check()
+        outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def run() -> None:
-            if not future.set_running_or_notify_cancel():
+            if outcome.cancelled():
                 return
             try:
                 self.check()
-                future.set_result(function())
+                result = function()
             except Exception as error:  # noqa: BLE001 not handled here: it is raised where the call is awaited
-                future.set_exception(error)
+                _settle(outcome, partial(outcome.set_exception, error))
+            else:
+                _settle(outcome, partial(outcome.set_result, result))
 
+        self._awaited.add(outcome)
         self.post(run)
-        return await asyncio.wrap_future(future)
+        try:
+            return await outcome
+        finally:
+            self._awaited.discard(outcome)
 
     def check(self) -> None:
-        """Raise GenerationFailed if a step has failed."""
+        """Raise ReplicaLost if a step has failed or does not end, or if the thread is dead: others may be well."""
+        if not self._failed and (reason := self._hangs()):
+            _log.error("%s: %s", self._thread.name, reason)
+            self._failed = True
+            # By whoever asks: the thread itself will tell nobody any more.
+            self._on_failure()
+            for outcome in list(self._awaited):
+                _settle(outcome, partial(outcome.set_exception, _lost()))
         if self._failed:
-            raise GenerationFailed("the model has failed; its replica is being replaced")
+            raise _lost() from self._cause
 
     def stop(self) -> None:
         """End the thread after what was posted so far."""
         self._calls.put(None)
         self._thread.join()
 
+    def _hangs(self) -> str:
+        """Why nothing can be expected of the thread; empty where it is well, or only busy."""
+        if not self._thread.is_alive():
+            return "the thread is dead"
+        busy_since = self._busy_since
+        if busy_since is not None and (seconds := self._clock() - busy_since) > self._stuck_seconds:
+            return f"a step has not come to its end in {seconds:.0f} seconds"
+        return ""
+
     def _run(self) -> None:
         rest_seconds: float | None = None
         while True:
+            self._busy_since = None
             try:
                 call = self._calls.get(timeout=rest_seconds)
             except queue.Empty:
+                self._busy_since = self._clock()
                 rest_seconds = self._take_step()
                 continue
             if call is None:
                 return
+            self._busy_since = self._clock()
             call()
             # A call may have brought work; an idle step is cheap and finds out.
             rest_seconds = None if self._failed else 0
@@ -84,12 +120,24 @@ class OwnerThread:
     def _take_step(self) -> float | None:
         """When the next is due, in seconds; None where no work is left."""
         try:
-            return self._rest_seconds() if self._step() else None
-        except Exception:  # noqa: BLE001 whatever it was, the thread must live on to tell those who wait
+            is_left = self._step()
+            return self._rest_seconds() if is_left and not self._failed else None
+        except Exception as error:  # noqa: BLE001 whatever it was, the thread must live on to tell those who wait
             _log.exception("%s: a step failed", self._thread.name)
-            self._failed = True
+            self._failed, self._cause = True, error
             self._on_failure()
             return None
+
+
+def _lost() -> ReplicaLost:
+    return ReplicaLost("the model has failed; its replica is being replaced")
+
+
+def _settle(outcome: asyncio.Future[Any], settle: Callable[[], None]) -> None:
+    """From any thread. It may have been cancelled, or given up, meanwhile."""
+    loop = outcome.get_loop()
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: None if outcome.done() else settle())
 
 
 class Inbox(Generic[T]):

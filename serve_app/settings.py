@@ -65,6 +65,9 @@ class EngineSettings(Section):
     of these that runs here."""
     repeated_frames_limit: int = Field(default=25, ge=2)
     """This many equal frames in a row (80 ms each) end a sequence as runaway."""
+    stuck_seconds: float = Field(default=60.0, gt=0)
+    """A step that lasts this long is taken for one that never ends, and the replica is replaced. On a CPU a step with
+    `prefill_chunk_tokens` of a prompt takes seconds; starting is not counted."""
     threads: int = Field(default=0, ge=0)
     """CPU threads for torch; 0 takes the replica's share of the machine."""
 
@@ -82,6 +85,8 @@ class CodecSettings(Section):
     """Frames decoded again to rebuild a stream's codec state on another replica."""
     cache_entries: int = Field(default=256, ge=0)
     """Encoded context clips that the encoder remembers, by content."""
+    stuck_seconds: float = Field(default=60.0, gt=0)
+    """A frame that takes the decoder this long, or a clip the encoder, never ends: the replica is replaced."""
     memory_fraction: float = Field(default=0.15, gt=0, le=1)
     """Of the whole card's memory, on CUDA: what the encoder and the decoder may take, each."""
     threads: int = Field(default=0, ge=0)

@@ -21,8 +21,10 @@ _REPEATS = 8
 _CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bandwidth:
+    """The best that was measured so far: a neighbour may slow a measurement down, but none makes the memory faster."""
+
     bytes_per_second: float
     measured_by: str
     """By which matrix-vector product."""
@@ -31,6 +33,9 @@ class Bandwidth:
 
     def floor_ms(self, num_bytes: int) -> float:
         return num_bytes / self.bytes_per_second * 1000
+
+    def note(self, other: "Bandwidth") -> None:
+        self.bytes_per_second = max(self.bytes_per_second, other.bytes_per_second)
 
 
 def step_bytes(shape: CsmShape, precision: Precision, batch: int, kv: int, cache_bytes: int) -> int:

@@ -40,7 +40,10 @@ class TimedRunner(ModelRunner):
 def service_of(
     model: Csm, prompts: Prompts, step: StepName, slots: int, max_positions: int
 ) -> Iterator[tuple[TokenService, TimedRunner]]:
-    """Its memory is given back at the end."""
+    """One at a time: what the one before held is given back first."""
+    gc.collect()
+    if model.device.type == "cuda":
+        torch.cuda.empty_cache()
     runner = TimedRunner(model, slots, max_positions, step)
     limits = prompts.limits
     info = ModelInfo(
@@ -59,10 +62,6 @@ def service_of(
         yield service, runner
     finally:
         service.stop()
-        del service, runner
-        gc.collect()
-        if model.device.type == "cuda":
-            torch.cuda.empty_cache()
 
 
 async def first_frame_ms(service: TokenService, request: GenerationRequest) -> float:

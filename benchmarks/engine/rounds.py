@@ -43,9 +43,10 @@ class Rounds:
     """Collects times; transformers' in bfloat16 may come from several turns."""
 
     def __init__(self, bandwidth: Bandwidth) -> None:
+        """`bandwidth` may become more exact while this is in use."""
         self._bandwidth = bandwidth
         self._times: defaultdict[_Key, list[float]] = defaultdict(list)
-        self._floors: dict[_Key, float] = {}
+        self._bytes: dict[_Key, int] = {}
         self._speed_ups: dict[_Key, float] = {}
 
     def measure(
@@ -65,8 +66,7 @@ class Rounds:
                 rounds[key].append(statistics.median(stepper.frame_ms(*cell, asked)))
         for key, (precision, _) in zip(keys, steppers, strict=True):
             self._times[key] += rounds[key]
-            num_bytes = step_bytes(shape, precision, *cell, self._bandwidth.cache_bytes)
-            self._floors[key] = self._bandwidth.floor_ms(num_bytes)
+            self._bytes[key] = step_bytes(shape, precision, *cell, self._bandwidth.cache_bytes)
         self._compare(rounds)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ class Rounds:
             "ms_per_step": round(ms, 3),
             "frames_per_s": round(key.cell.batch * 1000 / ms, 2),
             "real_time_factor": round(ms / _FRAME_MS, 4),
-            "floor_share": round(self._floors[key] / ms, 4),
+            "floor_share": round(self._bandwidth.floor_ms(self._bytes[key]) / ms, 4),
             "speed_up": None if speed_up is None else round(speed_up, 2),
         }
 

@@ -61,15 +61,6 @@ class SlotDecoder:
         samples = self._step(frames)
         return {slot: samples[slot] for slot in frames}
 
-    def replay(self, slot: int, frames: NDArray[np.integer]) -> None:
-        """Bring a clean slot to where it was after `frames`, [frames, codebooks], whose sound was sent before.
-
-        The last REPLAY_FRAMES are enough. It is as slow as decoding, and the other slots wait meanwhile: a caller with
-        live streams decodes these frames beside theirs instead, and drops the sound.
-        """
-        for frame in frames:
-            self.decode({slot: frame})
-
     def warm_up(self) -> None:
         """Two decodes: on CUDA the first one prepares and the second one captures the graphs."""
         assert self.num_free == self._num_slots, "warm-up clears every slot"

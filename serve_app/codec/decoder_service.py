@@ -17,12 +17,14 @@ from serve_app.codec.silence import SilenceGuard
 from serve_app.errors import GenerationFailed, Overloaded
 from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo, TokenFrames
 from serve_app.metrics import NO_METER, Meter
+from serve_app.model.out_of_memory import memory_for_start
 from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.ports import TokenGenerator
 from serve_app.settings import CodecSettings, Settings
 from serve_app.tracing import NO_TRACER, Span, Tracer
 
 _log = logging.getLogger(__name__)
+_MEMORY = ("the audio decoder", "codec.max_streams, or raise codec.memory_fraction")
 
 
 class Slots(Protocol):
@@ -34,22 +36,32 @@ class Slots(Protocol):
 
     def decode(self, frames: Mapping[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]: ...
 
-    def replay(self, slot: int, frames: NDArray[np.integer]) -> None: ...
-
     def warm_up(self) -> None: ...
 
 
 class _Stream:
-    """A message's frames that wait to be decoded, and who waits for their sound. `slot` is None until one is open."""
+    """A message's frames that wait to be decoded, and who waits for their sound. `slot` is None until one is open.
+
+    A resumed stream first decodes frames that were heard before: they rebuild the slot's state, their sound is dropped.
+    """
 
     def __init__(self) -> None:
         self.slot: int | None = None
         self.inbox: Inbox[list[NDArray[np.int16]]] = Inbox()
         self.pending: deque[NDArray[np.integer]] = deque()
         self.decoded: list[NDArray[np.int16]] = []
+        self.num_to_drop = 0
+
+    def replay(self, frames: NDArray[np.integer]) -> None:
+        assert not self.pending, "what was heard comes before what was not"
+        self.pending.extend(frames)
+        self.num_to_drop = len(frames)
 
     def take(self, samples: NDArray[np.int16]) -> None:
         """One frame's sound. The message's whole sound is handed over at once: each wake-up costs the event loop."""
+        if self.num_to_drop:
+            self.num_to_drop -= 1
+            return
         self.decoded.append(samples)
         if not self.pending:
             self.inbox.put(self.decoded)
@@ -84,17 +96,19 @@ class DecoderService:
         self._num_consumed = 0
         self._streams: list[_Stream] = []
         self._free_slots = asyncio.Semaphore(settings.max_streams)
-        self._thread = OwnerThread("decoder", self._tick, self._fail_all)
+        self._thread = OwnerThread("decoder", self._tick, self._fail_all, stuck_seconds=settings.stuck_seconds)
 
     @classmethod
     def load(
         cls, settings: Settings, generator: TokenGenerator, meter: Meter = NO_METER, tracer: Tracer = NO_TRACER
     ) -> Self:
         """With the codec of the model that the settings name; raises StartupError where it cannot be loaded."""
-        return cls(_slots(settings), generator, settings.codec, meter, tracer)
+        with memory_for_start(*_MEMORY):
+            return cls(_slots(settings), generator, settings.codec, meter, tracer)
 
     async def warm_up(self) -> None:
-        await self._thread.call(self._slots.warm_up)
+        with memory_for_start(*_MEMORY):
+            await self._thread.call(self._slots.warm_up)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """See `ports.AudioDecoder`. Raises what the generator raises, and Overloaded where every slot is taken."""
@@ -152,7 +166,7 @@ class DecoderService:
         return DecoderStats(self._settings.max_streams, await self.num_streams(), self._num_consumed)
 
     def check_health(self) -> None:
-        """Raise GenerationFailed if decoding has failed."""
+        """Raise GenerationFailed if decoding has failed, is dead, or does not come to the end of a tick."""
         self._thread.check()
 
     def stop(self) -> None:
@@ -181,7 +195,7 @@ class DecoderService:
         assert stream.slot is not None, "as many streams are let in as there are slots"
         self._streams.append(stream)
         if resume is not None:
-            self._slots.replay(stream.slot, resume.to_array()[-self._settings.replay_frames :])
+            stream.replay(resume.to_array()[-self._settings.replay_frames :])
 
     def _close(self, stream: _Stream) -> None:
         if stream.slot is not None:
@@ -190,7 +204,8 @@ class DecoderService:
             stream.slot = None
 
     def _tick(self) -> bool:
-        """One frame of every stream that has one, in one batched call."""
+        """One frame of every stream that has one, in one batched call. What a resumed stream replays goes along: it
+        takes as many ticks as frames, one right after the other, and a mate's frame waits for one of them at most."""
         ready = {stream.slot: stream for stream in self._streams if stream.slot is not None and stream.pending}
         began_at = time.perf_counter()
         sound = self._slots.decode({slot: stream.pending.popleft() for slot, stream in ready.items()})

@@ -1,5 +1,6 @@
 """The clip encoder on its own thread, as the `ContextEncoder` that asyncio sees."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Protocol, Self
@@ -7,8 +8,12 @@ from typing import Protocol, Self
 from serve_app import metrics
 from serve_app.messages import Codes, ContextSegment
 from serve_app.metrics import NO_METER, Meter
+from serve_app.model.out_of_memory import memory_for_start
 from serve_app.owner_thread import OwnerThread
 from serve_app.settings import Settings
+
+MOST_CLIPS = 8
+"""Encoded together."""
 
 
 class Clips(Protocol):
@@ -22,16 +27,23 @@ class Clips(Protocol):
 class EncoderService:
     """Satisfies `ports.ContextEncoder` in this process."""
 
-    def __init__(self, encoder: Clips, voices: dict[int, ContextSegment], meter: Meter = NO_METER) -> None:
+    def __init__(
+        self,
+        encoder: Clips,
+        voices: dict[int, ContextSegment],
+        meter: Meter = NO_METER,
+        stuck_seconds: float = math.inf,
+    ) -> None:
         self._encoder = encoder
         self._voices = voices
         self._meter = meter
-        self._thread = OwnerThread("encoder")
+        self._thread = OwnerThread("encoder", stuck_seconds=stuck_seconds)
 
     @classmethod
     def load(cls, settings: Settings, meter: Meter = NO_METER) -> Self:
         """With the codec and the voices that the settings name; raises StartupError where that fails."""
-        return cls(*_parts(settings), meter)
+        with memory_for_start("the context encoder", "codec.cache_entries, or raise codec.memory_fraction"):
+            return cls(*_parts(settings), meter, MOST_CLIPS * settings.codec.stuck_seconds)
 
     async def encode(self, pcm: bytes) -> Codes:
         """See `ports.ContextEncoder`."""
@@ -54,7 +66,7 @@ class EncoderService:
         return codes
 
     def check_health(self) -> None:
-        """Raise GenerationFailed if the thread has failed."""
+        """Raise GenerationFailed if the thread is dead, or does not come to the end of a pass."""
         self._thread.check()
 
     def stop(self) -> None:

@@ -43,11 +43,6 @@ class StandInSlots:
             self._sleep(self._seconds_per_tick)
         return {slot: self._tones[int(frame[0]) % _NUM_TONES] for slot, frame in frames.items()}
 
-    def replay(self, slot: int, frames: NDArray[np.integer]) -> None:
-        """A tone has no history to rebuild; it takes the time."""
-        for frame in frames:
-            self.decode({slot: frame})
-
     def warm_up(self) -> None:
         pass
 

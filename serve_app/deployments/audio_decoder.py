@@ -10,6 +10,7 @@ from serve_app import metrics
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.deployments import replica_log
 from serve_app.deployments.handles import GeneratorHandle
+from serve_app.deployments.leases import Leases
 from serve_app.deployments.publisher import Publisher
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.messages import Accepted, AudioChunk, GenerationRequest, ModelInfo
@@ -26,10 +27,11 @@ class AudioDecoder:
         resuming = ResumingGenerator(GeneratorHandle(generator), settings.failover, self._meter)
         self._service = DecoderService.load(settings, resuming, self._meter, tracer)
         await self._service.warm_up()
+        self._leases = Leases("decoder", self._meter)
         self._publisher = Publisher(self._publish)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        async with aclosing(self._service.stream(request)) as messages:
+        async with aclosing(self._leases.keep(self._service.stream(request), request.timeout_seconds)) as messages:
             async for message in messages:
                 yield message
 
@@ -43,6 +45,7 @@ class AudioDecoder:
         self._service.check_health()
 
     async def _publish(self) -> None:
+        await self._leases.reap()
         stats = await self._service.stats()
         self._meter.set(metrics.DECODER_SLOTS, stats.slots)
         self._meter.set(metrics.DECODER_BUSY, stats.busy)

@@ -11,7 +11,7 @@ from serve_app.deployments.handles import DecoderHandle, EncoderHandle
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.ray_metrics_text import RayMetricsText
 from serve_app.settings import Settings
-from serve_app.speech.failover import ResumingDecoder
+from serve_app.speech.failover import ResumingDecoder, RetryingEncoder
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.watch import Watcher
 from serve_app.tracing import open_tracer
@@ -24,7 +24,7 @@ class Ingress:
         meter = RayMeter()
         replica = serve.get_replica_context().replica_id.unique_id
         self._pipeline = SpeechPipeline(
-            EncoderHandle(encoder),
+            RetryingEncoder(EncoderHandle(encoder), settings.failover, meter),
             ResumingDecoder(DecoderHandle(decoder), settings.failover, meter),
             Watcher(meter, open_tracer(settings.tracing, "Ingress", replica)),
         )

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from serve_app import log, metrics
+from serve_app.deployments.leases import Leases
 from serve_app.engine.service import TokenService
 from serve_app.messages import Accepted, GenerationRequest, TokenFrames
 from serve_app.metrics import Counter, Meter
@@ -22,24 +23,15 @@ class WatchedGenerator:
         self._tracer = tracer
         self._num_streams = 0
         self._num_frames = 0
+        self._leases = Leases("generator", meter)
         self._published: dict[str, int] = {}
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
-        log.current_request_id.set(request.request_id)
-        resumed_frames = request.resume.num_frames if request.resume else 0
-        _log.debug("request %s: a sequence begins at frame %d", request.request_id, resumed_frames)
-        self._num_streams += 1
-        try:
-            with self._tracer.span("generate", request.trace, request_id=request.request_id) as span:
-                async with aclosing(self._service.generate(request)) as messages:
-                    async for message in messages:
-                        self._note(message, span, resumed_frames)
-                        yield message
-        finally:
-            self._num_streams -= 1
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+        return self._leases.keep(self._generate(request), request.timeout_seconds)
 
     async def publish(self) -> None:
         """Raises GenerationFailed once the engine has failed."""
+        await self._leases.reap()
         meter, stats = self._meter, await self._service.stats()
         meter.set(metrics.ENGINE_SLOTS, stats.slots)
         meter.set(metrics.ENGINE_CAPACITY, stats.capacity)
@@ -54,6 +46,20 @@ class WatchedGenerator:
         self._count_growth(metrics.ENGINE_FRAMES, self._num_frames)
         self._count_growth(metrics.ENGINE_PROMPT_POSITIONS, stats.prompt_positions)
         self._count_growth(metrics.ENGINE_RESTORED_POSITIONS, stats.restored_positions)
+
+    async def _generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+        log.current_request_id.set(request.request_id)
+        resumed_frames = request.resume.num_frames if request.resume else 0
+        _log.debug("request %s: a sequence begins at frame %d", request.request_id, resumed_frames)
+        self._num_streams += 1
+        try:
+            with self._tracer.span("generate", request.trace, request_id=request.request_id) as span:
+                async with aclosing(self._service.generate(request)) as messages:
+                    async for message in messages:
+                        self._note(message, span, resumed_frames)
+                        yield message
+        finally:
+            self._num_streams -= 1
 
     def _note(self, message: Accepted | TokenFrames, span: Span, resumed_frames: int) -> None:
         if isinstance(message, Accepted):

@@ -1,22 +1,32 @@
-"""Streams that outlive the replica that made them: what was lost is asked for again, from the last frame received."""
+"""Streams that outlive the replica that made them: what was lost is asked for again, from the last frame received.
+And clips, which are encoded again from their beginning."""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TypeVar
 
 from serve_app import metrics
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost
-from serve_app.messages import Accepted, AudioChunk, Codes, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.messages import (
+    Accepted,
+    AudioChunk,
+    Codes,
+    ContextSegment,
+    GenerationRequest,
+    ModelInfo,
+    TokenFrames,
+)
 from serve_app.metrics import NO_METER, Meter
-from serve_app.ports import AudioDecoder, TokenGenerator
+from serve_app.ports import AudioDecoder, ContextEncoder, TokenGenerator
 from serve_app.settings import FailoverSettings
 
 _log = logging.getLogger(__name__)
 M = TypeVar("M", TokenFrames, AudioChunk)
+T = TypeVar("T")
 
 
 class ResumingGenerator:
@@ -55,6 +65,35 @@ class ResumingDecoder:
         return await self._decoder.info()
 
 
+class RetryingEncoder:
+    """A `ports.ContextEncoder` that asks again when the replica that was asked dies."""
+
+    def __init__(self, encoder: ContextEncoder, settings: FailoverSettings, meter: Meter = NO_METER) -> None:
+        self._encoder = encoder
+        self._settings = settings
+        self._meter = meter
+
+    async def encode(self, pcm: bytes) -> Codes:
+        return await self._answer(lambda: self._encoder.encode(pcm))
+
+    async def default_voices(self) -> dict[int, ContextSegment]:
+        return await self._answer(self._encoder.default_voices)
+
+    async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
+        attempts = _Attempts(self._settings, self._meter, "encoder")
+        while True:
+            try:
+                answer = await ask()
+            except (ReplicaLost, Overloaded, NotReady) as error:
+                if not attempts.is_going_on and not isinstance(error, ReplicaLost):
+                    raise
+                attempts.count_loss("context audio", "with the context audio", error)
+                await asyncio.sleep(attempts.pause_seconds)
+            else:
+                attempts.note_progress()
+                return answer
+
+
 async def _resuming(
     open_stream: Callable[[GenerationRequest], AsyncGenerator[Accepted | M, None]],
     request: GenerationRequest,
@@ -83,7 +122,8 @@ async def _resuming(
             # Before it was accepted a busy server refuses; a stream that is heard already waits for its turn instead.
             if not is_accepted and not isinstance(error, ReplicaLost):
                 raise
-            attempts.count_loss(request, received, error)
+            num_frames = received.num_frames if received else 0
+            attempts.count_loss(f"request {request.request_id}", f"after {num_frames} frames", error)
             await asyncio.sleep(attempts.pause_seconds)
 
 
@@ -102,21 +142,24 @@ class _Attempts:
         """Short at first, since another replica may be there; then what it takes to start one."""
         return min(0.05 * 2**self._num_losses, 1.0)
 
+    @property
+    def is_going_on(self) -> bool:
+        return self._lost_at is not None
+
     def note_progress(self) -> None:
         if self._lost_at is not None:
             self._meter.observe(metrics.FAILOVER_SECONDS, time.monotonic() - self._lost_at, part=self._part)
             self._lost_at = None
 
-    def count_loss(self, request: GenerationRequest, received: Codes | None, error: CsmServeError) -> None:
+    def count_loss(self, who: str, where: str, error: CsmServeError) -> None:
         """Raises GenerationFailed where the stream is given up: nobody further up should begin all over."""
         now = time.monotonic()
         self._num_losses += isinstance(error, ReplicaLost)
         self._lost_at = self._lost_at or now
-        num_frames = received.num_frames if received else 0
         if self._num_losses > self._settings.max_losses or now - self._lost_at > self._settings.max_wait_seconds:
             self._meter.count(metrics.FAILOVERS_FAILED, part=self._part)
-            raise GenerationFailed(f"no replica could go on after {num_frames} frames; try again") from error
-        _log.warning("request %s: a replica was lost after %d frames; going on", request.request_id, num_frames)
+            raise GenerationFailed(f"no replica could go on {where}; try again") from error
+        _log.warning("%s: a replica was lost %s; going on", who, where)
 
 
 def _joined(received: Codes | None, codes: Codes) -> Codes:

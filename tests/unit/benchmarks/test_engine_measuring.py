@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.engine.floor import Bandwidth, step_bytes
-from benchmarks.engine.forced import forced_logits, make_dense, spoken
+from benchmarks.engine.forced import forced_logits, spoken, widen
 from benchmarks.engine.our_step import WARM_UP_STEPS, OurStep
 from benchmarks.engine.precision import PRECISIONS, dense_of
 from benchmarks.engine.prompts import Prompts, request_for
@@ -124,14 +124,14 @@ def test_the_same_weights_in_every_type() -> None:
     assert dense_of(PRECISIONS["int8"]) is PRECISIONS["bf16"]
 
 
-def test_dense_forms_of_quantized_matrices_answer_the_same() -> None:
+def test_widened_matrices_answer_the_same() -> None:
     prompts = Prompts(config_of("tiny"))
     prompt = prompts.built(request_for("Yes.", prompts.voice(5, seed=1), num_frames=2))
     model = quantized_model("tiny", CPU, PRECISIONS["int8"])
     (codes,) = spoken(model, [prompt], 2, "plain")
     assert codes.shape == (2, 32)
     quantized = forced_logits(model, prompt, codes)
-    make_dense(model)
+    widen(model)
     assert torch.equal(forced_logits(model, prompt, codes), quantized)
 
 
