@@ -13,6 +13,7 @@ from serve_app.deployments.handles import GeneratorHandle
 from serve_app.deployments.leases import Leases
 from serve_app.deployments.publisher import Publisher
 from serve_app.deployments.ray_meter import RayMeter
+from serve_app.deployments.threads import with_threads
 from serve_app.messages import Accepted, AudioChunk, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.failover import ResumingGenerator
@@ -25,7 +26,7 @@ class AudioDecoder:
         self._meter = RayMeter()
         tracer = open_tracer(settings.tracing, type(self).__name__, serve.get_replica_context().replica_id.unique_id)
         resuming = ResumingGenerator(GeneratorHandle(generator), settings.failover, self._meter)
-        self._service = DecoderService.load(settings, resuming, self._meter, tracer)
+        self._service = DecoderService.load(with_threads(settings, "codec"), resuming, self._meter, tracer)
         await self._service.warm_up()
         self._leases = Leases("decoder", self._meter)
         self._publisher = Publisher(self._publish)

@@ -7,6 +7,7 @@ from ray import serve
 from serve_app.codec.encoder_service import MOST_CLIPS, EncoderService
 from serve_app.deployments import replica_log
 from serve_app.deployments.ray_meter import RayMeter
+from serve_app.deployments.threads import with_threads
 from serve_app.messages import Codes, ContextSegment
 from serve_app.settings import Settings
 
@@ -16,7 +17,7 @@ _log = logging.getLogger(__name__)
 class ContextEncoder:
     def __init__(self, settings: Settings) -> None:
         replica_log.set_up(settings)
-        self._service = EncoderService.load(settings, RayMeter())
+        self._service = EncoderService.load(with_threads(settings, "codec"), RayMeter())
 
     async def encode(self, pcm: bytes) -> Codes:
         replica_log.follow_request()

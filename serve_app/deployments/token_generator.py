@@ -8,6 +8,7 @@ from ray import serve
 from serve_app.deployments import replica_log
 from serve_app.deployments.publisher import Publisher
 from serve_app.deployments.ray_meter import RayMeter
+from serve_app.deployments.threads import with_threads
 from serve_app.deployments.watched_generator import WatchedGenerator
 from serve_app.engine.service import TokenService
 from serve_app.engine.stats import EngineStats
@@ -20,7 +21,7 @@ class TokenGenerator:
     async def __init__(self, settings: Settings) -> None:
         replica_log.set_up(settings)
         replica = serve.get_replica_context().replica_id.unique_id
-        self._service = TokenService.load(settings, replica)
+        self._service = TokenService.load(with_threads(settings, "engine"), replica)
         await self._service.warm_up()
         tracer = open_tracer(settings.tracing, type(self).__name__, replica)
         self._watched = WatchedGenerator(self._service, RayMeter(), tracer)
