@@ -124,6 +124,8 @@ class FailoverSettings(Section):
     """One stream survives this many; 0 ends it as an error at once."""
     max_wait_seconds: float = Field(default=60.0, gt=0)
     """How long a stream waits for a replica to go on with: one that is started anew loads its model first."""
+    cold_wait_seconds: float = Field(default=180.0, gt=0)
+    """How long a request waits where no replica runs, as after scaling to zero. It counts as demand meanwhile."""
 
 
 def _otel_endpoint() -> str | None:

@@ -25,7 +25,9 @@ class AudioDecoder:
         replica_log.set_up(settings)
         self._meter = RayMeter()
         tracer = open_tracer(settings.tracing, type(self).__name__, serve.get_replica_context().replica_id.unique_id)
-        resuming = ResumingGenerator(GeneratorHandle(generator), settings.failover, self._meter)
+        resuming = ResumingGenerator(
+            GeneratorHandle(generator, settings.failover.cold_wait_seconds), settings.failover, self._meter
+        )
         self._service = DecoderService.load(with_threads(settings, "codec"), resuming, self._meter, tracer)
         await self._service.warm_up()
         self._leases = Leases("decoder", self._meter)

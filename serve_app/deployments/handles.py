@@ -1,5 +1,7 @@
 """Deployment handles as the ports that the rest of the code knows."""
 
+import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,8 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost
 from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, GenerationRequest, ModelInfo, TokenFrames
+
+_COLD_POLL_SECONDS = 0.25
 
 
 class EncoderHandle:
@@ -30,12 +34,14 @@ class EncoderHandle:
 class GeneratorHandle:
     """`ports.TokenGenerator` on a deployment."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, cold_wait_seconds: float) -> None:
         self._handle = handle
+        self._cold_wait_seconds = cold_wait_seconds
         self._streaming = _streaming(handle)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
-        async for message in _consume(self._streaming.generate.remote(request)):
+        response = self._streaming.generate.remote(request)
+        async for message in _consume(response, self._streaming, self._cold_wait_seconds):
             yield message
 
     async def info(self) -> ModelInfo:
@@ -46,12 +52,14 @@ class GeneratorHandle:
 class DecoderHandle:
     """`ports.AudioDecoder` on a deployment."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, cold_wait_seconds: float) -> None:
         self._handle = handle
+        self._cold_wait_seconds = cold_wait_seconds
         self._streaming = _streaming(handle)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        async for message in _consume(self._streaming.stream.remote(request)):
+        response = self._streaming.stream.remote(request)
+        async for message in _consume(response, self._streaming, self._cold_wait_seconds):
             yield message
 
     async def info(self) -> ModelInfo:
@@ -65,14 +73,36 @@ def _streaming(handle: DeploymentHandle) -> DeploymentHandle:
     return handle.options(stream=True, _by_reference=False, response_serialization="pickle")
 
 
-async def _consume(response: Any) -> AsyncIterator[Any]:
+async def _consume(response: Any, handle: DeploymentHandle, cold_wait_seconds: float) -> AsyncIterator[Any]:
     try:
         with our_errors():
+            yield await _first(response, handle, cold_wait_seconds)
             async for message in response:
                 yield message
+    except StopAsyncIteration:
+        return
     finally:
         # Ray cancels what is behind a cancelled request by itself most of the time only.
         response.cancel()
+
+
+async def _first(response: Any, handle: DeploymentHandle, cold_wait_seconds: float) -> Any:
+    """The first message. Serve would hold a request for ever while no replica runs; one that runs answers in time.
+
+    The request is on its way meanwhile, so that the autoscaler sees it.
+    """
+    first = asyncio.ensure_future(anext(response))
+    gives_up_at = time.monotonic() + cold_wait_seconds
+    try:
+        while not handle.running_replicas_populated():
+            done, _ = await asyncio.wait({first}, timeout=_COLD_POLL_SECONDS)
+            if done:
+                break
+            if time.monotonic() > gives_up_at:
+                raise NotReady(f"no replica started within {cold_wait_seconds:.0f} seconds; try again")
+        return await first
+    finally:
+        first.cancel()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class Ingress:
         replica = serve.get_replica_context().replica_id.unique_id
         self._pipeline = SpeechPipeline(
             RetryingEncoder(EncoderHandle(encoder), settings.failover, meter),
-            ResumingDecoder(DecoderHandle(decoder), settings.failover, meter),
+            ResumingDecoder(DecoderHandle(decoder, settings.failover.cold_wait_seconds), settings.failover, meter),
             Watcher(meter, open_tracer(settings.tracing, "Ingress", replica)),
         )
 

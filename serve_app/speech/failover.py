@@ -104,7 +104,9 @@ async def _resuming(
     while True:
         try:
             # A stream that goes on is not refused for want of a slot: its listener is there already.
-            goes_on = replace(request, resume=received, priority=min(request.priority, -1)) if is_accepted else request
+            # Background work that goes on stays in the background.
+            urgent = request.priority if request.priority > 0 else min(request.priority, -1)
+            goes_on = replace(request, resume=received, priority=urgent) if is_accepted else request
             async with aclosing(open_stream(goes_on)) as messages:
                 async for message in messages:
                     if isinstance(message, Accepted):

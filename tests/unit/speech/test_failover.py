@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,12 @@ async def test_what_is_asked_for_again_continues_and_is_not_refused() -> None:
     assert first == REQUEST
     assert second.resume == Codes.from_array(FRAMES[:6])
     assert second.priority < 0
+
+
+async def test_background_work_that_goes_on_stays_in_the_background() -> None:
+    generator = DyingGenerator(3)
+    await listen(generator, replace(REQUEST, priority=2))
+    assert [asked.priority for asked in generator.requests] == [2, 2]
 
 
 async def test_a_request_that_was_lost_before_it_was_accepted_waits_its_turn() -> None:
