@@ -4,6 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+# Before moshi, which decides on being imported whether it compiles.
+import serve_app.codec  # noqa: F401
+
 pytest.importorskip("moshi", reason="moshi is not installed; carry it as a wheel (docs/benchmarks.md)")
 
 from transformers import MimiConfig

@@ -18,6 +18,7 @@ def fresh_logger() -> Iterator[None]:
     root = logging.getLogger(log.ROOT)
     handlers, level, propagate = root.handlers[:], root.level, root.propagate
     root.handlers.clear()
+    root.propagate = True
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
