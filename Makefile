@@ -24,7 +24,7 @@ serve: install
 	$(VENV)/bin/csm-serve serve --model $(MODEL) --port $(PORT)
 
 test: install
-	$(VENV)/bin/python -m pytest -q -n 2 --dist loadgroup
+	$(VENV)/bin/python -m pytest -q -n 2
 
 # Twenty replicas killed, one after the other, while people listen; and how long listeners wait for the next frame.
 test-kills: install

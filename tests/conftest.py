@@ -1,18 +1,22 @@
 """What the tests share: a small checkpoint with random weights, made once a session."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Two processes share the tests (`-n 2 --dist loadgroup`): a file stays together, and so do all that start Ray,
-    of which there may be one at a time."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            is_integration = "integration" in item.path.parts
-            item.add_marker(pytest.mark.xdist_group("ray" if is_integration else str(item.path)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Two processes share the tests (`-n 2`): a file stays together, and so do all that start Ray, of which there may
+    be one at a time."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "ray" if nodeid.startswith("tests/integration/") else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
