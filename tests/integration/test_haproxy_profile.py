@@ -36,11 +36,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     command = [str(BIN / "csm-serve"), "serve", "--model", "stand-in", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     with running(command, url, env):
-        listening = [
-            c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == psutil.CONN_LISTEN
-        ]
-        assert {psutil.Process(c.pid).name() for c in listening} == {"haproxy"}
+        wait_until_haproxy_listens(port)
         yield Server(url, "csm")
+
+
+def wait_until_haproxy_listens(port: int) -> None:
+    """It takes the port over from the process that reserves it, on a busy machine only after a while."""
+    deadline = time.monotonic() + 60
+    while (names := listeners(port)) != {"haproxy"}:
+        assert time.monotonic() < deadline, f"{names or 'nobody'} listens in HAProxy's place"
+        time.sleep(0.2)
+
+
+def listeners(port: int) -> set[str]:
+    """Names of the processes that listen on a port."""
+    found = [c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == psutil.CONN_LISTEN]
+    return {psutil.Process(c.pid).name() for c in found}
 
 
 def haproxy() -> str:
