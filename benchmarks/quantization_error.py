@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from benchmarks.engine.forced import forced_logits, spoken, widen
+from benchmarks.engine.forced import spoken, widen
 from benchmarks.engine.precision import PRECISIONS, Precision
 from benchmarks.engine.prompts import Prompts, request_for
 from benchmarks.engine.random_model import config_of, quantized_model
 from benchmarks.engine.run import PRESETS, STEPS, AskedStep, Run, console, one_of, parser_for, refuse
 from serve_app.engine.prompt import Prompt
+from serve_app.engine.reference import forced_logits
 from serve_app.engine.step_choice import choose_step
 from serve_app.errors import StartupError
 from serve_app.model.presets import Preset

@@ -1,4 +1,5 @@
-"""The readable engine, float32 on the CPU with the plain step: what any served configuration is judged by.
+"""The readable engine, float32 on the CPU with the plain step: what any served configuration is judged by. And any
+model forced along given codes, so that logits can be compared place by place.
 
 Shapes: P prompt positions, F frames, K codebooks, C codes of a codebook.
 """
@@ -7,7 +8,6 @@ import os
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -45,17 +45,21 @@ class PlainReference:
         runner = ModelRunner(self._model, max_rows, info.max_positions)
         self.parts = EngineParts(runner, TextTokenizer(checkpoint), info)
 
-    @torch.inference_mode()
     def logits(self, prompt: Prompt, codes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Before each of `codes` [F, K], given `prompt` and all codes before it: [F, K, C]."""
-        model, num_frames = self._model, len(codes)
-        frames = torch.from_numpy(codes.astype(np.int64))
-        tokens = torch.cat((_embedded(model, prompt), model.embed_frames(frames[:-1])))
-        kv = KvCache(model.shape, num_frames, len(tokens), model.device, model.dtype)
-        hidden = model.prefill(tokens, kv.backbone, [Span(0, 0, len(tokens))])[prompt.num_positions - 1 :]
-        forced = _Forced(frames)
-        model.draw_frame(hidden, model.depth_memory(kv.depth_scratch(num_frames)), forced)
-        return torch.stack(forced.seen, dim=1)[..., : model.shape.codebook_size].numpy()
+        """See `forced_logits`."""
+        return forced_logits(self._model, prompt, codes).numpy()
+
+
+@torch.inference_mode()
+def forced_logits(model: Csm, prompt: Prompt, codes: NDArray[np.int64]) -> Tensor:
+    """Before each of `codes` [F, K], given `prompt` and all codes before it: [F, K, C] in float32, on the CPU."""
+    frames = torch.from_numpy(codes.astype(np.int64)).to(model.device)
+    tokens = torch.cat((_embedded(model, prompt), model.embed_frames(frames[:-1])))
+    kv = KvCache(model.shape, len(frames), len(tokens), model.device, model.dtype)
+    hidden = model.prefill(tokens, kv.backbone, [Span(0, 0, len(tokens))])[prompt.num_positions - 1 :]
+    forced = _Forced(frames)
+    model.draw_frame(hidden, model.depth_memory(kv.depth_scratch(len(frames))), forced)
+    return torch.stack(forced.seen, dim=1)[..., : model.shape.codebook_size].float().cpu()
 
 
 class _Forced:
@@ -72,7 +76,5 @@ class _Forced:
 
 def _embedded(model: Csm, prompt: Prompt) -> Tensor:
     """[P, H]"""
-    ids, frames = torch.from_numpy(prompt.text_ids), torch.from_numpy(prompt.frames)
-    is_text = (ids >= 0)[:, None]
-    text = F.embedding(ids.clamp_min(0), model.text_embedding)
-    return torch.where(is_text, text, model.embed_frames(frames))
+    ids, frames = (torch.from_numpy(array).to(model.device) for array in (prompt.text_ids, prompt.frames))
+    return torch.where((ids >= 0)[:, None], model.embed_text(ids.clamp_min(0)), model.embed_frames(frames))

@@ -4,7 +4,7 @@ Architecture: Sesame's csm/models.py; parameters as in transformers' CsmForCondi
 Shapes: R rows, S tokens, K codebooks, H backbone hidden, E depth hidden, V vocabulary of a codebook.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.model.layers import Transformer
-from serve_app.model.matrix import Quantization
+from serve_app.model.matrix import Matrix, Quantization, quantize
 from serve_app.model.memory import Memory, Span, memory_at_block, memory_at_positions, memory_of_spans
 from serve_app.model.rope import RotationTable
 from serve_app.model.shape import CsmShape
@@ -66,8 +66,12 @@ class Csm:
     def quantize(self, quantization: Quantization) -> None:
         """Round the matrices of backbone and depth decoder; embeddings, heads and norms stay as they are."""
         self.quantization = quantization
-        self.backbone.quantize(quantization)
-        self.depth.quantize(quantization)
+        self.change_matrices(lambda matrix: quantize(matrix, quantization) if isinstance(matrix, Tensor) else matrix)
+
+    def change_matrices(self, change: Callable[[Matrix], Matrix]) -> None:
+        """Replace the matrices of backbone and depth decoder by what `change` makes of them."""
+        self.backbone.change_matrices(change)
+        self.depth.change_matrices(change)
 
     def prefill(self, x: Tensor, kv: Tensor, spans: Sequence[Span]) -> Tensor:
         """The backbone over prompt tokens `x` [T, H], those of one span after the other, to hidden states [T, H].

@@ -6,13 +6,14 @@ a CPU as much as the operation in it.
 Shapes: R rows, S new tokens a row, H hidden, N heads, G key-value heads, D head dim.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from serve_app.model.matrix import Matrix, Quantization, linear, quantize
+from serve_app.model.matrix import Matrix, linear
 from serve_app.model.memory import LayerMemory, Memory
 from serve_app.model.rope import Rotation, rotate
 from serve_app.model.shape import TransformerShape
@@ -50,9 +51,9 @@ class Block:
             down=weight(hidden, inner),
         )
 
-    def quantized(self, quantization: Quantization) -> "Block":
-        matrices = {name: getattr(self, name) for name in ("qkv", "out", "gate_up", "down")}
-        return replace(self, **{name: quantize(matrix, quantization) for name, matrix in matrices.items()})
+    def changed(self, change: Callable[[Matrix], Matrix]) -> "Block":
+        """With other matrices for its own; norms stay."""
+        return replace(self, **{name: change(getattr(self, name)) for name in ("qkv", "out", "gate_up", "down")})
 
 
 class Transformer:
@@ -71,11 +72,10 @@ class Transformer:
             x = x + _swiglu(block, self._normed(x, block.mlp_norm))
         return self._normed(x, self.norm)
 
-    def quantize(self, quantization: Quantization) -> None:
-        """Replace the blocks' matrices, one block at a time."""
-        if quantization != "none":
-            blocks, self.blocks = list(self.blocks), ()
-            self.blocks = tuple(blocks.pop(0).quantized(quantization) for _ in range(len(blocks)))
+    def change_matrices(self, change: Callable[[Matrix], Matrix]) -> None:
+        """Replace the blocks' matrices, one block at a time: two sets of all would not fit everywhere."""
+        blocks, self.blocks = list(self.blocks), ()
+        self.blocks = tuple(blocks.pop(0).changed(change) for _ in range(len(blocks)))
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, weight.shape, weight, self._eps)

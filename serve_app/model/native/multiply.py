@@ -9,7 +9,6 @@ from torch import Tensor
 
 from serve_app.errors import StartupError
 from serve_app.model.csm import Csm
-from serve_app.model.layers import Block
 from serve_app.model.matrix import QuantizedMatrix
 from serve_app.model.native.build import library
 from serve_app.model.native.structures import describe_matrix
@@ -48,17 +47,4 @@ class NativeProduct:
 def use_native_products(model: Csm, num_threads: int) -> None:
     """Let `model` multiply by its int8 matrices with the kernels; it does so when it reads prompts."""
     product = NativeProduct(num_threads)
-    for transformer in (model.backbone, model.depth):
-        transformer.blocks = tuple(_with_product(block, product) for block in transformer.blocks)
-
-
-def _with_product(block: Block, product: NativeProduct) -> Block:
-    matrices = {name: getattr(block, name) for name in ("qkv", "out", "gate_up", "down")}
-    return replace(
-        block,
-        **{
-            name: replace(matrix, product=product)
-            for name, matrix in matrices.items()
-            if isinstance(matrix, QuantizedMatrix)
-        },
-    )
+    model.change_matrices(lambda m: replace(m, product=product) if isinstance(m, QuantizedMatrix) else m)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from benchmarks.engine.floor import Bandwidth, step_bytes
-from benchmarks.engine.forced import forced_logits, spoken, widen
+from benchmarks.engine.forced import spoken, widen
 from benchmarks.engine.our_step import WARM_UP_STEPS, OurStep
 from benchmarks.engine.precision import PRECISIONS, dense_of
 from benchmarks.engine.prompts import Prompts, request_for
@@ -15,6 +15,7 @@ from benchmarks.engine.transformers_step import TransformersStep, twin_of
 from serve_app.engine.frame_step import PlainStep
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.parts import PendingFrames
+from serve_app.engine.reference import forced_logits
 from serve_app.engine.row_state import RowState
 from serve_app.model.csm import Csm
 from serve_app.model.sampling import SamplingPlan

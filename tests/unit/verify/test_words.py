@@ -95,14 +95,14 @@ def test_a_recognizer_that_cannot_fetch_its_weights_is_no_failure() -> None:
 @pytest.mark.parametrize(
     ("installed", "found"),
     [
-        ({"faster_whisper", "whisper"}, "faster-whisper base"),
-        ({"whisper"}, "whisper base"),
-        (set(), None),
+        (("faster_whisper", "whisper"), "faster-whisper base"),
+        (("whisper",), "whisper base"),
+        ((), None),
     ],
     ids=str,
 )
 def test_the_best_installed_recognizer_is_taken(
-    monkeypatch: pytest.MonkeyPatch, installed: set[str], found: str | None
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], found: str | None
 ) -> None:
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: name in installed or None)
     recognizer = find_recognizer()
