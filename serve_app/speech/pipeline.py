@@ -141,7 +141,7 @@ class _Answer:
                 seed=turn_seed(request.sampling.seed, number),
                 max_frames=min(frame_cap(turn.text), self.frames_left),
             ),
-            priority=0 if number == 0 else _CONTINUING,
+            priority=request.priority if number == 0 or request.priority > 0 else _CONTINUING,
             becomes_context=number < len(request.turns) - 1,
             paced=request.is_streamed,
             lead_seconds=max(0.0, self._played_out_at - time.monotonic()),

@@ -40,6 +40,8 @@ class SpeechRequest:
     max_audio_seconds: float
     is_streamed: bool = True
     """Somebody may be listening while it is made; a file that is sent whole has no deadlines."""
+    priority: int = 0
+    """Above zero it is background work, in each of its turns; see `messages.GenerationRequest`."""
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
     trace: str = ""
     """The caller's W3C `traceparent`."""

@@ -139,6 +139,12 @@ async def test_later_turns_go_before_requests_that_nobody_listens_to_yet() -> No
     assert all(priority < first for priority in later)
 
 
+async def test_background_work_stays_in_the_background_in_each_of_its_turns() -> None:
+    decoder = FakeDecoder()
+    await heard(SpeechPipeline(FakeEncoder(), decoder).stream(replace(asked(scene(3)), priority=1)))
+    assert {request.priority for request in decoder.requests} == {1}
+
+
 async def test_turns_have_seeds_and_ids_of_their_own_that_derive_from_the_answers() -> None:
     async def requests(seed: int) -> list[tuple[str, int]]:
         decoder = FakeDecoder()

@@ -1,0 +1,1 @@
+"""Where state outlives a process: the database, the files, and what signs their addresses."""

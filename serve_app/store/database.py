@@ -1,0 +1,118 @@
+"""The database: SQLite in one file by default, PostgreSQL on a cluster. SQLAlchemy Core, no object mapper."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from serve_app.errors import StartupError
+
+T = TypeVar("T")
+
+METADATA = MetaData()
+"""Every table of this project: each package declares its own on it, in its `tables.py`."""
+
+_WRITES = "csm_writes"
+_BUSY_SECONDS = 15.0
+_MOST_THREADS = 8
+_CREATING_TABLES = 7_210_031
+"""PostgreSQL's advisory lock: replicas that start together must not all create the tables."""
+
+
+class Database:
+    """Synchronous inside, since its statements take tens of microseconds; `read` and `write` are for event loops."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, "database")
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """`sqlite:///FILE` or `postgresql+psycopg://…`, tables included. Raises StartupError where that cannot be."""
+        try:
+            database = cls(_engine(url))
+            database._create_tables()
+        except (ArgumentError, NoSuchModuleError, SQLAlchemyError, OSError) as error:
+            raise StartupError(
+                f"database.url: cannot open the database ({type(error).__name__}): "
+                "name a file as sqlite:////FOLDER/state.db, or a server as postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+            ) from None
+        return database
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection that takes no lock and leaves nothing behind."""
+        with self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction, committed at the end of the block, undone where it raises.
+
+        SQLite's is exclusive from its first statement on, so that two never wait for each other's locks.
+        """
+        with self._engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
+            yield connection
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """`work` on a `reading` connection, off the event loop."""
+
+        def run() -> T:
+            with self.reading() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """`work` in a transaction, off the event loop. Once begun it ends, also where the caller is cancelled."""
+
+        def run() -> T:
+            with self.writing() as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        self._engine.dispose()
+
+    def _create_tables(self) -> None:
+        with self.writing() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATING_TABLES})
+            METADATA.create_all(connection)
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_size=_MOST_THREADS, max_overflow=2)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
+    if engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    # Python's driver opens transactions by its own rules; `_begin_sqlite` does it by ours.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    # Readers and one writer do not stop each other; FULL, since an accepted job must survive a power cut too.
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
