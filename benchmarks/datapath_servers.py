@@ -95,6 +95,7 @@ def _environment(profile: Profile) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 80}',
         "CSM_ENGINE__MAX_STEP_MS": "0",  # at its pace, one stream would be all that keeps up
+        "CSM_ENGINE__CHUNK_RESERVE_MS": "0",  # nor would messages grow, and the bare process sends the same ones
         "CSM_ENGINE__MAX_BATCH_SIZE": str(_MOST_STREAMS),
         "CSM_CODEC__MAX_STREAMS": str(_MOST_STREAMS),
         **profile.environment,

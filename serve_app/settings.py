@@ -1,11 +1,12 @@
 """Every tunable, by its owner. The only reader of the environment (prefix `CSM_`, sections joined by `__`)."""
 
+import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serve_app.errors import StartupError
@@ -49,6 +50,9 @@ class EngineSettings(Section):
     no more than that is computed in vain for a listener who leaves. 0 is no limit."""
     chunk_frames: int = Field(default=4, ge=1)
     """A stream's messages hold 1, 1, 2, 2, 4, ... frames of 80 ms, up to this many."""
+    chunk_reserve_ms: float = Field(default=40.0, ge=0)
+    """No message waits to grow while its listener has less than this left to play, beside the time of a step: what the
+    way to the listener may take. 0 lets messages grow whatever the listener has."""
     prefill_chunk_tokens: int = Field(default=256, ge=16)
     """Prompt tokens computed between two frames of the running sequences."""
     prefix_cache_mb: int = Field(default=512, ge=0)
@@ -128,6 +132,121 @@ class FailoverSettings(Section):
     """How long a request waits where no replica runs, as after scaling to zero. It counts as demand meanwhile."""
 
 
+class JobSettings(Section):
+    """The queue of background jobs, and those who run them."""
+
+    lease_seconds: float = Field(default=30.0, gt=0)
+    """A runner that says nothing for this long is taken for dead, and its jobs are run again."""
+    heartbeat_seconds: float = Field(default=5.0, gt=0)
+    """How often a runner says that it lives; well below `lease_seconds`."""
+    poll_seconds: float = Field(default=0.2, gt=0)
+    """How often an idle runner looks for a job, and a busy one for cancelled jobs."""
+    max_running: int = Field(default=4, ge=1)
+    """Jobs that one runner runs at once."""
+    max_queued: int = Field(default=1000, ge=1)
+    """Jobs that may wait; one more is refused with 429."""
+    max_attempts: int = Field(default=3, ge=1)
+    """A job that failed this often, or took its runner with it, ends as failed. To find no free slot is no failure."""
+    retry_seconds: float = Field(default=1.0, gt=0)
+    """Before the second attempt; doubled before each later one."""
+    start_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
+    """A job that did not start within this time ends as failed, where its caller sets no time."""
+    kept_seconds: float = Field(default=24 * 3600.0, gt=0)
+    """Input, result and logs of a job are kept for this long after its end."""
+    max_log_lines: int = Field(default=500, ge=0)
+    """Of one job; later ones are dropped."""
+    resend_seconds: float = Field(default=300.0, ge=0)
+    """A submit that equals one from this long ago whose answer was never sent is that one, sent again. 0 takes each
+    submit for a new one; an `Idempotency-Key` works anyway."""
+    resend_wait_seconds: float = Field(default=1.0, ge=0)
+    """How long an equal submit waits for the earlier one to be answered, before it is taken for the same."""
+
+    @model_validator(mode="after")
+    def _a_beat_may_be_late(self) -> Self:
+        if self.heartbeat_seconds * 2 > self.lease_seconds:
+            raise StartupError(
+                f"jobs.heartbeat_seconds is {self.heartbeat_seconds:g}, above half of jobs.lease_seconds "
+                f"({self.lease_seconds:g}): one late beat would lose every running job; lower it"
+            )
+        return self
+
+
+class WebhookSettings(Section):
+    """Telling a caller's server that a job has ended."""
+
+    timeout_seconds: float = Field(default=15.0, gt=0)
+    """Of one delivery, from connecting to the answer's status."""
+    max_retries: int = Field(default=10, ge=0)
+    """After the first delivery; then the webhook is a dead letter (`csm-serve webhooks list --dead`)."""
+    first_delay_seconds: float = Field(default=10.0, gt=0)
+    """Before the first retry, doubled before each later one: ten retries take about two hours."""
+    max_delay_seconds: float = Field(default=1800.0, gt=0)
+    max_running: int = Field(default=16, ge=1)
+    """Deliveries that one runner makes at once."""
+    kept_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)
+    """Delivered and dead webhooks are kept for this long."""
+
+
+class FileSettings(Section):
+    """Uploads and finished audio."""
+
+    url: str | None = None
+    """`s3://BUCKET/PREFIX` or another store that obstore knows (gs, az); None is the folder `files` in `data_dir`.
+    Nodes that do not share a folder need one that all of them reach."""
+    options: dict[str, SecretStr] = {}
+    """For that store: `endpoint`, `region`, `access_key_id`, `secret_access_key` …, as obstore names them. What is not
+    said comes from the machine, as for any S3 client."""
+    kept_seconds: float = Field(default=7 * 86400.0, ge=0)
+    """A file is deleted this long after it was stored, unless whoever stored it said otherwise; 0 keeps it."""
+    max_file_bytes: int = Field(default=100 * 1024 * 1024, ge=1024)
+    quota_bytes: int = Field(default=0, ge=0)
+    """What the files of one key may take together, unfinished uploads included; 0 is no limit."""
+    upload_seconds: float = Field(default=3600.0, gt=0)
+    """For one upload: how long its URL or token may be used, and how long it may last."""
+    sweep_seconds: float = Field(default=60.0, gt=0)
+    """How often what has expired is deleted."""
+
+
+class NetSettings(Section):
+    """URLs that callers give us: context audio and webhooks."""
+
+    allowed_hosts: list[str] = []
+    """Hosts that are not public and may be called all the same: names, addresses, or networks as 10.1.0.0/16."""
+    max_download_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    timeout_seconds: float = Field(default=20.0, gt=0)
+    """Of a whole download, redirects included."""
+    max_redirects: int = Field(default=5, ge=0)
+
+
+class DatabaseSettings(Section):
+    """Where keys, jobs and the metadata of files are kept."""
+
+    url: str | None = Field(default=None, repr=False)
+    """`sqlite:////FOLDER/state.db`, or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`, which servers on several
+    machines need. Unset: the file `state.db` in `data_dir`."""
+
+
+class KeySettings(Section):
+    """Who may call."""
+
+    required: bool = False
+    """Every request needs a key (`csm-serve keys`), but for what tells nobody anything."""
+    open: bool = False
+    """Without keys, serve others than this machine all the same: whoever reaches the port may use it."""
+    cached_seconds: float = Field(default=5.0, ge=0, le=60)
+    """How long a replica takes a good key for good without asking the database: revoking takes as long to act."""
+    audio_seconds_per_minute: float = Field(default=0.0, ge=0)
+    """Of keys that were created without a limit of their own; 0 is no limit."""
+    concurrency: int = Field(default=0, ge=0)
+    """Requests at once, of such keys; 0 is no limit."""
+
+    @model_validator(mode="after")
+    def _open_or_not(self) -> Self:
+        if self.required and self.open:
+            raise ValueError("required and open are both set, and contradict each other: set one of them")
+        return self
+
+
 def _otel_endpoint() -> str | None:
     return os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
 
@@ -168,8 +287,18 @@ class Settings(BaseSettings):
     codec: CodecSettings = CodecSettings()
     limits: LimitSettings = LimitSettings()
     failover: FailoverSettings = FailoverSettings()
+    jobs: JobSettings = JobSettings()
+    webhooks: WebhookSettings = WebhookSettings()
+    files: FileSettings = FileSettings()
+    net: NetSettings = NetSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    keys: KeySettings = KeySettings()
     tracing: TracingSettings = Field(default_factory=TracingSettings)
     stand_in: StandInSettings | None = None
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url or f"sqlite:///{self.data_dir.resolve() / 'state.db'}"
 
     @model_validator(mode="after")
     def _stand_in_is_asked_for_twice(self) -> Self:
@@ -184,3 +313,17 @@ class Settings(BaseSettings):
                 f"the section stand_in is set, but model is {self.model}, not stand-in: set both or none"
             )
         return self
+
+
+def misspelt_variables() -> dict[str, str]:
+    """Variables of the environment that are nearly a setting's, with the one meant: nothing reads them as they are.
+
+    Others that begin with `CSM_` are none of ours: an orchestrator names such after its own services.
+    """
+    fields = [name.upper() for name in Settings.model_fields]
+    found = {}
+    for variable in sorted(name for name in os.environ if name.startswith("CSM_")):
+        section, *rest = variable.removeprefix("CSM_").split("__")
+        if section not in fields and (near := difflib.get_close_matches(section, fields, n=1, cutoff=0.8)):
+            found[variable] = "__".join((f"CSM_{near[0]}", *rest))
+    return found

@@ -69,6 +69,7 @@ def _standing_in() -> Iterator[None]:
             "BaseModel": _Model,
             "ConfigDict": dict,
             "Field": _Default,
+            "SecretStr": str,
             "field_validator": _unchanged,
             "model_validator": _unchanged,
         },

@@ -17,7 +17,7 @@ class Door:
     """Asked wherever a row could be given."""
 
     def __init__(self, settings: EngineSettings, step_times: StepTimes, pace: Pace) -> None:
-        self._max_step_ms = settings.max_step_ms
+        self.max_step_ms = settings.max_step_ms
         self._step_times = step_times
         self._pace = pace
         self.num_refused = 0
@@ -25,7 +25,7 @@ class Door:
     @property
     def capacity(self) -> int:
         """How many rows may be taken."""
-        return self._step_times.capacity(self._max_step_ms)
+        return self._step_times.capacity(self.max_step_ms)
 
     def refuse(self, reason: str, rows: Rows[Sequence], now: float) -> Overloaded:
         """To be raised or emitted. A place comes free when the first of `rows` has ended."""

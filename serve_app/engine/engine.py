@@ -36,7 +36,7 @@ class Engine:
         self._clock = clock
         self._scheduler = Scheduler(settings.max_batch_size, settings.max_waiting, settings.max_wait_seconds)
         self._step_times = StepTimes(settings.max_batch_size)
-        self._pace = Pace(settings.max_lead_seconds)
+        self._pace = Pace(settings.max_lead_seconds, settings.chunk_reserve_ms / 1000)
         self._door = Door(settings, self._step_times, self._pace)
         self._in_flight: deque[tuple[list[Sequence], PendingFrames]] = deque()
         self._prompt_positions = 0
@@ -70,9 +70,20 @@ class Engine:
             capacity=self._door.capacity,
             step_ms=self._step_times.estimate_ms(max(1, scheduler.num_decoding)),
             refused=self._door.num_refused,
-            oldest_wait_seconds=max((now - s.arrived_at for s in scheduler.waiting if not s.is_accepted), default=0.0),
+            oldest_wait_seconds=max(
+                (now - s.arrived_at for s in scheduler.waiting if not s.is_accepted and not s.is_background),
+                default=0.0,
+            ),
             set_aside=self._num_set_aside,
         )
+
+    def reconfigure(self, settings: EngineSettings) -> None:
+        """Other limits for whoever comes or waits. Slots and memory stay as they are."""
+        self._settings = settings
+        self._scheduler.max_waiting = settings.max_waiting
+        self._scheduler.max_wait_seconds = settings.max_wait_seconds
+        self._door.max_step_ms = settings.max_step_ms
+        self._pace.max_lead_seconds = settings.max_lead_seconds
 
     def step(self) -> bool:
         """One frame for every running sequence; False when there is nothing to do."""
@@ -170,13 +181,15 @@ class Engine:
         """Hand out the frames of the step that was launched first."""
         sequences, pending = self._in_flight.popleft()
         codes, now = pending.codes(), self._clock()
+        step_seconds = self._step_times.estimate_ms(len(sequences)) / 1000
         for sequence, frame in zip(sequences, codes, strict=True):
             if sequence.finish is not None:  # it ended after this frame was launched
                 continue
             if reason := sequence.append(frame, self._settings.repeated_frames_limit, now):
                 self._finish(sequence, reason)
             else:
-                sequence.send_due(self._settings.chunk_frames)
+                is_urgent = self._pace.cannot_wait(sequence, step_seconds, now)
+                sequence.send_due(1 if is_urgent else self._settings.chunk_frames)
         self._step_times.note_end(len(sequences), self._clock())
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:

@@ -29,8 +29,8 @@ class Scheduler:
 
     def __init__(self, max_rows: int, max_waiting: int, max_wait_seconds: float) -> None:
         self._max_rows = max_rows
-        self._max_waiting = max_waiting
-        self._max_wait_seconds = max_wait_seconds
+        self.max_waiting = max_waiting
+        self.max_wait_seconds = max_wait_seconds
         self._waiting: list[tuple[int, int, Sequence]] = []
         self._arrivals = itertools.count()
         self.rows: list[Sequence] = []
@@ -64,7 +64,7 @@ class Scheduler:
         """Whether it may wait: behind as many as can run, and `max_waiting` more. Those behind it do not count."""
         priority = sequence.request.priority
         num_before = sum(other.request.priority <= priority for other in self.all_sequences)
-        return sequence.goes_on or num_before < self.capacity + self._max_waiting
+        return sequence.goes_on or num_before < self.capacity + self.max_waiting
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence."""
@@ -154,7 +154,7 @@ class Scheduler:
     def _waits_until(self, sequence: Sequence) -> float:
         if sequence.goes_on:
             return sequence.expires_at
-        return min(sequence.arrived_at + self._max_wait_seconds, sequence.expires_at)
+        return min(sequence.arrived_at + self.max_wait_seconds, sequence.expires_at)
 
     def _remove_waiting(self, sequence: Sequence) -> None:
         self._waiting = [entry for entry in self._waiting if entry[2] is not sequence]

@@ -87,6 +87,10 @@ class TokenService:
     async def stats(self) -> EngineStats:
         return await self._thread.call(self._engine.stats)
 
+    async def reconfigure(self, settings: EngineSettings) -> None:
+        """See `Engine.reconfigure`."""
+        await self._thread.call(lambda: self._engine.reconfigure(settings))
+
     def check_health(self) -> None:
         """Raise GenerationFailed if the engine has failed, is dead, or does not come to the end of a step."""
         self._thread.check()

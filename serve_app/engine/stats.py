@@ -22,6 +22,6 @@ class EngineStats:
     refused: int = 0
     """Requests since the start for which there was no room, or no slot in time. They are demand too."""
     oldest_wait_seconds: float = 0.0
-    """Of the requests that wait to be accepted."""
+    """Of the requests that wait to be accepted; background work may wait, and does not count."""
     set_aside: int = 0
     """How often since the start a background sequence gave up its slot."""

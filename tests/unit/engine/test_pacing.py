@@ -82,6 +82,46 @@ def test_the_lead_of_earlier_turns_counts() -> None:
     assert num_sent(stream) == pytest.approx(1.1 * FRAME_RATE_HZ, abs=4)
 
 
+def warmed_up(step_ms: float, **settings: float) -> Timed:
+    """It knows how long a step takes, as after a service's start."""
+    timed = Timed({1: step_ms}, **settings)
+    timed.add(spoken(8, "warm-up"))
+    timed.run_for()
+    return timed
+
+
+def underrun_seconds(timed: Timed, stream: Stream) -> float:
+    """How long a player without a buffer of its own stands still, if messages reach it at once."""
+    played_out_at, missing, num_before = 0.0, 0.0, 0
+    while timed.engine.step():
+        timed.now += timed.engine.rest_seconds()
+        if num_new := num_sent(stream) - num_before:
+            missing += max(0.0, timed.now - played_out_at) if num_before else 0.0
+            played_out_at = max(played_out_at, timed.now) + num_new / FRAME_RATE_HZ
+            num_before += num_new
+    return missing
+
+
+@pytest.mark.parametrize("step_ms", [5.0, 40.0, 60.0, 72.0, 79.0])
+def test_no_message_grows_while_its_listener_runs_dry(step_ms: float) -> None:
+    timed = warmed_up(step_ms, max_lead_seconds=5)
+    assert underrun_seconds(timed, timed.add(spoken(150, paced=True))) == 0
+
+
+def test_messages_that_grow_whatever_the_listener_has_make_a_slow_engine_stutter() -> None:
+    timed = warmed_up(72.0, max_lead_seconds=5, chunk_reserve_ms=0)
+    assert underrun_seconds(timed, timed.add(spoken(150, paced=True))) > 0.1
+
+
+def test_a_listener_with_enough_in_hand_gets_full_messages() -> None:
+    timed = warmed_up(60.0, max_lead_seconds=5)
+    stream = timed.add(spoken(150, paced=True))
+    timed.run_for()
+    sizes = [message.codes.num_frames for message in stream.messages]
+    assert sizes[:3] == [1, 1, 1]
+    assert set(sizes[25:-1]) == {4}
+
+
 def test_what_a_client_does_not_read_is_bounded_by_the_longest_answer_and_by_the_lead_where_it_is_paced() -> None:
     """Every message that the engine sends waits in memory for such a client: the engine never learns of it."""
     timed = Timed(max_batch_size=2, max_lead_seconds=10)
