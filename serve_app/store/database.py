@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from serve_app.errors import StartupError
 
@@ -19,6 +19,7 @@ METADATA = MetaData()
 
 _WRITES = "csm_writes"
 _BUSY_SECONDS = 15.0
+_CONNECT_SECONDS = 10
 _MOST_THREADS = 8
 _CREATING_TABLES = 7_210_031
 """PostgreSQL's advisory lock: replicas that start together must not all create the tables."""
@@ -37,7 +38,7 @@ class Database:
         try:
             database = cls(_engine(url))
             database._create_tables()
-        except (ArgumentError, NoSuchModuleError, SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the driver that the URL asks for
             raise StartupError(
                 f"database.url: cannot open the database ({type(error).__name__}): "
                 "name a file as sqlite:////FOLDER/state.db, or a server as postgresql+psycopg://USER:PASSWORD@HOST/NAME"
@@ -93,14 +94,25 @@ class Database:
 
 
 def _engine(url: str) -> Engine:
+    # A statement's parameters hold what users said; an error that is logged must not.
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=_MOST_THREADS, max_overflow=2)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False})
-    if engine.url.database:
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+        timeout = {"connect_timeout": _CONNECT_SECONDS} if url.startswith("postgresql") else {}
+        pool = {"pool_pre_ping": True, "pool_size": _MOST_THREADS, "max_overflow": 2}
+        return create_engine(url, hide_parameters=True, connect_args=timeout, **pool)
+    arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
+    engine = create_engine(url, hide_parameters=True, connect_args=arguments)
+    if engine.url.database not in (None, "", ":memory:"):
+        _prepare_file(Path(engine.url.database))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _prepare_file(path: Path) -> None:
+    """Nobody else on this machine may read it: it holds what the server signs with. SQLite gives the files that it
+    puts beside it the same mode."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:

@@ -1,0 +1,120 @@
+"""The object store: a folder by default, S3 or its like on a cluster. Objects are small (one piece of a file).
+
+obstore's synchronous calls, in threads of our own: its asynchronous ones abort the process now and then at exit, and
+panic when a caller is cancelled (0.12).
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+from serve_app.errors import StartupError, StorageFailed
+from serve_app.settings import FileSettings
+
+T = TypeVar("T")
+
+_CHUNK_BYTES = 1024 * 1024
+_MOST_THREADS = 8
+_RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
+"""The caller waits meanwhile; obstore's own three minutes are longer than anybody does."""
+_CLIENT_OPTIONS = {
+    "allow_http", "allow_invalid_certificates", "connect_timeout", "default_content_type", "default_headers",
+    "http1_only", "http2_only", "pool_idle_timeout", "pool_max_idle_per_host", "proxy_ca_certificate",
+    "proxy_excludes", "proxy_url", "randomize_addresses", "read_timeout", "root_certificate", "timeout", "user_agent",
+}  # fmt: skip
+
+_log = logging.getLogger(__name__)
+
+
+class Objects:
+    """Bytes by key. A key is written once, whole or not at all. All methods may raise StorageFailed."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._folder = store.prefix if isinstance(store, LocalStore) else None
+        self._threads = ThreadPoolExecutor(_MOST_THREADS, "object-store")
+
+    @classmethod
+    def open(cls, settings: FileSettings, data_dir: Path) -> Self:
+        """Raises StartupError for a URL, an option or a folder that cannot be used; a server is not asked yet."""
+        try:
+            if settings.url is None:
+                return cls(LocalStore(data_dir / "files", mkdir=True))
+            return cls(
+                _store(settings.url, {name: value.get_secret_value() for name, value in settings.options.items()})
+            )
+        except (BaseError, OSError, ValueError, TypeError) as error:
+            raise StartupError(
+                f"files.url or files.options: cannot use the file store ({type(error).__name__}): leave files.url out "
+                "for a folder in data_dir, or name s3://BUCKET/PREFIX and options as obstore names them"
+            ) from None
+
+    async def put(self, key: str, data: bytes) -> None:
+        """On return it is stored, and survives a power cut as the database does."""
+
+        def put() -> None:
+            obstore.put(self._store, key, data, use_multipart=False)
+            if self._folder:
+                _sync(self._folder / key)
+
+        await self._run(put)
+
+    async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+        """Bytes `start` to before `end`, in chunks of a megabyte."""
+        for first in range(start, end, _CHUNK_BYTES):
+            last = min(first + _CHUNK_BYTES, end)
+            yield bytes(await self._run(partial(obstore.get_range, self._store, key, start=first, end=last)))
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """A key that is not there is no error."""
+        if folder := self._folder:
+            await self._run(lambda: _unlink(folder, keys))
+        elif keys:
+            await self._run(lambda: obstore.delete(self._store, keys))
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        except (BaseError, OSError) as error:
+            _log.error("file store: %s: %s", type(error).__name__, str(error).partition("\n")[0])
+            raise StorageFailed("the file store does not answer or refuses; try again later") from None
+
+
+def _store(url: str, options: Mapping[str, str]) -> ObjectStore:
+    # obstore takes the two kinds apart, and panics over one in the other's place.
+    client_options: Any = {name: value for name, value in options.items() if name in _CLIENT_OPTIONS}
+    config: Any = {name: value for name, value in options.items() if name not in _CLIENT_OPTIONS}
+    if any(value.startswith("http://") for value in config.values()):
+        client_options.setdefault("allow_http", "true")  # whoever writes such an endpoint means it
+    return from_url(url, config=config or None, client_options=client_options or None, retry_config=_RETRIES)
+
+
+def _sync(path: Path) -> None:
+    for entry in (path, path.parent):
+        descriptor = os.open(entry, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _unlink(folder: Path, keys: Sequence[str]) -> None:
+    for key in keys:
+        path = folder / key
+        path.unlink(missing_ok=True)
+        # What obstore had begun to write when its process was killed.
+        for begun in path.parent.glob(f"{path.name}#*"):
+            begun.unlink(missing_ok=True)
