@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from serve_app.audio.mp4_tables import mp4_tables_fit
-from serve_app.errors import InvalidAudio
+from serve_app.errors import AudioTooLong, InvalidAudio
 
 _BLOCK_FRAMES = 16_384
 _MAX_PACKETS_PER_SECOND = 1000
@@ -61,8 +61,8 @@ def not_audio(field: str) -> InvalidAudio:
     return InvalidAudio(field, "the audio cannot be decoded; send an intact wav, flac, ogg, mp3, m4a or webm file")
 
 
-def too_long(field: str, max_seconds: float) -> InvalidAudio:
-    return InvalidAudio(field, f"the audio is longer than {max_seconds:g} seconds; send a shorter clip")
+def too_long(field: str, max_seconds: float) -> AudioTooLong:
+    return AudioTooLong(field, f"the audio is longer than {max_seconds:g} seconds; send a shorter clip")
 
 
 def _ffmpeg_demuxer(data: bytes) -> str | None:

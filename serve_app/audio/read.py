@@ -1,68 +1,84 @@
-"""Any clip a caller sends, as the PCM that the codec takes. What cannot be used is refused with its remedy."""
+"""A caller's clip, decoded in a process of its own.
 
-from collections.abc import Iterator
-from itertools import chain
+Limits on seconds, channels and rates bound what a clip unpacks to, but not what its headers cost the libraries that
+read them: 32 MB of empty Matroska tags took 1.7 GB, 32 MB of ID3 frames minutes. There the kernel draws the line.
+"""
 
-import numpy as np
-import soxr
-from numpy.typing import NDArray
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import NoReturn
 
-from serve_app.audio.decoders import Block, decoded_blocks, too_long
-from serve_app.errors import InvalidAudio
-from serve_app.messages import SAMPLE_RATE_HZ
+from serve_app.audio.reader_process import ANSWER, CLIP, READY, REFUSALS, STOPPED
+from serve_app.errors import GenerationFailed, InvalidAudio
 
-MIN_CLIP_SAMPLES = SAMPLE_RATE_HZ // 100
-"""10 ms: less holds no sound that could condition anything."""
-MIN_SAMPLE_RATE_HZ = 1_000
-MAX_SAMPLE_RATE_HZ = 768_000
-MAX_CHANNELS = 32
-
-_FULL_SCALE = 32_767
+_MOST_PROCESSES = 4
+_BOOT = "import sys; sys.path[:] = sys.argv[1:]; from serve_app.audio.reader_process import main; main()"
 
 
-def read_clip(field: str, data: bytes, max_seconds: float) -> bytes:
-    """Signed 16 bit little-endian mono PCM at 24 kHz: channels averaged, then resampled.
+class ClipReader:
+    """Reader processes, started when they are needed and kept. For threads: a call waits while all are busy."""
 
-    Works block by block, so memory grows with `max_seconds` at 24 kHz, whatever the file claims or unpacks to.
-    """
-    pcm = b"".join(_pcm_blocks(field, decoded_blocks(field, data, max_seconds), max_seconds))
-    if len(pcm) < 2 * MIN_CLIP_SAMPLES:
-        raise InvalidAudio(field, "the audio is empty or shorter than 10 milliseconds; send a longer clip")
-    return pcm
+    def __init__(self, most_processes: int) -> None:
+        self._places = threading.Semaphore(most_processes)
+        self._idle: deque[_Reader] = deque()
+
+    def read(self, field: str, data: bytes, max_seconds: float) -> bytes:
+        """As `clip.decode_clip`, at the cost of at most `reader_process.CPU_SECONDS` and `MEMORY_BYTES`.
+
+        Raises InvalidAudio, and GenerationFailed where no process can be had to read it.
+        """
+        with self._places:
+            try:
+                reader = self._idle.pop()
+            except IndexError:
+                reader = _Reader()
+            kind, payload = reader.ask(data, max_seconds)
+            self._idle.append(reader)
+        if kind == STOPPED:
+            raise InvalidAudio(
+                field, "the audio takes too long or too much memory to decode; send an ordinary wav file"
+            )
+        if kind:
+            raise REFUSALS[kind](field, payload.decode())
+        return payload
 
 
-def _pcm_blocks(field: str, blocks: Iterator[Block], max_seconds: float) -> Iterator[bytes]:
-    first = next(blocks, None)
-    if first is None:
-        return
-    _check_sample_rate(field, first.sample_rate)
-    resampler = soxr.ResampleStream(first.sample_rate, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
-    num_frames = 0
-    for block in chain((first,), blocks):
-        if block.sample_rate != first.sample_rate:
-            raise InvalidAudio(field, "the audio changes its sample rate; send a clip with one sample rate")
-        num_frames += len(block.samples)
-        if num_frames > max_seconds * block.sample_rate:
-            raise too_long(field, max_seconds)
-        yield _to_int16(resampler.resample_chunk(_mono(field, block.samples)))
-    yield _to_int16(resampler.resample_chunk(np.empty(0, np.float32), last=True))
+class _Reader:
+    """One of them, seen from here. It ends with this process, however that ends: its input does."""
 
-
-def _check_sample_rate(field: str, sample_rate: int) -> None:
-    if not MIN_SAMPLE_RATE_HZ <= sample_rate <= MAX_SAMPLE_RATE_HZ:
-        raise InvalidAudio(
-            field, f"the audio's sample rate is outside {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz; resample it"
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _BOOT, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # libraries write there what crafted files tell them to
         )
+        self._receive(len(READY))
+
+    def ask(self, data: bytes, max_seconds: float) -> tuple[int, bytes]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(CLIP.pack(max_seconds, len(data)) + data)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._lost()
+        kind, size = ANSWER.unpack(self._receive(ANSWER.size))
+        return kind, self._receive(size)
+
+    def _receive(self, size: int) -> bytes:
+        assert self._process.stdout is not None
+        received = self._process.stdout.read(size)
+        if len(received) < size:
+            self._lost()
+        return received
+
+    def _lost(self) -> NoReturn:
+        self._process.kill()
+        self._process.wait()
+        raise GenerationFailed("the process that reads audio does not start or has died: try again")
 
 
-def _mono(field: str, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    if samples.shape[1] > MAX_CHANNELS:
-        raise InvalidAudio(field, f"the audio has more than {MAX_CHANNELS} channels; mix it down to one")
-    if not np.isfinite(samples).all():
-        raise InvalidAudio(field, "the audio holds samples that are not finite numbers; export it as 16 bit PCM")
-    # Bounded before the resampler too: the sums of its filter must not overflow on a float file's huge values.
-    return samples.mean(axis=1, dtype=np.float64).clip(-1, 1).astype(np.float32)
-
-
-def _to_int16(samples: NDArray[np.float32]) -> bytes:
-    return np.rint(samples.clip(-1, 1) * _FULL_SCALE).astype("<i2").tobytes()
+read_clip = ClipReader(_MOST_PROCESSES).read
+"""This process's own."""

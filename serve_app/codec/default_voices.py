@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from serve_app.audio.read import read_clip
+from serve_app.audio.clip import decode_clip
 from serve_app.errors import CheckpointError, InvalidAudio
 
 _MAX_SECONDS = 90.0
@@ -37,7 +37,7 @@ def default_clips(folder: Path) -> Iterator[tuple[int, str, bytes]]:
             continue
         said = path.with_suffix(".txt")
         try:
-            pcm = read_clip(path.name, path.read_bytes(), _MAX_SECONDS)
+            pcm = decode_clip(path.name, path.read_bytes(), _MAX_SECONDS)
         except InvalidAudio as error:
             raise CheckpointError(f"prompts/{error}") from error
         yield speaker, said.read_text().strip() if said.exists() else transcript, pcm

@@ -1,375 +1,200 @@
-import functools
-import io
+"""What a caller sends is decoded where it can do no harm: attacks end as refusals, at a bounded cost."""
+
+import os
+import signal
+import socket
 import struct
-import tracemalloc
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
-import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
+from made_up_clips import MAX_SECONDS, SEEDS, encoded, seed, sine, wav_head
 
-from serve_app.audio.read import read_clip
-from serve_app.errors import InvalidAudio
+from serve_app.audio import reader_process
+from serve_app.audio.clip import decode_clip
+from serve_app.audio.read import ClipReader, read_clip
+from serve_app.errors import AudioTooLong, GenerationFailed, InvalidAudio
 
-FREQUENCY_HZ = 440.0
-AMPLITUDE = 0.5
-MAX_SECONDS = 5.0
+OPUS_HEAD = b"OpusHead\x01\x01\0\0\x80\xbb\0\0\0\0\0"
 
 
-def sine(sample_rate: int = 24_000, seconds: float = 1.0, channels: int = 1) -> NDArray[np.float64]:
-    """[samples, channels]"""
-    times = np.arange(round(sample_rate * seconds)) / sample_rate
-    return np.tile(AMPLITUDE * np.sin(2 * np.pi * FREQUENCY_HZ * times)[:, None], (1, channels))
+def mkv(*elements: bytes) -> bytes:
+    return element("1A45DFA3", element("4282", b"matroska")) + element("18538067", *elements)
 
 
-def encoded(samples: NDArray[np.float64], sample_rate: int, container: str, subtype: str | None = None) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, samples, sample_rate, format=container, subtype=subtype)
-    return file.getvalue()
+def element(identifier: str, *content: bytes) -> bytes:
+    body = b"".join(content)
+    return bytes.fromhex(identifier) + (1 << 56 | len(body)).to_bytes(8, "big") + body
 
 
-def muxed(samples: NDArray[np.float64], sample_rate: int, container: str, codec: str) -> bytes:
-    """What soundfile cannot write. One, two or eight channels."""
-    layout = {1: "mono", 2: "stereo", 8: "7.1"}[samples.shape[1]]
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=sample_rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32).reshape(1, -1), format="flt", layout=layout)
-        frame.sample_rate, frame.pts = sample_rate, 0
-        context = stream.codec_context
-        resampler = av.AudioResampler(context.format, layout, sample_rate, context.frame_size or 1024)
-        for piece in (*resampler.resample(frame), *resampler.resample(None)):
-            output.mux(stream.encode(piece))
-        output.mux(stream.encode(None))
-    return file.getvalue()
+def opus_track(number: int, encoding: bytes = b"") -> bytes:
+    return element("AE", element("D7", bytes([number])), element("83", b"\x02"), element("86", b"A_OPUS"),
+                   element("63A2", OPUS_HEAD), encoding)  # fmt: skip
 
 
-@functools.cache
-def m4a() -> bytes:
-    return muxed(sine(48_000, channels=2), 48_000, "ipod", "aac")
+def id3(frame: bytes, num_frames: int) -> bytes:
+    size = len(frame) * num_frames
+    return b"ID3\x03\0\0" + bytes(size >> shift & 127 for shift in (21, 14, 7, 0)) + frame * num_frames
 
-
-def without_length(flac: bytes) -> bytes:
-    """As an encoder writes it into a pipe: the header's count of samples stays zero."""
-    data = bytearray(flac)
-    data[21] &= 0xF0
-    data[22:26] = bytes(4)
-    return bytes(data)
 
+def id3_names(num: int) -> bytes:
+    """As many different names: each is compared with all before it."""
+    frames = b"".join(b"TXXX" + struct.pack(">IH", 13, 0) + b"\0%08d\0aaa" % n for n in range(num))
+    return id3(frames, 1)
 
-@functools.cache
-def streamed_flac() -> bytes:
-    return without_length(encoded(sine(), 24_000, "FLAC", "PCM_16"))
 
+def box(name: bytes, *content: bytes) -> bytes:
+    body = b"".join(content)
+    return struct.pack(">I4s", 8 + len(body), name) + body
 
-def wav_claiming(num_bytes: int) -> bytes:
-    data = encoded(sine(), 24_000, "WAV", "PCM_16")
-    return data[:40] + struct.pack("<I", num_bytes) + data[44:]
-
-
-def wav_head(sample_rate: int, channels: int) -> bytes:
-    head = struct.pack("<HHIIHH", 1, channels, sample_rate, sample_rate * channels * 2 % 2**32, channels * 2, 16)
-    body = bytes(channels * 2 * 4800)
-    return b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0" + head + b"data" + struct.pack("<I", len(body)) + body
 
-
-def wav_of_float(value: float) -> bytes:
-    samples = sine()
-    samples[1234] = value
-    return encoded(samples, 24_000, "WAV", "DOUBLE")
-
-
-def patched(data: bytes, box: bytes, offset: int, fields: str, *values: int) -> bytes:
-    """`offset` counts from the end of the box's name."""
-    changed = bytearray(data)
-    struct.pack_into(fields, changed, data.index(box) + 4 + offset, *values)
-    return bytes(changed)
-
-
-def refusal(data: bytes, max_seconds: float = MAX_SECONDS) -> str:
-    with pytest.raises(InvalidAudio) as caught:
-        read_clip("context[0].audio", data, max_seconds)
-    assert caught.value.field == "context[0].audio"
-    assert ";" in caught.value.message, "a refusal names its remedy"
-    return caught.value.message
-
-
-def assert_is_sine(pcm: bytes, seconds: float = 1.0, tolerance_seconds: float = 0.0, amplitude: float = 0.01) -> None:
-    samples = np.frombuffer(pcm, "<i2") / 32_767
-    assert len(samples) / 24_000 == pytest.approx(seconds, abs=tolerance_seconds + 1 / 24_000)
-    steady = samples[2400:-4800]
-    spectrum = np.abs(np.fft.rfft(steady * np.hanning(len(steady))))
-    assert np.argmax(spectrum) * 24_000 / len(steady) == pytest.approx(FREQUENCY_HZ, abs=2)
-    assert np.sqrt(2 * np.mean(steady**2)) == pytest.approx(AMPLITUDE, rel=amplitude)
-
-
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
-def test_every_wav_encoding_is_read(subtype: str) -> None:
-    assert_is_sine(read_clip("audio", encoded(sine(), 24_000, "WAV", subtype), MAX_SECONDS), amplitude=0.02)
-
-
-@pytest.mark.parametrize("sample_rate", [1_001, 8_000, 16_000, 22_050, 44_100, 48_000, 192_000, 768_000])
-def test_every_sample_rate_is_resampled(sample_rate: int) -> None:
-    assert_is_sine(read_clip("audio", encoded(sine(sample_rate), sample_rate, "WAV", "PCM_16"), MAX_SECONDS))
-
-
-@pytest.mark.parametrize("channels", [1, 2, 8, 32])
-def test_channels_are_averaged(channels: int) -> None:
-    shares = np.arange(1, channels + 1) / np.arange(1, channels + 1).mean()
-    data = encoded(sine(8_000, channels=channels) * shares, 8_000, "WAV", "FLOAT")
-    assert_is_sine(read_clip("audio", data, MAX_SECONDS))
-
-
-@pytest.mark.parametrize(
-    ("container", "subtype"),
-    [
-        ("FLAC", "PCM_16"),
-        ("FLAC", "PCM_24"),
-        ("OGG", "VORBIS"),
-        ("OGG", "OPUS"),
-        ("MP3", None),
-        ("AIFF", "PCM_16"),
-        ("AU", "PCM_16"),
-        ("CAF", "PCM_16"),
-        ("W64", "PCM_16"),
-        ("RF64", "PCM_16"),
-    ],
-)
-def test_every_container_of_soundfile_is_read(container: str, subtype: str | None) -> None:
-    data = encoded(sine(48_000, channels=2), 48_000, container, subtype)
-    assert_is_sine(read_clip("audio", data, MAX_SECONDS), tolerance_seconds=0.06, amplitude=0.03)
-
-
-@pytest.mark.parametrize(
-    ("container", "codec"),
-    [("ipod", "aac"), ("mp4", "aac"), ("mov", "aac"), ("adts", "aac"), ("webm", "libopus"), ("matroska", "flac")],
-)
-@pytest.mark.parametrize("channels", [1, 2])
-def test_every_container_of_ffmpeg_is_read(container: str, codec: str, channels: int) -> None:
-    data = muxed(sine(48_000, channels=channels), 48_000, container, codec)
-    assert_is_sine(read_clip("audio", data, MAX_SECONDS), tolerance_seconds=0.06, amplitude=0.03)
-
-
-def test_a_streamed_flac_is_read() -> None:
-    assert_is_sine(read_clip("audio", streamed_flac(), MAX_SECONDS))
-
-
-def test_a_fragmented_mp4_is_read() -> None:
-    file = io.BytesIO()
-    with (
-        av.open(io.BytesIO(m4a())) as source,
-        av.open(file, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov+default_base_moof"}) as output,
-    ):
-        stream = output.add_stream_from_template(source.streams.audio[0])
-        for packet in source.demux(audio=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                output.mux(packet)
-    assert_is_sine(read_clip("audio", file.getvalue(), MAX_SECONDS), tolerance_seconds=0.06)
-
-
-def test_the_sound_of_a_video_is_read() -> None:
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as output:
-        video, audio = output.add_stream("mpeg4", rate=25), output.add_stream("aac", rate=24_000, layout="mono")
-        video.width = video.height = 32
-        video.pix_fmt = "yuv420p"
-        for stream, frame in (
-            (video, av.VideoFrame.from_ndarray(np.zeros((48, 32), np.uint8), format="yuv420p")),
-            (audio, av.AudioFrame.from_ndarray(sine().T.astype(np.float32), format="fltp", layout="mono")),
-        ):
-            frame.pts = 0
-            if isinstance(frame, av.AudioFrame):
-                frame.sample_rate = 24_000
-            output.mux(stream.encode(frame))
-        for stream in (video, audio):
-            output.mux(stream.encode(None))
-    assert_is_sine(read_clip("audio", file.getvalue(), MAX_SECONDS), tolerance_seconds=0.06)
-
-
-@pytest.mark.parametrize("container", ["MP3", "FLAC"])
-def test_reading_by_blocks_gives_the_samples_of_reading_at_once(container: str) -> None:
-    data = encoded(sine(seconds=3), 24_000, container)
-    whole, _ = soundfile.read(io.BytesIO(data), dtype="float32")
-    pcm = np.frombuffer(read_clip("audio", data, MAX_SECONDS), "<i2")
-    assert np.abs(pcm - whole * 32_767).max() < 1.1
-
-
-def test_the_sound_of_an_m4a_with_eight_channels_is_read() -> None:
-    data = muxed(sine(48_000, channels=8), 48_000, "ipod", "aac")
-    # One of the eight is the bass channel, which AAC keeps only the lowest tones of.
-    assert_is_sine(read_clip("audio", data, MAX_SECONDS), tolerance_seconds=0.06, amplitude=0.15)
-
-
-def test_float_samples_over_full_scale_are_clipped() -> None:
-    pcm = read_clip("audio", encoded(sine() * 1e30, 44_100, "WAV", "FLOAT"), MAX_SECONDS)
-    assert np.abs(np.frombuffer(pcm, "<i2").astype(int)).max() == 32_767
-
-
-def test_a_clip_of_exactly_the_limit_is_read() -> None:
-    pcm = read_clip("audio", encoded(sine(44_100, MAX_SECONDS), 44_100, "WAV", "PCM_16"), MAX_SECONDS)
-    assert len(pcm) == 2 * 24_000 * MAX_SECONDS
-
-
-def test_clips_are_read_from_many_threads_at_once() -> None:
-    clips = [m4a(), streamed_flac(), encoded(sine(44_100), 44_100, "MP3"), encoded(sine(), 24_000, "OGG")] * 4
-    alone = [read_clip("audio", clip, MAX_SECONDS) for clip in clips]
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda clip: read_clip("audio", clip, MAX_SECONDS), clips)) == alone
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"R",
-        b"RIFF",
-        b"hello, world" * 100,
-        b"\xff\xd8\xff\xe0" + bytes(1000),
-        b"%PDF-1.7\n" + bytes(1000),
-        b"OggS" + bytes(1000),
-        b"fLaC" + bytes(1000),
-        b"ID3" + bytes(1000),
-        b"\x1aE\xdf\xa3" + bytes(1000),
-        b"\0\0\0\x14ftypisom" + bytes(1000),
-    ],
-)
-def test_what_is_not_audio_is_refused(data: bytes) -> None:
-    assert "cannot be decoded" in refusal(data)
-
-
-@pytest.mark.parametrize(
-    "disguise", [b"", b"\0\0\0\x10ftyp\0\0\0\0\0\0\0\0", b"\x1aE\xdf\xa3\x80", b"ID3\x03\0\0\0\0\0\0"]
-)
-@pytest.mark.parametrize(
-    "script",
-    [
-        "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile:{path}\n#EXT-X-ENDLIST\n",
-        "ffconcat version 1.0\nfile {path}\n",
-        "[playlist]\nFile1={path}\n",
-        '<?xml version="1.0"?><MPD><BaseURL>file:{path}</BaseURL></MPD>',
-    ],
-)
-def test_a_playlist_never_reaches_the_file_it_names(tmp_path: Path, script: str, disguise: bytes) -> None:
-    named = tmp_path / "secret.wav"
-    named.write_bytes(encoded(sine(), 24_000, "WAV", "PCM_16"))
-    assert "cannot be decoded" in refusal(disguise + script.format(path=named).encode())
-
-
-def test_a_codec_that_is_not_allowed_is_refused() -> None:
-    assert "cannot be decoded" in refusal(muxed(sine(48_000), 48_000, "matroska", "ac3"))
-
-
-@pytest.mark.parametrize("samples", [0, 1, 400])
-@pytest.mark.parametrize("container", ["WAV", "AIFF"])
-def test_an_empty_or_very_short_clip_is_refused(samples: int, container: str) -> None:
-    assert "10 milliseconds" in refusal(encoded(sine(48_000)[:samples], 48_000, container, "PCM_16"))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-def test_samples_that_are_not_finite_are_refused(value: float) -> None:
-    assert "finite" in refusal(wav_of_float(value))
-
-
-@pytest.mark.parametrize("sample_rate", [1, 999, 768_001, 2**31 - 1])
-def test_an_absurd_sample_rate_is_refused(sample_rate: int) -> None:
-    assert "1000 to 768000 Hz" in refusal(wav_head(sample_rate, 1), max_seconds=1e6)
-
-
-@pytest.mark.parametrize("channels", [33, 1000])
-def test_too_many_channels_are_refused(channels: int) -> None:
-    assert "32 channels" in refusal(wav_head(48_000, channels))
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        lambda: encoded(sine(8_000, 5.1), 8_000, "WAV", "PCM_16"),
-        lambda: encoded(sine(8_000, 5.1), 8_000, "MP3"),
-        lambda: encoded(sine(8_000, 5.1), 8_000, "OGG"),
-        lambda: encoded(sine(8_000, 5.1), 8_000, "FLAC", "PCM_16"),
-        lambda: muxed(sine(48_000, 5.1), 48_000, "ipod", "aac"),
-        lambda: muxed(sine(48_000, 5.1), 48_000, "webm", "libopus"),
-    ],
-)
-def test_a_long_clip_is_refused_with_the_limit(data) -> None:
-    assert "longer than 5 seconds" in refusal(data())
-
-
-def test_a_wav_that_claims_hours_holds_what_it_holds() -> None:
-    assert_is_sine(read_clip("audio", wav_claiming(2**32 - 100), MAX_SECONDS))
-
-
-@pytest.mark.parametrize("length_in_header", [True, False])
-def test_a_file_that_unpacks_to_an_hour_takes_little_memory(length_in_header: bool) -> None:
-    file = io.BytesIO()
-    with soundfile.SoundFile(file, "w", 8_000, 1, format="FLAC", subtype="PCM_16") as silence:
-        for _ in range(60):
-            silence.write(np.zeros(60 * 8_000, np.int16))
-    data = file.getvalue() if length_in_header else without_length(file.getvalue())
-    tracemalloc.start()
-    assert "longer than 5 seconds" in refusal(data)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert len(data) < 100_000
-    assert peak < 2**20
-
-
-def test_an_mp4_index_that_claims_many_packets_is_refused_before_it_is_built() -> None:
-    claims = 60_000_000
-    bomb = patched(m4a(), b"stsz", 4, ">II", 1, claims)
-    bomb = patched(bomb, b"stsc", 4, ">IIII", 1, 1, claims, 1)
-    bomb = patched(bomb, b"stts", 4, ">III", 1, claims, 1024)
-    assert "longer than 5 seconds" in refusal(bomb)
-
-
-@pytest.mark.parametrize("box", [b"cmov", struct.pack(">4sIII", b"trun", 0, 2**31, 0)])
-def test_an_mp4_index_that_unpacks_is_refused_wherever_it_stands(box: bytes) -> None:
-    assert "longer than 5 seconds" in refusal(m4a() + b"\0\0\0\x20free" + box.ljust(24, b"\0"))
-    assert "longer than 5 seconds" in refusal(m4a() + b"\0\0\0\x03" + box)
-
-
-def test_names_of_index_tables_within_the_sound_itself_do_no_harm() -> None:
-    sound = b"stsz\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xffcmov"
-    for size in (struct.pack(">I", 8 + len(sound)) + b"mdat", struct.pack(">I4sQ", 1, b"mdat", 16 + len(sound))):
-        assert_is_sine(read_clip("audio", m4a() + size + sound, MAX_SECONDS), tolerance_seconds=0.06)
-
-
-SEEDS = {
-    "wav": lambda: encoded(sine(8_000, 0.1), 8_000, "WAV", "PCM_16"),
-    "adpcm": lambda: encoded(sine(8_000, 0.1), 8_000, "WAV", "IMA_ADPCM"),
-    "aiff": lambda: encoded(sine(8_000, 0.1), 8_000, "AIFF", "PCM_24"),
-    "caf": lambda: encoded(sine(8_000, 0.1), 8_000, "CAF", "ALAC_16"),
-    "flac": lambda: encoded(sine(8_000, 0.1), 8_000, "FLAC", "PCM_16"),
-    "ogg": lambda: encoded(sine(8_000, 0.1), 8_000, "OGG", "VORBIS"),
-    "opus": lambda: encoded(sine(8_000, 0.1), 8_000, "OGG", "OPUS"),
-    "mp3": lambda: encoded(sine(8_000, 0.1), 8_000, "MP3"),
-    "m4a": lambda: muxed(sine(48_000, 0.1), 48_000, "ipod", "aac"),
-    "adts": lambda: muxed(sine(48_000, 0.1), 48_000, "adts", "aac"),
-    "webm": lambda: muxed(sine(48_000, 0.1), 48_000, "webm", "libopus"),
-    "mka": lambda: muxed(sine(48_000, 0.1), 48_000, "matroska", "flac"),
+def mp4_with(moov: bytes) -> bytes:
+    return box(b"ftyp", b"isom\0\0\0\0isom") + box(b"moov", moov)
+
+
+def blocks_that_unpack(num: int) -> bytes:
+    """Of a track nobody asked for: each kilobytes that unpack to 9.9 MB."""
+    packed = element("6D80", element("6240", element("5034", element("4254", b"\0"))))
+    block = element("A3", b"\x82\0\0\x80", zlib.compress(bytes(9_900_000), 9))
+    tracks = element("1654AE6B", opus_track(1), opus_track(2, packed))
+    return mkv(tracks, element("1F43B675", element("E7", b"\0"), block * num))
+
+
+PICTURE = b"APIC" + struct.pack(">IH", 15, 0) + b"\0image/png\0\3\0xy"
+MILLION = 1_000_000
+ATTACKS: dict[str, Callable[[], bytes]] = {
+    "mkv of empty tags": lambda: mkv(element("1254C367", b"\x73\x73\x80" * MILLION)),
+    "mkv of empty tracks": lambda: mkv(element("1654AE6B", b"\xae\x80" * MILLION)),
+    "mkv of empty cues": lambda: mkv(element("1C53BB6B", b"\xbb\x80" * MILLION)),
+    "mkv of empty chapters": lambda: mkv(element("1043A770", element("45B9", b"\xb6\x80" * MILLION))),
+    "mkv of empty attachments": lambda: mkv(element("1941A469", b"\x61\xa7\x80" * MILLION)),
+    "mkv of blocks that unpack": lambda: blocks_that_unpack(20),
+    "mkv of tiny blocks": lambda: mkv(
+        element("1654AE6B", opus_track(1)), element("1F43B675", b"\xa3\x84\x81\0\0\x80" * MILLION)
+    ),
+    "id3 of pictures": lambda: id3(PICTURE, 200_000),
+    "id3 that unpacks": lambda: id3(b"TIT2\0\0\x23\0\0\x80\0\x89\x54\x41" + zlib.compress(bytes(MILLION), 9), 1000),
+    "mp4 of empty tracks": lambda: mp4_with(box(b"trak") * MILLION),
+    "mp4 of nested boxes": lambda: b"".join(
+        struct.pack(">I4s", 800_000 - 8 * n, b"moov" if n else b"ftyp") for n in range(100_000)
+    ),
+    "mp4 of many chunks": lambda: mp4_with(
+        box(b"trak", box(b"mdia", box(b"minf", box(b"stbl", box(b"stsc", bytes(6) + b"\x0f\0" + bytes(MILLION * 12))))))
+    ),
+    "aac of empty frames": lambda: b"\xff\xf1\x50\x80\x00\xff\xfc" * MILLION,
+    "wav of a thousand channels": lambda: wav_head(48_000, 1000),
+    "wav of empty chunks": lambda: wav_head(48_000, 1)[:36] + b"junk\0\0\0\0" * MILLION,
 }
-seed = functools.cache(lambda name: SEEDS[name]())
 
 
-@settings(max_examples=30, deadline=None)
 @pytest.mark.parametrize("name", SEEDS)
-@given(data=st.data())
-def test_a_damaged_file_is_read_or_refused(name: str, data: st.DataObject) -> None:
-    clip = bytearray(seed(name))
-    # Most of a file's structure is near its start, or in an MP4 near its end.
-    near_an_end = st.integers(0, 127).map(lambda n: n % len(clip)) | st.integers(1, 900).map(lambda n: -(n % len(clip)))
-    places = near_an_end | st.integers(0, len(clip) - 1)
-    for place, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=8)):
-        clip[place] = value
-    end = data.draw(st.just(len(clip)) | st.integers(0, len(clip)))
+def test_a_clip_is_read_as_in_this_process(name: str) -> None:
+    assert read_clip("audio", seed(name), MAX_SECONDS) == decode_clip("audio", seed(name), MAX_SECONDS)
+
+
+def test_a_refusal_is_as_in_this_process() -> None:
+    for data in (b"", b"hello", encoded(sine(8_000, 5.1), 8_000, "WAV", "PCM_16"), wav_head(1, 1)):
+        with pytest.raises(InvalidAudio) as here:
+            decode_clip("context.0.audio", data, MAX_SECONDS)
+        with pytest.raises(InvalidAudio) as there:
+            read_clip("context.0.audio", data, MAX_SECONDS)
+        assert (type(there.value), there.value.args) == (type(here.value), here.value.args)
+    with pytest.raises(AudioTooLong):
+        read_clip("audio", encoded(sine(8_000, 5.1), 8_000, "FLAC"), MAX_SECONDS)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_ends_as_a_refusal(name: str) -> None:
+    with pytest.raises(InvalidAudio, match=r"^audio: the audio .*; "):
+        read_clip("audio", ATTACKS[name](), MAX_SECONDS)
+
+
+def test_a_clip_that_takes_too_long_is_stopped() -> None:
+    assert kind_of_answer(id3_names(200_000), "CPU_SECONDS", 1) == reader_process.STOPPED
+
+
+def test_a_clip_that_takes_too_much_memory_is_stopped() -> None:
+    pictures = id3(PICTURE, 200_000)
+    assert kind_of_answer(pictures, "MEMORY_BYTES", reader_process.MEMORY_BYTES) == 1  # it is no audio
+    assert kind_of_answer(pictures, "MEMORY_BYTES", 16 * 1024 * 1024) == reader_process.STOPPED
+
+
+def kind_of_answer(data: bytes, limit: str, value: int) -> int:
+    code = (
+        f"import sys; from serve_app.audio import reader_process; reader_process.{limit} = {value}; "
+        "reader_process._load_late_parts(); answer = reader_process._answer_of_child(sys.stdin.buffer.read(), 5.0); "
+        "print(reader_process.ANSWER.unpack_from(answer)[0])"
+    )
+    return int(subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, timeout=120).stdout)
+
+
+def test_what_stopped_a_clip_is_said_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = ClipReader(1)
+    reader.read("audio", seed("wav"), MAX_SECONDS)
+    monkeypatch.setattr(reader._idle[0], "ask", lambda data, max_seconds: (reader_process.STOPPED, b""))
+    with pytest.raises(InvalidAudio, match="audio: the audio takes too long or too much memory to decode; send"):
+        reader.read("audio", seed("wav"), MAX_SECONDS)
+
+
+def test_a_child_opens_neither_files_nor_sockets() -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            reader_process._limit_this_process(0)
+            refused = 0
+            for opening in (Path("/etc/passwd").read_bytes, socket.socket, os.pipe):
+                try:
+                    opening()
+                except OSError:
+                    refused += 1
+            os._exit(refused)
+        finally:
+            os._exit(100)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+
+
+def test_clips_are_read_for_many_threads_at_once() -> None:
+    reader = ClipReader(2)
+    clips = [seed(name) for name in ("wav", "flac", "mp3", "m4a")] * 5
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda clip: reader.read("audio", clip, MAX_SECONDS), clips))
+    assert read == [decode_clip("audio", clip, MAX_SECONDS) for clip in clips]
+    assert 1 <= len(reader._idle) <= 2
+
+
+def test_a_reader_that_was_killed_is_replaced() -> None:
+    reader = ClipReader(1)
+    reader.read("audio", seed("wav"), MAX_SECONDS)
+    reader._idle[0]._process.kill()
+    reader._idle[0]._process.wait()
+    with pytest.raises(GenerationFailed, match="try again"):
+        reader.read("audio", seed("wav"), MAX_SECONDS)
+    assert reader.read("audio", seed("wav"), MAX_SECONDS) == decode_clip("audio", seed("wav"), MAX_SECONDS)
+
+
+def test_a_reader_ends_with_the_process_that_uses_it(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.wav"
+    clip.write_bytes(seed("wav"))
+    code = (
+        "import os, sys; from pathlib import Path; from serve_app.audio.read import ClipReader; "
+        "reader = ClipReader(1); reader.read('audio', Path(sys.argv[1]).read_bytes(), 5); "
+        "print(reader._idle[0]._process.pid, flush=True); os.kill(os.getpid(), 9)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(clip)], capture_output=True, text=True, timeout=120)
+    assert ran.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    while is_running(int(ran.stdout)):
+        assert time.monotonic() < deadline, "it is still there"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
     try:
-        pcm = read_clip("audio", bytes(clip[:end]), MAX_SECONDS)
-    except InvalidAudio:
-        return
-    assert 480 <= len(pcm) <= 2 * 24_000 * MAX_SECONDS + 2
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
