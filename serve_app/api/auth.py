@@ -1,0 +1,106 @@
+"""Who calls: keys in the `Authorization` header, for every API alike. 401 comes before a body is read."""
+
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve_app.api.error_responses import error_response
+from serve_app.errors import Unauthorized
+from serve_app.keys.key import ANONYMOUS, Key
+from serve_app.keys.key import Scope as KeyScope
+from serve_app.keys.keys import Keys
+
+_KEY = "csm.key"
+_SCHEMES = ("key", "bearer")
+_POLICY_VIOLATION = 1008
+_READING = frozenset({"GET", "HEAD"})
+_OPEN = (
+    # Probes, and the reference that says how to send a key.
+    (_READING, re.compile(r"/health|/ready|/openapi\.json|/docs|/docs/oauth2-redirect|/redoc")),
+    # Webhooks are checked by whoever receives them.
+    (_READING, re.compile(r"/fal/rest/\.well-known/jwks\.json")),
+    # Clients pass the addresses of files on: their ids cannot be guessed.
+    (_READING, re.compile(r"/fal/cdn/files/[^/]+/[^/]+")),
+    # Addresses to upload to are signed, which their route checks.
+    (frozenset({"PUT", "POST"}), re.compile(r"/fal/cdn/upload/.+")),
+)
+
+
+class Credential(Protocol):
+    """Something else than a key that a request may bring."""
+
+    async def __call__(self, connection: HTTPConnection) -> Key | None:
+        """The key that it was given out for; None where the request brings none. Raises Unauthorized for a bad one."""
+        ...
+
+
+class Authentication:
+    """ASGI middleware. Without `keys` everybody is ANONYMOUS; `others` are asked before the header is."""
+
+    def __init__(self, app: ASGIApp, keys: Keys | None, others: Sequence[Credential] = ()) -> None:
+        self._app = app
+        self._keys = keys
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            try:
+                if self._keys is None:
+                    scope[_KEY] = ANONYMOUS
+                elif not _is_open(scope):
+                    scope[_KEY] = await self._key(self._keys, HTTPConnection(scope))
+            except Unauthorized as error:
+                await _refuse(error, scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _key(self, keys: Keys, connection: HTTPConnection) -> Key:
+        for other in self._others:
+            if (key := await other(connection)) is not None:
+                return key
+        return await keys.check(_sent(connection))
+
+
+def key_of(request: HTTPConnection) -> Key:
+    """Who sent it. Not to be asked on the paths that are open."""
+    return request.scope[_KEY]
+
+
+def needs(*scopes: KeyScope) -> Any:
+    """For a route's or a router's `dependencies`: 403 for a key without one of these."""
+
+    async def check(request: HTTPConnection) -> None:
+        key_of(request).require(*scopes)
+
+    return Depends(check)
+
+
+def _is_open(scope: Scope) -> bool:
+    """By the path as the routes will see it: nothing between here and them may change it."""
+    if scope["type"] != "http":
+        return False
+    method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
+    return method == "OPTIONS" or any(method in methods and paths.fullmatch(path) for methods, paths in _OPEN)
+
+
+def _sent(connection: HTTPConnection) -> str:
+    headers = connection.headers.getlist("authorization")
+    if len(headers) > 1:
+        raise Unauthorized("there are several Authorization headers: send one")
+    scheme, _, key = "".join(headers).strip().partition(" ")
+    if scheme.lower() not in _SCHEMES:
+        raise Unauthorized("a key is needed: send the header Authorization: Key ID:SECRET, or Bearer ID:SECRET")
+    return key.strip()
+
+
+async def _refuse(error: Unauthorized, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await receive()  # the handshake, which an answer must follow
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": str(error)})
+            return
+    await error_response(error)(scope, receive, send)

@@ -1,0 +1,18 @@
+"""Rows of text in columns, as wide as they must be."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import typer
+
+
+def show_table(rows: Sequence[Sequence[str]]) -> None:
+    """The first row holds the columns' names."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def moment(seconds: float | None) -> str:
+    """Of unix seconds, in local time."""
+    return "-" if seconds is None else datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")

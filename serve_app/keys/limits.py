@@ -1,0 +1,100 @@
+"""What one key may have: so much audio a minute, so many requests at once, over all replicas and all APIs."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from serve_app.errors import LimitReached
+from serve_app.keys.key import NO_LIMITS, Key
+from serve_app.keys.ledger import Hold, renew, settle, take
+from serve_app.store.database import Database
+
+_log = logging.getLogger(__name__)
+
+_RENEWED_SECONDS = 10.0
+
+
+class Taken:
+    """What a request takes of its key's audio: an estimate, until it is over."""
+
+    def __init__(self) -> None:
+        self.audio_seconds = 0.0
+
+    def settle(self, audio_seconds: float) -> None:
+        """So much was really made, so far; what was said last is what is charged."""
+        self.audio_seconds = audio_seconds
+
+
+class Allowance:
+    """Keys without limits cost nothing here. Without a database there are none that have any."""
+
+    def __init__(self, database: Database | None = None, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+        self._held: set[str] = set()
+        self._renewing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def take(self, key: Key, audio_seconds: float) -> AsyncGenerator[Taken, None]:
+        """To be entered before the first byte is sent, with the most that may be made; settle what was made.
+
+        Raises LimitReached, with when to try again.
+        """
+        taken = Taken()
+        if self._database is None or key.limits == NO_LIMITS:
+            yield taken
+            return
+        hold = Hold(uuid.uuid4().hex, key, audio_seconds)
+        taking = self._start(self._database.write(lambda connection: take(connection, hold, self._clock())))
+        try:
+            # Each in a task of its own, which a cancellation of the caller leaves alone: so what was taken is known.
+            await _taken(taking, hold)
+            self._renew(hold)
+            yield taken
+        finally:
+            self._held.discard(hold.id)
+            await asyncio.shield(self._start(self._give_back(self._database, taking, hold, taken)))
+
+    async def _give_back(self, database: Database, taking: asyncio.Task[None], hold: Hold, taken: Taken) -> None:
+        await asyncio.wait([taking])
+        if taking.exception() is not None:
+            return  # nothing was taken
+        try:
+            await database.write(lambda connection: settle(connection, hold, taken.audio_seconds, self._clock()))
+        except SQLAlchemyError as error:
+            _log.warning("a request of key %s cannot be settled (%s): it expires", hold.key.id, type(error).__name__)
+
+    def _renew(self, hold: Hold) -> None:
+        self._held.add(hold.id)
+        if self._database is not None and (self._renewing is None or self._renewing.done()):
+            self._renewing = self._start(self._keep_renewing(self._database))
+
+    async def _keep_renewing(self, database: Database) -> None:
+        while self._held:
+            await asyncio.sleep(_RENEWED_SECONDS)
+            held = tuple(self._held)
+            try:
+                await database.write(lambda connection, ids=held: renew(connection, ids, self._clock()))
+            except SQLAlchemyError as error:
+                _log.warning("%d requests of keys cannot be renewed (%s)", len(held), type(error).__name__)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _taken(taking: asyncio.Task[None], hold: Hold) -> None:
+    try:
+        await asyncio.shield(taking)
+    except LimitReached as limit:
+        _log.info("a request of key %s is refused: %s", hold.key.id, limit)
+        raise
