@@ -1,0 +1,124 @@
+"""Taking a job in, and knowing one that was sent before.
+
+A client sends a submit again when no answer came: its connection broke, it waited too long, or a proxy said 5xx for a
+server that died. So a job counts as unanswered until its answer was sent (`answered`), and an equal submit is the same
+one, sent again, only if the earlier is still unanswered after a while. Two equal submits that a user meant are told
+apart by that: the first of them is answered. While the first is being answered, the second waits for it.
+"""
+
+import json
+import uuid
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from serve_app.errors import InvalidRequest, Overloaded
+from serve_app.jobs.job import PRIORITIES, JobState, NewJob
+from serve_app.jobs.tables import INPUTS, JOBS
+from serve_app.settings import JobSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One call of a caller, which came at `came_at`."""
+
+    new: NewJob
+    came_at: float
+    now: float
+
+
+def submit(connection: Connection, submission: Submission, settings: JobSettings) -> str | None:
+    """The id of the job, a new one or the one that was asked for before; None while that cannot be told.
+
+    Raises InvalidRequest for an idempotency key of another request, Overloaded where no more may wait.
+    """
+    if submission.new.idempotency_key is not None:
+        known = _with_idempotency_key(connection, submission.new)
+    else:
+        known = _sent_again(connection, submission, settings)
+        if known is None and _is_being_answered(connection, submission, settings):
+            return None
+    return known or _take_in(connection, submission, settings)
+
+
+def _with_idempotency_key(connection: Connection, new: NewJob) -> str | None:
+    found = connection.execute(
+        select(JOBS.c.id, JOBS.c.fingerprint).where(
+            JOBS.c.key_id == new.key_id, JOBS.c.idempotency_key == new.idempotency_key
+        )
+    ).first()
+    if found is None:
+        return None
+    if found.fingerprint != new.fingerprint:
+        raise InvalidRequest("Idempotency-Key", "was used for another request: send a new one with each request")
+    return found.id
+
+
+def _sent_again(connection: Connection, submission: Submission, settings: JobSettings) -> str | None:
+    """Each unanswered job is handed to one submit only: two that were sent again are two."""
+    unanswered = JOBS.c.unanswered_since
+    job_id = connection.scalar(
+        select(JOBS.c.id)
+        .where(
+            JOBS.c.fingerprint == submission.new.fingerprint,
+            unanswered > submission.now - settings.resend_seconds,
+            unanswered <= submission.now - settings.resend_wait_seconds,
+        )
+        .order_by(JOBS.c.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    if job_id is not None:
+        connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(unanswered_since=submission.now))
+    return job_id
+
+
+def _is_being_answered(connection: Connection, submission: Submission, settings: JobSettings) -> bool:
+    """Whether an equal submit that came before this one has had no answer yet, nor long enough to get one."""
+    unanswered = JOBS.c.unanswered_since
+    earlier = connection.scalar(
+        select(JOBS.c.id)
+        .where(
+            JOBS.c.fingerprint == submission.new.fingerprint,
+            unanswered > submission.now - min(settings.resend_wait_seconds, settings.resend_seconds),
+            unanswered <= submission.came_at,
+        )
+        .limit(1)
+    )
+    return earlier is not None
+
+
+def _take_in(connection: Connection, submission: Submission, settings: JobSettings) -> str:
+    new, now = submission.new, submission.now
+    waiting = connection.scalar(select(func.count()).select_from(JOBS).where(JOBS.c.state == JobState.QUEUED))
+    if (waiting or 0) >= settings.max_queued:
+        raise Overloaded(f"{waiting} jobs wait already, jobs.max_queued: try again later", retry_after_seconds=5)
+    job_id = str(uuid.uuid4())
+    number = connection.scalar(
+        insert(JOBS)
+        .values(
+            id=job_id,
+            endpoint=new.endpoint,
+            key_id=new.key_id,
+            state=JobState.QUEUED,
+            rank=PRIORITIES.index(new.priority),
+            created_at=now,
+            available_at=now,
+            start_by=now + (new.start_timeout_seconds or settings.start_timeout_seconds),
+            max_attempts=new.max_attempts or settings.max_attempts,
+            webhook_url=new.webhook_url,
+            idempotency_key=new.idempotency_key,
+            fingerprint=new.fingerprint,
+            unanswered_since=now,
+        )
+        .returning(JOBS.c.number)
+    )
+    connection.execute(
+        insert(INPUTS).values(number=number, input=json.dumps(new.input), headers=json.dumps(dict(new.headers)))
+    )
+    return job_id
+
+
+def answered(connection: Connection, job_id: str) -> None:
+    """The caller has been told the id: an equal submit from now on means another job."""
+    connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(unanswered_since=None))

@@ -1,0 +1,90 @@
+"""One process runs jobs, tells of their ends, and forgets the old ones, all at once."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+from jobs_harness import DONE, HOOK, KEY, Harness
+from recording_meter import RecordingMeter
+
+from serve_app.errors import CsmServeError, StartupError, UnknownJob
+from serve_app.jobs import service
+from serve_app.jobs.job import JobResult, LeasedJob
+from serve_app.jobs.runner import JobRunner, Progress
+from serve_app.jobs.sender import WebhookSender
+from serve_app.jobs.service import JobService
+from serve_app.jobs.webhook import WebhookSigner, new_private_key
+from serve_app.settings import JobSettings
+
+
+class Work:
+    async def run(self, job: LeasedJob, progress: Progress) -> JobResult:
+        return JobResult(200, {}, file_id="f-1")
+
+    def failure(self, error: CsmServeError) -> JobResult:
+        raise AssertionError(error)
+
+
+@dataclass
+class World:
+    """Receivers and files."""
+
+    told: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+
+    async def post(self, url: str, content: bytes, headers: dict[str, str], timeout_seconds: float) -> int:
+        self.told.append(headers["X-Fal-Webhook-Request-Id"])
+        return 200
+
+    async def delete(self, file_id: str) -> None:
+        self.deleted.append(file_id)
+
+
+async def test_a_job_goes_its_whole_way(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(service, "_COUNT_SECONDS", 0.05)
+    world, meter = World(), RecordingMeter()
+    runner = JobRunner(harness.queue, Work(), harness.settings, "r-1", meter)
+    signer = WebhookSigner(new_private_key())
+    sender = WebhookSender(harness.outbox, world, signer, harness.webhooks, meter, harness.clock)
+    jobs = JobService(harness.queue, harness.outbox, runner, sender, world, meter)
+    task = asyncio.create_task(jobs.run())
+    job_id = await harness.submitted(webhook_url=HOOK)
+    async with asyncio.timeout(30):
+        while world.told != [job_id] or "csm_webhooks_pending" not in meter.gauges:
+            await asyncio.sleep(0.02)
+        assert world.deleted == []
+        harness.clock.pass_by(harness.settings.kept_seconds + 1)
+        while world.deleted != ["f-1"] or await harness.outbox.list():
+            await asyncio.sleep(0.02)
+    with pytest.raises(UnknownJob):
+        await harness.queue.get(job_id, KEY)
+    await jobs.stop()
+    await harness.submitted()
+    await asyncio.sleep(0.3)
+    assert (await harness.queue.backlog()).queued == 1  # it takes none any more
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_bug_in_a_loop_is_not_hidden(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = JobRunner(harness.queue, Work(), harness.settings, "r-1")
+    sender = WebhookSender(harness.outbox, World(), WebhookSigner(new_private_key()), harness.webhooks)
+
+    async def buggy(owner: str, but_of: object) -> LeasedJob | None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(harness.queue.__class__, "lease", lambda self, owner, but_of: buggy(owner, but_of))
+    with pytest.raises(ExceptionGroup) as raised:
+        await JobService(harness.queue, harness.outbox, runner, sender, World()).run()
+    assert raised.group_contains(ZeroDivisionError)
+
+
+def test_a_heartbeat_that_may_not_be_late_once_is_refused() -> None:
+    with pytest.raises(StartupError, match=r"jobs\.heartbeat_seconds is 20, above half of jobs\.lease_seconds \(30\)"):
+        JobSettings(heartbeat_seconds=20)
+
+
+def test_a_result_that_went_well_says_so() -> None:
+    assert DONE.is_success and not JobResult.failure(500, "internal_error", "it broke").is_success
