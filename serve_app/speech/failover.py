@@ -39,7 +39,11 @@ class ResumingGenerator:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
         attempts = _Attempts(self._settings, self._meter, "generator")
-        async with aclosing(_resuming(self._generator.generate, request, attempts)) as messages:
+
+        def ask(goes_on: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+            return self._generator.generate(replace(goes_on, num_lost=attempts.num_losses))
+
+        async with aclosing(_resuming(ask, request, attempts)) as messages:
             async for message in messages:
                 yield message
 
@@ -136,13 +140,13 @@ class _Attempts:
         self._settings = settings
         self._meter = meter
         self._part = part
-        self._num_losses = 0
+        self.num_losses = 0
         self._lost_at: float | None = None
 
     @property
     def pause_seconds(self) -> float:
         """Short at first, since another replica may be there; then what it takes to start one."""
-        return min(0.05 * 2**self._num_losses, 1.0)
+        return min(0.05 * 2**self.num_losses, 1.0)
 
     @property
     def is_going_on(self) -> bool:
@@ -156,9 +160,9 @@ class _Attempts:
     def count_loss(self, who: str, where: str, error: CsmServeError) -> None:
         """Raises GenerationFailed where the stream is given up: nobody further up should begin all over."""
         now = time.monotonic()
-        self._num_losses += isinstance(error, ReplicaLost)
+        self.num_losses += isinstance(error, ReplicaLost)
         self._lost_at = self._lost_at or now
-        if self._num_losses > self._settings.max_losses or now - self._lost_at > self._settings.max_wait_seconds:
+        if self.num_losses > self._settings.max_losses or now - self._lost_at > self._settings.max_wait_seconds:
             self._meter.count(metrics.FAILOVERS_FAILED, part=self._part)
             raise GenerationFailed(f"no replica could go on {where}; try again") from error
         _log.warning("%s: a replica was lost %s; going on", who, where)

@@ -16,19 +16,22 @@ Speech = AsyncGenerator[Accepted | AudioChunk, None]
 class LiveAnswer:
     """To be entered with `async with`: leaving it, however that comes, frees every slot and settles the outcome."""
 
-    def __init__(self, accepted: Accepted, speech: Speech, outcomes: RecentOutcomes) -> None:
+    def __init__(self, accepted: Accepted, speech: Speech, outcomes: RecentOutcomes, owner: str) -> None:
         self.accepted = accepted
         self.outcome = Outcome(accepted.request_id, accepted.seed)
         self._speech = speech
         self._outcomes = outcomes
-        outcomes.record(self.outcome)
+        self._owner = owner
+        outcomes.record(owner, self.outcome)
 
     @classmethod
-    async def open(cls, speech: Speech, outcomes: RecentOutcomes) -> Self:
-        """Wait until the pipeline admits the request; a refusal is raised here, before there is an outcome."""
+    async def open(cls, speech: Speech, outcomes: RecentOutcomes, owner: str) -> Self:
+        """Wait until the pipeline admits the request; a refusal is raised here, before there is an outcome.
+
+        `owner`: the id of the caller's key."""
         accepted = await anext(speech)
         assert isinstance(accepted, Accepted), "a stream opens with Accepted"
-        return cls(accepted, speech, outcomes)
+        return cls(accepted, speech, outcomes, owner)
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,4 +58,4 @@ class LiveAnswer:
     def _note(self, num_frames: int | None = None, finish_reason: FinishReason | None = None) -> None:
         frames = self.outcome.num_frames if num_frames is None else num_frames
         self.outcome = replace(self.outcome, num_frames=frames, finish_reason=finish_reason)
-        self._outcomes.record(self.outcome)
+        self._outcomes.record(self._owner, self.outcome)

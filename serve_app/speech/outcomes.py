@@ -27,28 +27,31 @@ class Outcome:
 
 
 class RecentOutcomes:
-    """Remembers each request for ten minutes after its last news; of two with one id, the last that had news."""
+    """Remembers each request for ten minutes after its last news; of two with one id, the last that had news.
+
+    `owner` is the id of the caller's key: of an id that two callers chose, each sees its own request.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._entries: OrderedDict[str, tuple[float, Outcome]] = OrderedDict()
+        self._entries: OrderedDict[tuple[str, str], tuple[float, Outcome]] = OrderedDict()
 
-    def record(self, outcome: Outcome) -> None:
-        self._entries[outcome.request_id] = (self._clock(), outcome)
-        self._entries.move_to_end(outcome.request_id)
+    def record(self, owner: str, outcome: Outcome) -> None:
+        self._entries[owner, outcome.request_id] = (self._clock(), outcome)
+        self._entries.move_to_end((owner, outcome.request_id))
         self._forget_old()
 
-    def get(self, request_id: str) -> Outcome:
-        """Raises UnknownRequest for one that is not known, or not any more."""
+    def get(self, owner: str, request_id: str) -> Outcome:
+        """Raises UnknownRequest for one that is not known, not any more, or not the owner's."""
         self._forget_old()
-        if request_id not in self._entries:
+        if (owner, request_id) not in self._entries:
             raise UnknownRequest(request_id)
-        return self._entries[request_id][1]
+        return self._entries[owner, request_id][1]
 
     def _forget_old(self) -> None:
         oldest_kept = self._clock() - _KEPT_SECONDS
         while self._entries:
-            request_id, (written_at, _) = next(iter(self._entries.items()))
+            oldest, (written_at, _) = next(iter(self._entries.items()))
             if written_at >= oldest_kept and len(self._entries) <= _MOST_KEPT:
                 return
-            del self._entries[request_id]
+            del self._entries[oldest]

@@ -117,6 +117,7 @@ class _Answer:
         self._num_frames = 0
         self._played_out_at = 0.0
         self._turns_left = len(request.turns)
+        self._turn = 0
         self._finish = FinishReason.EOS
         self._max_frames = _num_frames(request.max_audio_seconds)
 
@@ -130,6 +131,7 @@ class _Answer:
         return self.frames_left <= 0 or self._finish in (FinishReason.CANCELLED, FinishReason.ERROR)
 
     def next_turn(self, number: int) -> GenerationRequest:
+        self._turn = number
         request, turn = self._request, self._request.turns[number]
         return GenerationRequest(
             request_id=request.request_id if len(request.turns) == 1 else f"{request.request_id}-{number}",
@@ -156,7 +158,7 @@ class _Answer:
         first_frame = self._num_frames
         self._num_frames += chunk.codes.num_frames
         self._played_out_at = max(self._played_out_at, time.monotonic()) + chunk.codes.num_frames / FRAME_RATE_HZ
-        return replace(chunk, first_frame=first_frame, finish=None)
+        return replace(chunk, first_frame=first_frame, finish=None, turn=self._turn)
 
     def end_turn(self, turn: Turn) -> None:
         self._turns_left -= 1
@@ -171,4 +173,4 @@ class _Answer:
         assert self._no_codes is not None, "a request has a turn"
         if self._turns_left and self.frames_left <= 0:
             self._finish = FinishReason.LENGTH
-        return AudioChunk(self._num_frames, b"", self._no_codes, self._finish)
+        return AudioChunk(self._num_frames, b"", self._no_codes, self._finish, self._turn)

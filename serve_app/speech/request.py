@@ -5,8 +5,9 @@ import time
 from dataclasses import dataclass
 
 from serve_app.errors import InvalidRequest
-from serve_app.messages import MAX_SEED, SamplingParams
+from serve_app.messages import FRAME_RATE_HZ, MAX_SEED, SamplingParams
 from serve_app.settings import LimitSettings
+from serve_app.speech.turns import frame_cap
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,11 @@ class SpeechRequest:
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
     trace: str = ""
     """The caller's W3C `traceparent`."""
+
+    @property
+    def longest_seconds(self) -> float:
+        """No answer to it is longer."""
+        return min(self.max_audio_seconds, sum(frame_cap(turn.text) for turn in self.turns) / FRAME_RATE_HZ)
 
 
 def check_text(field: str, text: str, max_chars: int) -> str:

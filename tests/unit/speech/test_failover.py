@@ -109,7 +109,13 @@ async def test_background_work_that_goes_on_stays_in_the_background() -> None:
 async def test_a_request_that_was_lost_before_it_was_accepted_waits_its_turn() -> None:
     generator = DyingGenerator(0)
     await listen(generator)
-    assert generator.requests == [REQUEST, REQUEST]
+    assert generator.requests == [REQUEST, replace(REQUEST, num_lost=1)]
+
+
+async def test_each_attempt_says_how_many_were_lost_so_that_it_goes_elsewhere() -> None:
+    generator = DyingGenerator(3, 0, 1)
+    await listen(generator)
+    assert [asked.num_lost for asked in generator.requests] == [0, 1, 2, 3]
 
 
 async def test_a_stream_that_resumes_already_keeps_what_it_had() -> None:

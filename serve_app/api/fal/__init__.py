@@ -1,0 +1,1 @@
+"""fal's dialect: what its own clients call, on one origin instead of four hosts."""

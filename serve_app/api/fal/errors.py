@@ -1,0 +1,165 @@
+"""Errors in the two shapes that fal's clients tell apart: a list of places for bad input, a sentence for the rest."""
+
+import re
+import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+
+from serve_app.api.error_responses import status_of
+from serve_app.errors import (
+    AudioTooLong,
+    BodyTooLarge,
+    CsmServeError,
+    DownloadFailed,
+    FileTooLarge,
+    GenerationFailed,
+    InvalidAudio,
+    InvalidRequest,
+    NotReady,
+    Overloaded,
+    ReplicaLost,
+    StartTimeout,
+    StorageFailed,
+    Unauthorized,
+)
+
+REQUEST_ID = "x-fal-request-id"
+REQUEST_TIMEOUT = "request_timeout"
+USER_TIMEOUT = {"X-Fal-Request-Timeout-Type": "user"}
+"""Its own start timeout, says the client, and does not try again."""
+WEBHOOK_FIELD = "fal_webhook"
+IDEMPOTENCY_KEY = "Idempotency-Key"
+
+_INPUT_TYPES: dict[type[InvalidRequest], str] = {
+    DownloadFailed: "file_download_error",
+    FileTooLarge: "file_too_large",
+    BodyTooLarge: "file_too_large",
+    AudioTooLong: "audio_duration_too_long",
+    InvalidAudio: "unsupported_audio_format",
+    InvalidRequest: "value_error",
+}
+_INFRA_TYPES: dict[type[CsmServeError], str] = {
+    ReplicaLost: "runner_disconnected",
+    GenerationFailed: "runner_server_error",
+    NotReady: "runner_scheduling_failure",
+    StartTimeout: REQUEST_TIMEOUT,
+    Overloaded: "rate_limited",
+    StorageFailed: "internal_error",
+}
+_JOB_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+_RETRYABLE = (429, 502, 503, 504)
+
+
+class InputProblem(BaseModel):
+    """One place in the input. `loc` begins with `body`, `query` or `header`."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class InputErrorBody(BaseModel):
+    detail: list[InputProblem]
+
+
+class InfraErrorBody(BaseModel):
+    detail: str
+    error_type: str | None = None
+
+
+def input_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": InputErrorBody, "description": "What is wrong, and where"} for status in statuses}
+
+
+def infra_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": InfraErrorBody, "description": "See `detail`"} for status in statuses}
+
+
+def place(field: str) -> list[str | int]:
+    """Our name of a field, such as `context.0.audio_url`, as fal writes it."""
+    if field == WEBHOOK_FIELD:
+        return ["query", field]
+    if field.startswith("x-fal-") or field == IDEMPOTENCY_KEY:
+        return ["header", field]
+    parts = [int(part) if part.isdigit() else part for part in field.split(".")]
+    return ["body"] if parts == ["body"] else ["body", *parts]
+
+
+def error_content(error: CsmServeError) -> dict[str, Any]:
+    """The body alone: for answers, and for jobs, which keep it."""
+    if isinstance(error, InvalidRequest):
+        problem = InputProblem(loc=place(error.field), msg=error.message, type=input_type(error))
+        return {"detail": [problem.model_dump()]}
+    content: dict[str, Any] = {"detail": str(error)}
+    if error_type := next((_INFRA_TYPES[kind] for kind in type(error).__mro__ if kind in _INFRA_TYPES), None):
+        content["error_type"] = error_type
+    return content
+
+
+def input_type(error: InvalidRequest) -> str:
+    """fal's word for it."""
+    return next(_INPUT_TYPES[kind] for kind in type(error).__mro__ if kind in _INPUT_TYPES)
+
+
+def error_answer(error: CsmServeError) -> JSONResponse:
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Key"
+    if isinstance(error, StartTimeout):
+        headers |= USER_TIMEOUT
+    return answered(error_content(error), status_of(error), headers)
+
+
+def answered(content: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error's body with the headers that go with it."""
+    known = {"X-Fal-Retryable": str(status in _RETRYABLE).lower()}
+    if error_type := content.get("error_type"):
+        known["X-Fal-Error-Type"] = error_type
+    return JSONResponse(content, status, known | (headers or {}))
+
+
+def validation_content(error: RequestValidationError) -> dict[str, Any]:
+    """pydantic's own words, as fal gives them, without the input that was wrong: it may be a whole file."""
+    problems = [InputProblem(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()]
+    return {"detail": [problem.model_dump() for problem in problems]}
+
+
+class FalRoute(APIRoute):
+    """A route whose errors have fal's shapes, and whose answers all name their request."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                response = await handler(request)
+            except CsmServeError as error:
+                response = error_answer(error)
+            except RequestValidationError as error:
+                response = answered(validation_content(error), 422)
+            response.headers[REQUEST_ID] = request_id_of(request)
+            return response
+
+        return answer
+
+
+def request_id_of(request: Request) -> str:
+    """Of the job that the path names, or this request's own, made up at its first use."""
+    if _JOB_ID.fullmatch(job_id := request.path_params.get("request_id", "")):
+        return job_id
+    if not hasattr(request.state, "fal_request_id"):
+        name_request(request, str(uuid.uuid4()))
+    return request.state.fal_request_id
+
+
+def name_request(request: Request, request_id: str) -> None:
+    """Have the answer carry this id."""
+    request.state.fal_request_id = request_id

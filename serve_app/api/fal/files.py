@@ -1,0 +1,94 @@
+"""Files by their public address: whole or a range of them, for players, browsers and caches."""
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import StreamingResponse
+
+from serve_app.api.fal.errors import FalRoute, infra_errors
+from serve_app.api.fal.ways import PREFIX, Surface
+from serve_app.store.files import FileStore
+from serve_app.store.stored_file import StoredFile
+
+_FILE = f"{PREFIX}/{Surface.CDN}/files/{{file_id}}/{{name}}"
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
+_SHOWN = ("audio/", "image/", "video/")
+_LONGEST_CACHED_SECONDS = 86_400
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/octet-stream": {}}, "description": "The file's bytes, in its own type."},
+    206: {"description": "The part that `Range` asks for."},
+    304: {"description": "`If-None-Match` names what there is."},
+    416: {"description": "The range begins behind the end."},
+} | infra_errors(404, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `start` to before `end`."""
+
+    start: int
+    end: int
+
+
+class FilesApi:
+    def __init__(self, files: FileStore) -> None:
+        self._files = files
+
+    def router(self) -> APIRouter:
+        router = APIRouter(route_class=FalRoute, tags=["files"])
+        reading: dict[str, Any] = {"response_class": Response, "responses": _RESPONSES}
+        router.add_api_route(_FILE, self.read, methods=["GET"], **reading)
+        router.add_api_route(_FILE, self.read, methods=["HEAD"], include_in_schema=False, **reading)
+        return router
+
+    async def read(self, request: Request, file_id: str) -> Response:
+        """A file, for whoever knows its address. The name in it is for people; the id alone finds the file."""
+        file = await self._files.info(file_id)
+        headers = _headers(file)
+        if request.headers.get("if-none-match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        whole = Span(0, file.size)
+        span = _span(request, headers["ETag"], file.size) or whole
+        if span.start >= span.end and span is not whole:
+            return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
+        headers["Content-Length"] = str(span.end - span.start)
+        status = 200
+        if span is not whole:
+            status = 206
+            headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{file.size}"
+        if request.method == "HEAD":
+            return Response(status_code=status, headers=headers, media_type=file.content_type)
+        data = self._files.read(file_id, span.start, span.end)
+        return StreamingResponse(data, status, headers, media_type=file.content_type)
+
+
+def _span(request: Request, etag: str, size: int) -> Span | None:
+    """None for no range, one of another form than `bytes=0-99`, or one of what the file was before: all of it then."""
+    match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if match is None or match[0] == "bytes=-" or request.headers.get("if-range", etag) != etag:
+        return None
+    first, last = match.groups()
+    if not first:
+        return Span(max(size - int(last), 0), size) if int(last) else Span(size, size)
+    end = min(int(last) + 1, size) if last else size
+    return None if last and int(last) < int(first) else Span(int(first), end)
+
+
+def _headers(file: StoredFile) -> dict[str, str]:
+    # Strangers upload files: none of them may become a page of this origin.
+    shown = "inline" if file.content_type.startswith(_SHOWN) else "attachment"
+    cached = _LONGEST_CACHED_SECONDS
+    if file.expires_at is not None:
+        cached = max(0, min(cached, int(file.expires_at - time.time())))
+    return {
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{file.upload_id}"',
+        "Cache-Control": f"private, max-age={cached}, immutable",
+        "Content-Disposition": f"{shown}; filename=\"{file.ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}",
+        "Content-Security-Policy": "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }

@@ -1,0 +1,77 @@
+"""What fal's request headers ask for beside the input."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from starlette.datastructures import Headers
+
+from serve_app.errors import InvalidRequest
+
+_TIMEOUT = "x-fal-request-timeout"
+_PRIORITY = "x-fal-queue-priority"
+_NO_RETRY = "x-fal-no-retry"
+_LIFECYCLES = ("x-fal-object-lifecycle-preference", "x-fal-object-lifecycle")
+_LONGEST_SECONDS = 10 * 366 * 86_400
+_SWITCHES = {"0": False, "false": False, "1": True, "true": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    start_timeout_seconds: float | None
+    kept_seconds: float | None
+    """Of the files that the request leaves; None is the server's default."""
+    priority: Literal["normal", "low"]
+    retries: bool
+
+
+def preferences_of(headers: Headers) -> Preferences:
+    """Raises InvalidRequest naming the header that cannot be read."""
+    return Preferences(
+        start_timeout_seconds=_seconds(_TIMEOUT, headers.get(_TIMEOUT)),
+        kept_seconds=kept_seconds(headers),
+        priority=_priority(headers.get(_PRIORITY, "normal")),
+        retries=not _switch(_NO_RETRY, headers.get(_NO_RETRY, "0")),
+    )
+
+
+def kept_seconds(headers: Headers) -> float | None:
+    """Of an upload or an answer. Access lists in the header are not looked at: who knows a file's URL may read it."""
+    for name in _LIFECYCLES:
+        if value := headers.get(name):
+            return _expiration(name, value)
+    return None
+
+
+def _expiration(name: str, value: str) -> float | None:
+    try:
+        said = json.loads(value)
+        seconds = said.get("expiration_duration_seconds")
+    except (ValueError, AttributeError, RecursionError):
+        raise InvalidRequest(name, 'must be JSON, such as {"expiration_duration_seconds": 3600}') from None
+    return None if seconds is None else _seconds(name, str(seconds))
+
+
+def _seconds(name: str, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise InvalidRequest(name, f"must be a number of seconds above 0 and at most {_LONGEST_SECONDS}")
+    return seconds
+
+
+def _priority(value: str) -> Literal["normal", "low"]:
+    if value not in ("normal", "low"):
+        raise InvalidRequest(_PRIORITY, "must be normal or low")
+    return value
+
+
+def _switch(name: str, value: str) -> bool:
+    if value.strip().lower() not in _SWITCHES:
+        raise InvalidRequest(name, "must be 0 or 1")
+    return _SWITCHES[value.strip().lower()]

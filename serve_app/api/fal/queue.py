@@ -1,0 +1,203 @@
+"""`queue.fal.run`: submit a scene, ask how far it is, fetch or cancel it. Three words for states, as fal has them."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.background import BackgroundTask
+
+from serve_app.api.auth import key_of
+from serve_app.api.fal.errors import (
+    IDEMPOTENCY_KEY,
+    REQUEST_TIMEOUT,
+    USER_TIMEOUT,
+    WEBHOOK_FIELD,
+    FalRoute,
+    answered,
+    infra_errors,
+    input_errors,
+    name_request,
+)
+from serve_app.api.fal.event_stream import PING, EventStream, event
+from serve_app.api.fal.preferences import preferences_of
+from serve_app.api.fal.scene_reader import SceneReader
+from serve_app.api.fal.schema import INPUT_BODY, FalOutput
+from serve_app.api.fal.ways import APP, PREFIX, Surface, way_of
+from serve_app.api.services import Services
+from serve_app.errors import UnknownJob
+from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry, NewJob
+from serve_app.keys.key import Key, Scope
+from serve_app.settings import Settings
+
+_QUEUE = f"{PREFIX}/{Surface.QUEUE}{APP}"
+_JOB = f"{_QUEUE}/requests/{{request_id}}"
+_SUBMIT_ERRORS = input_errors(413, 422) | infra_errors(401, 403, 404, 429, 503)
+_ERRORS = infra_errors(401, 403, 404)
+_POLL_SECONDS = 0.25
+_PING_SECONDS = 15.0
+_LONGEST_RUN_SECONDS = 86_400.0
+"""From the start of a job to its end, with all its attempts: until then its inputs are kept."""
+_TRUE = ("1", "true")
+
+
+class CancelStatus(BaseModel):
+    status: Literal["OK", "CANCELLATION_REQUESTED", "ALREADY_COMPLETED", "NOT_FOUND"]
+
+
+class QueueApi:
+    def __init__(self, reader: SceneReader, services: Services, settings: Settings) -> None:
+        self._reader = reader
+        self._services = services
+        self._start_timeout = settings.jobs.start_timeout_seconds
+
+    def router(self) -> APIRouter:
+        router = APIRouter(route_class=FalRoute, tags=["fal"])
+        add = router.add_api_route
+        submit: dict[str, Any] = {"methods": ["POST"], "openapi_extra": INPUT_BODY, "responses": _SUBMIT_ERRORS}
+        result: dict[str, Any] = {"methods": ["GET"], "response_model": FalOutput, "responses": _RESULT_ERRORS}
+        add(f"{_JOB}/status", self.status, methods=["GET"], responses=_STATUS)
+        add(_QUEUE, self.submit, **submit)
+        add(f"{_QUEUE}/{{path:path}}", self.submit, include_in_schema=False, **submit)
+        add(f"{_JOB}/status/stream", self.status_stream, methods=["GET"], response_class=Response, responses=_EVENTS)
+        add(_JOB, self.result, **result)
+        add(f"{_JOB}/response", self.result, include_in_schema=False, **result)
+        add(f"{_JOB}/cancel", self.cancel, methods=["PUT"], responses=_CANCEL)
+        return router
+
+    async def submit(self, request: Request, fal_webhook: str | None = None) -> Response:
+        """Queue a scene. What is wrong with the input is said at once; what only the work can find, in the result."""
+        key = _key_for_speech(request)
+        preferences = preferences_of(request.headers)
+        if fal_webhook is not None:
+            self._services.net.check_url(WEBHOOK_FIELD, fal_webhook)
+        queue, start_timeout = self._services.queue, preferences.start_timeout_seconds
+        scene = await self._services.work.keep_inputs(
+            await self._reader.read(request), key.id, (start_timeout or self._start_timeout) + _LONGEST_RUN_SECONDS
+        )
+        job = await queue.submit(
+            NewJob(
+                endpoint=APP.lstrip("/"),
+                key_id=key.id,
+                input=scene.to_json(),
+                priority=preferences.priority,
+                start_timeout_seconds=start_timeout,
+                webhook_url=fal_webhook,
+                idempotency_key=request.headers.get(IDEMPOTENCY_KEY),
+                headers={"traceparent": request.headers.get("traceparent", "")},
+                max_attempts=None if preferences.retries else 1,
+            )
+        )
+        name_request(request, job.id)
+        status = await queue.status(job.id, key.id)
+        content = self._content(request, status) | {"status": "IN_QUEUE", "queue_position": status.position or 0}
+        # Not before it is sent, and not to one who has left: until then an equal submit is this one, sent again.
+        has_left = await request.is_disconnected()
+        return JSONResponse(content, background=None if has_left else BackgroundTask(queue.answered, job.id))
+
+    async def status(self, request: Request, request_id: str, logs: str = "0") -> Response:
+        """202 while it waits or runs, 200 once it is over, however it ended."""
+        after = 0 if logs.lower() in _TRUE else None
+        status = await self._services.queue.status(request_id, _key_for_speech(request).id, after)
+        return JSONResponse(self._content(request, status), 200 if status.job.state.is_final else 202)
+
+    async def status_stream(self, request: Request, request_id: str, logs: str = "0") -> Response:
+        """The status at each change, in server-sent events that hold only new logs, until it is over."""
+        after = 0 if logs.lower() in _TRUE else None
+        first = await self._services.queue.status(request_id, _key_for_speech(request).id, after)
+        return EventStream(self._changes(request, first, after))
+
+    async def _changes(self, request: Request, status: JobStatus, after: int | None) -> AsyncGenerator[str, None]:
+        told, silent_seconds = None, 0.0
+        while True:
+            news = (status.job.state, status.position)
+            if news != told or status.logs:
+                yield event(self._content(request, status))
+                told, silent_seconds = news, 0.0
+            elif silent_seconds >= _PING_SECONDS:
+                yield PING
+                silent_seconds = 0.0
+            if status.job.state.is_final:
+                return
+            if status.logs:
+                after = status.logs[-1].number
+            await asyncio.sleep(_POLL_SECONDS)
+            silent_seconds += _POLL_SECONDS
+            status = await self._services.queue.status(status.job.id, status.job.key_id, after)
+
+    async def result(self, request: Request, request_id: str) -> Response:
+        """The output, or the status and body of the error that it ended with."""
+        result = await self._services.queue.result(request_id, _key_for_speech(request).id)
+        if result is None:
+            return answered({"detail": "Request is still in progress"}, 400)
+        if result.is_success:
+            return JSONResponse(result.body, result.status_code)
+        timeout = USER_TIMEOUT if result.error_type == REQUEST_TIMEOUT else {}
+        return answered(result.body, result.status_code, timeout)
+
+    async def cancel(self, request: Request, request_id: str) -> Response:
+        """Take it out of the queue, or stop it while it runs."""
+        key = _key_for_speech(request)
+        try:
+            answer = await self._services.queue.cancel(request_id, key.id)
+        except UnknownJob:
+            return JSONResponse({"status": "NOT_FOUND"}, 404)
+        status, word = _CANCELLED[answer]
+        return JSONResponse({"status": word}, status)
+
+    def _content(self, request: Request, status: JobStatus) -> dict[str, Any]:
+        job = status.job
+        base = way_of(request).url(Surface.QUEUE, f"{APP}/requests/{job.id}")
+        content: dict[str, Any] = {
+            "status": _WORDS[job.state],
+            "request_id": job.id,
+            "gateway_request_id": job.id,
+            "response_url": base,
+            "status_url": f"{base}/status",
+            "cancel_url": f"{base}/cancel",
+        }
+        if job.state is JobState.QUEUED:
+            return content | {"queue_position": status.position or 0}
+        content |= {"logs": list(_logs(status.logs)), "metrics": {}}
+        if job.inference_seconds is not None:
+            content["metrics"] = {"inference_time": job.inference_seconds}
+        if job.error_type is not None:
+            content |= {"error": job.error or job.error_type, "error_type": job.error_type}
+        return content
+
+
+def _key_for_speech(request: Request) -> Key:
+    key = key_of(request)
+    key.require(Scope.SPEECH)
+    return key
+
+
+def _logs(entries: Iterable[LogEntry]) -> Iterable[dict[str, str]]:
+    for entry in entries:
+        at = datetime.fromtimestamp(entry.at, UTC).isoformat(timespec="milliseconds")
+        yield {"message": entry.message, "level": entry.level, "source": "USER", "timestamp": at}
+
+
+_WORDS = {
+    JobState.QUEUED: "IN_QUEUE",
+    JobState.RUNNING: "IN_PROGRESS",
+    JobState.COMPLETED: "COMPLETED",
+    JobState.FAILED: "COMPLETED",
+    JobState.CANCELLED: "COMPLETED",
+}
+_CANCELLED = {
+    CancelAnswer.CANCELLED: (200, "OK"),
+    CancelAnswer.REQUESTED: (202, "CANCELLATION_REQUESTED"),
+    CancelAnswer.ALREADY_COMPLETED: (400, "ALREADY_COMPLETED"),
+}
+_STATUS: dict[int | str, dict[str, Any]] = {202: {"description": "It waits or runs."}} | _ERRORS
+_EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}} | _ERRORS
+_CANCEL: dict[int | str, dict[str, Any]] = infra_errors(401, 403) | {
+    status: {"model": CancelStatus} for status in (200, 202, 400, 404)
+}
+_RESULT_ERRORS: dict[int | str, dict[str, Any]] = (
+    _ERRORS | infra_errors(400, 499, 500, 503, 504) | input_errors(413, 422)
+)

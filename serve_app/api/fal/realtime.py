@@ -1,0 +1,145 @@
+"""Scenes over one WebSocket, in MessagePack: a message with the input in, chunks of sound and then the output back."""
+
+import asyncio
+import json
+import uuid
+from collections import deque
+from contextlib import aclosing
+from typing import Any
+
+import msgpack
+from fastapi import APIRouter, WebSocket
+from fastapi.exceptions import RequestValidationError
+
+from serve_app.api.auth import key_of
+from serve_app.api.fal.errors import error_content, validation_content
+from serve_app.api.fal.live_scene import Call, LiveScene
+from serve_app.api.fal.run import chunk_content
+from serve_app.api.fal.scene_reader import SceneReader
+from serve_app.api.fal.schema import output_of
+from serve_app.api.fal.ways import APP, PREFIX, Surface
+from serve_app.api.services import Services
+from serve_app.errors import CsmServeError, Forbidden, InvalidRequest
+from serve_app.keys.key import Key, Scope
+from serve_app.messages import AudioChunk
+
+_REALTIME = f"{PREFIX}/{Surface.RUN}{APP}/realtime"
+_IDLE_SECONDS = 60.0
+_USUAL_BUFFER, _LARGEST_BUFFER = 2, 60
+_NORMAL_CLOSURE, _POLICY_VIOLATION = 1000, 1008
+
+
+class RealtimeApi:
+    def __init__(self, reader: SceneReader, services: Services, idle_seconds: float = _IDLE_SECONDS) -> None:
+        self._reader = reader
+        self._services = services
+        self._idle_seconds = idle_seconds
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        router.add_api_websocket_route(_REALTIME, self.connect)
+        return router
+
+    async def connect(self, socket: WebSocket) -> None:
+        """Inputs are spoken one after the other; of those that wait, the latest `max_buffering` are kept."""
+        await socket.accept()
+        try:
+            key = key_of(socket)
+            key.require(Scope.SPEECH)
+        except Forbidden as error:
+            await socket.send_json({"status": "error", "error": "Unauthorized", "reason": str(error)})
+            await socket.close(_POLICY_VIOLATION)
+            return
+        inbox = _Inbox(_buffer_size(socket.query_params.get("max_buffering")))
+        reading = asyncio.create_task(inbox.fill(socket))
+        answering = asyncio.create_task(self._answer(socket, inbox, key))
+        try:
+            # A client that leaves is seen by whoever reads; nobody else is told.
+            await asyncio.wait((reading, answering), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+            answering.cancel()
+            await asyncio.wait((reading, answering))
+        if not answering.cancelled():
+            answering.result()
+
+    async def _answer(self, socket: WebSocket, inbox: "_Inbox", key: Key) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._idle_seconds):
+                    message = await inbox.next()
+            except TimeoutError:
+                await _send_error(socket, "TIMEOUT", "no inputs, reconnect when needed!")
+                await socket.close(_NORMAL_CLOSURE)
+                return
+            try:
+                await self._speak(socket, _decoded(message), key)
+            except RequestValidationError as error:
+                await _send_error(socket, "BAD_REQUEST", _reason(error), **validation_content(error))
+            except CsmServeError as error:
+                content = error_content(error)
+                await _send_error(socket, content.pop("error_type", "bad_request").upper(), str(error), **content)
+
+    async def _speak(self, socket: WebSocket, values: dict[str, Any], key: Key) -> None:
+        echoed = {"request_id": values["request_id"]} if isinstance(values.get("request_id"), str) else {}
+        scene = await self._reader.from_message(values, socket)
+        index = 0
+        call = Call(str(uuid.uuid4()), key, is_streamed=True)
+        async with await LiveScene.open(self._services, scene, call) as live, aclosing(live.messages()) as messages:
+            async for message in messages:
+                if not isinstance(message, AudioChunk):
+                    await _send(socket, output_of(message) | echoed)
+                elif message.pcm:
+                    await _send(socket, chunk_content(message, index) | {"audio_chunk": message.pcm} | echoed)
+                    index += 1
+
+
+class _Inbox:
+    """What came and was not answered yet."""
+
+    def __init__(self, size: int) -> None:
+        self._messages: deque[bytes | str] = deque(maxlen=size)
+        self._news = asyncio.Event()
+
+    async def fill(self, socket: WebSocket) -> None:
+        """Until the client leaves."""
+        while (message := await socket.receive())["type"] == "websocket.receive":
+            self._messages.append(message.get("bytes") or message.get("text") or b"")
+            self._news.set()
+
+    async def next(self) -> bytes | str:
+        while not self._messages:
+            self._news.clear()
+            await self._news.wait()
+        return self._messages.popleft()
+
+
+def _buffer_size(wanted: str | None) -> int:
+    if not wanted or not wanted.isdecimal():
+        return _USUAL_BUFFER
+    # Python reads no number of thousands of digits.
+    return min(max(int(wanted[:3]), 1), _LARGEST_BUFFER)
+
+
+def _decoded(message: bytes | str) -> dict[str, Any]:
+    """JSON is read too. Raises InvalidRequest."""
+    try:
+        values = json.loads(message) if isinstance(message, str) else msgpack.unpackb(message)
+    except (ValueError, RecursionError, msgpack.UnpackException):
+        raise InvalidRequest("body", "is neither MessagePack nor JSON: send the input as one of them") from None
+    if not isinstance(values, dict):
+        raise InvalidRequest("body", "must be a map with the fields of the input")
+    return {name: value for name, value in values.items() if isinstance(name, str)}
+
+
+async def _send(socket: WebSocket, values: dict[str, Any]) -> None:
+    await socket.send_bytes(msgpack.Packer().pack(values))
+
+
+async def _send_error(socket: WebSocket, error: str, reason: str, **more: Any) -> None:
+    await socket.send_json({"type": "x-fal-error", "error": error, "reason": reason} | more)
+
+
+def _reason(error: RequestValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

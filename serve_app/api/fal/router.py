@@ -1,0 +1,42 @@
+"""All of fal's surfaces."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from serve_app.api.fal.files import FilesApi
+from serve_app.api.fal.queue import QueueApi
+from serve_app.api.fal.realtime import RealtimeApi
+from serve_app.api.fal.run import RunApi
+from serve_app.api.fal.scene_reader import SceneReader
+from serve_app.api.fal.tokens import TokenApi
+from serve_app.api.fal.uploads import UploadsApi
+from serve_app.api.fal.ways import APP, PREFIX, Surface
+from serve_app.api.services import Services
+from serve_app.settings import Settings
+from serve_app.speech.pipeline import SpeechPipeline
+
+STREAMED = (f"{PREFIX}/{Surface.CDN}/",)
+"""Paths whose bodies are files: their limit is `files.max_file_bytes`, and they are never held in memory whole."""
+
+_METHODS = ["GET", "POST", "PUT", "DELETE"]
+
+
+def fal_router(pipeline: SpeechPipeline, services: Services, settings: Settings) -> APIRouter:
+    reader = SceneReader(pipeline, services.files, services.net, settings)
+    router = APIRouter()
+    # Routes are tried in their order, and clients ask for the status of their jobs ten times a second.
+    for api in (
+        QueueApi(reader, services, settings),
+        RunApi(reader, services, pipeline),
+        RealtimeApi(reader, services),
+        TokenApi(services, settings),
+        UploadsApi(services, settings),
+        FilesApi(services.files),
+    ):
+        router.include_router(api.router())
+    router.add_api_route(f"{PREFIX}/{{rest:path}}", _unknown, methods=_METHODS, include_in_schema=False)
+    return router
+
+
+async def _unknown(rest: str) -> JSONResponse:
+    return JSONResponse({"detail": f"nothing is served here; the application is {APP.lstrip('/')}"}, 404)

@@ -1,0 +1,81 @@
+"""Addresses in answers lead back by the way the request came: what reached us once is reached again."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.types import Scope
+
+APP = "/fal-ai/csm-1b"
+PREFIX = "/fal"
+"""Of the path under which each surface is a folder."""
+
+
+class Surface(StrEnum):
+    """fal's hosts. The same path means something else on each."""
+
+    RUN = "run"
+    QUEUE = "queue"
+    REST = "rest"
+    CDN = "cdn"
+
+
+FAL_HOSTS = {
+    "fal.run": Surface.RUN,
+    "queue.fal.run": Surface.QUEUE,
+    "rest.fal.ai": Surface.REST,
+    "rest.alpha.fal.ai": Surface.REST,  # of older clients
+    "v3.fal.media": Surface.CDN,
+}
+_ITS_HOST = {surface: host for host, surface in reversed(FAL_HOSTS.items())}
+_QUEUE_HOST = "queue."
+_KEY = "csm.fal.way"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where each surface is, for whoever came by this way."""
+
+    bases: dict[Surface, str]
+
+    @classmethod
+    def by_prefix(cls, origin: str) -> Self:
+        return cls({surface: f"{origin}{PREFIX}/{surface}" for surface in Surface})
+
+    @classmethod
+    def by_host(cls, host: str, origin: str) -> Self:
+        """Paths without a prefix: on fal's own hosts, led here by DNS, or on `HOST` and `queue.HOST`."""
+        if host in FAL_HOSTS:
+            return cls({surface: f"https://{_ITS_HOST[surface]}" for surface in Surface})
+        shared = origin.replace(f"://{_QUEUE_HOST}", "://", 1)
+        return cls(dict.fromkeys(Surface, shared) | {Surface.QUEUE: origin})
+
+    def url(self, surface: Surface, path: str) -> str:
+        return self.bases[surface] + path
+
+    def put_into(self, scope: Scope) -> None:
+        scope[_KEY] = self
+
+
+def way_of(request: HTTPConnection) -> Way:
+    """As the shim found it."""
+    return request.scope[_KEY]
+
+
+def origin_of(scope: Scope, public_url: str | None) -> str:
+    """Scheme, host and root path of this server as its caller sees them."""
+    if public_url is not None:
+        return public_url.rstrip("/")
+    headers = Headers(scope=scope)
+    scheme = headers.get("x-forwarded-proto", scope["scheme"]).partition(",")[0].strip()
+    scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
+    host = headers.get("x-forwarded-host", host_of(scope)).partition(",")[0].strip()
+    return f"{scheme}://{host}{scope.get('root_path', '')}"
+
+
+def host_of(scope: Scope) -> str:
+    """As the request names it, or the address of the socket for one that does not."""
+    address, port = scope.get("server") or ("localhost", 80)
+    return Headers(scope=scope).get("host", f"{address}:{port}")

@@ -1,0 +1,22 @@
+"""What the APIs of jobs and files stand on, opened once for a process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from serve_app.jobs.queue import JobQueue
+from serve_app.speech.scene_work import Fetcher, SceneWork
+from serve_app.store.files import FileStore
+from serve_app.store.signing import Tokens, UrlSigner
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    work: SceneWork
+    queue: JobQueue
+    files: FileStore
+    net: Fetcher
+    urls: UrlSigner
+    tokens: Tokens
+    jwks: Callable[[], dict[str, Any]]
+    """The public keys that webhooks are signed with, as a JSON Web Key Set."""

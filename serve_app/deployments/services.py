@@ -1,0 +1,36 @@
+"""Opens what the APIs of jobs and files stand on: the same in each replica that serves or works for them."""
+
+import secrets
+
+from serve_app.api.services import Services
+from serve_app.jobs.queue import JobQueue
+from serve_app.jobs.webhook import WebhookSigner
+from serve_app.keys.limits import Allowance
+from serve_app.net.guarded import GuardedClient
+from serve_app.settings import Settings
+from serve_app.speech.pipeline import SpeechPipeline
+from serve_app.speech.scene_work import SceneWork
+from serve_app.store.database import Database
+from serve_app.store.files import FileStore
+from serve_app.store.object_store import Objects
+from serve_app.store.secrets import Secrets
+from serve_app.store.signing import Tokens, UrlSigner
+
+_SIGNING_SECRET = "signing"
+
+
+def open_services(settings: Settings, database: Database, pipeline: SpeechPipeline, allowance: Allowance) -> Services:
+    """Raises StartupError where a store cannot be used as it is configured."""
+    own = Secrets(database)
+    signing_secret = own.get(_SIGNING_SECRET, lambda: secrets.token_bytes(32))
+    files = FileStore(database, Objects.open(settings.files, settings.data_dir), settings.files)
+    net = GuardedClient(settings.net)
+    return Services(
+        work=SceneWork(pipeline, files, net, allowance, settings),
+        queue=JobQueue(database, settings.jobs),
+        files=files,
+        net=net,
+        urls=UrlSigner(signing_secret),
+        tokens=Tokens(signing_secret),
+        jwks=WebhookSigner.open(own).jwks,
+    )

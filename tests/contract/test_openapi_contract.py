@@ -1,0 +1,55 @@
+"""schemathesis plays the OpenAPI document: no 5xx, no status and no body that the document does not name."""
+
+import httpx
+import schemathesis
+from contract_server import Server
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import checks
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+CHECKS = (
+    checks.not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+)
+
+
+EXAMPLES = settings(
+    max_examples=5,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_the_server_does_what_its_description_says(server: Server) -> None:
+    description = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        job = http.post("/fal/queue/fal-ai/csm-1b", json={"scene": [{"text": "Hi.", "speaker_id": 0}]}).json()
+        file_url = http.post("/fal/cdn/files/upload", content=b"abc").json()["access_url"]
+    known = {"request_id": job["request_id"], "file_id": file_url.split("/")[-2]}
+    played = 0
+    for found in description.get_all_operations():
+        play(found.ok(), {})
+        play(found.ok(), known)
+        played += 1
+    assert played > 20
+
+
+def play(operation: schemathesis.APIOperation, known: dict[str, str]) -> None:
+    """With ids that nobody knows, or with those that are `known`."""
+
+    @EXAMPLES
+    @given(operation.as_strategy())
+    def example(case: schemathesis.Case) -> None:
+        case.path_parameters.update({name: value for name, value in known.items() if name in case.path_parameters})
+        case.validate_response(case.call(timeout=30), checks=CHECKS)
+
+    example()
