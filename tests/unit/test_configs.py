@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
+from ray.serve import Application
+from ray.serve.config import AutoscalingConfig
 
-from serve_app.app import load_settings
+from serve_app.app import build_graph, load_settings
+from serve_app.cli.check import check_config
+from serve_app.deployments.autoscaling import SlotPolicy
 from serve_app.deployments.options import deployment_options, with_gpu_shares
+from serve_app.deployments.serve_config import check_serve_config
 from serve_app.engine.memory_plan import PlannedModel, plan_memory, usual_reserves
 from serve_app.model.presets import preset_config
 from serve_app.model.shape import CsmShape
@@ -22,23 +26,22 @@ def config(request: pytest.FixtureRequest) -> dict[str, Any]:
     return yaml.safe_load(request.param.read_text())
 
 
-def test_serve_takes_it(config: dict[str, Any]) -> None:
-    ServeDeploySchema.model_validate(config)
+def test_nothing_is_wrong_with_it(config: dict[str, Any]) -> None:
+    assert check_config(config, cluster=None, with_model=False).startswith("fine")
 
 
-def test_no_key_is_misspelt(config: dict[str, Any]) -> None:
-    """Serve's schema lets unknown keys through."""
-    for application in config["applications"]:
-        assert set(application) <= set(ServeApplicationSchema.model_fields)
-        for deployment in application.get("deployments", []):
-            assert set(deployment) <= set(DeploymentSchema.model_fields)
+def deployments(application: Application) -> set[str]:
+    """Of a graph that was bound, by name."""
+    bound = application._bound_deployment
+    inner = [each for each in bound.init_args if isinstance(each, Application)]
+    return {bound.name}.union(*(deployments(each) for each in inner))
 
 
-def test_arguments_and_deployment_names_exist(config: dict[str, Any]) -> None:
-    for application in config["applications"]:
-        settings = load_settings(application.get("args", {}))
-        names = {deployment["name"] for deployment in application.get("deployments", [])}
-        assert names <= set(deployment_options(settings))
+def test_a_config_that_names_deployments_names_all_that_are_built(config: dict[str, Any]) -> None:
+    application = check_serve_config(config)
+    named = [deployment["name"] for deployment in application.deployments]
+    assert len(set(named)) == len(named)
+    assert set(named) in (set(), deployments(build_graph(load_settings(application.args))))
 
 
 @pytest.fixture
@@ -64,3 +67,37 @@ def test_the_gpu_slots_fit_a_card_of_16_gb(gpu_application: dict[str, Any]) -> N
     model = PlannedModel(CsmShape.from_config(preset_config("csm-1b")), torch.bfloat16, settings.quantization)
     plan = plan_memory(model, settings.engine, usual_reserves(torch.device("cuda"), settings.engine))
     assert plan.peak_bytes <= settings.engine.memory_fraction * 16e9
+
+
+@pytest.fixture
+def autoscaling_application() -> dict[str, Any]:
+    config = yaml.safe_load(next(path for path in CONFIGS if path.name == "autoscaling.yaml").read_text())
+    return config["applications"][0]
+
+
+def test_on_a_cluster_every_deployment_comes_and_goes(autoscaling_application: dict[str, Any]) -> None:
+    for deployment in autoscaling_application["deployments"]:
+        scaling = AutoscalingConfig(**deployment["autoscaling_config"])
+        assert scaling.min_replicas < scaling.max_replicas
+        # Serve counts over this long what replicas report every ten seconds.
+        assert scaling.look_back_period_s > scaling.metrics_interval_s
+
+
+def test_on_a_cluster_those_that_own_slots_scale_by_them(autoscaling_application: dict[str, Any]) -> None:
+    by_slots = {
+        deployment["name"]
+        for deployment in autoscaling_application["deployments"]
+        if AutoscalingConfig(**deployment["autoscaling_config"]).policy.get_policy() is SlotPolicy
+    }
+    assert by_slots == {"TokenGenerator", "AudioDecoder"}
+
+
+def test_a_clusters_card_has_the_shares_and_the_memory_of_a_single_one(
+    autoscaling_application: dict[str, Any], gpu_application: dict[str, Any]
+) -> None:
+    def shares(application: dict[str, Any]) -> dict[str, float]:
+        return {each["name"]: each["ray_actor_options"].get("num_gpus", 0) for each in application["deployments"]}
+
+    assert shares(autoscaling_application) == shares(gpu_application)
+    for section in ("engine", "codec"):
+        assert autoscaling_application["args"][section] == gpu_application["args"][section]

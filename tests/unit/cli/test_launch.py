@@ -68,6 +68,21 @@ def test_flags_of_one_section_are_set_together(started: Started) -> None:
 def test_without_flags_the_settings_are_the_servers_own(started: Started) -> None:
     launch.main([])
     assert started.settings == Settings()
+    assert started.address == ("127.0.0.1", 8000)
+
+
+@pytest.mark.parametrize("setting", ["REQUIRED", "OPEN"])
+def test_it_listens_everywhere_as_vox_serve_does_where_that_is_meant(
+    started: Started, monkeypatch: pytest.MonkeyPatch, setting: str
+) -> None:
+    monkeypatch.setenv(f"CSM_KEYS__{setting}", "true")
+    launch.main([])
+    assert started.address == ("0.0.0.0", 8000)
+
+
+def test_open_is_a_switch(started: Started) -> None:
+    launch.main(["--open"])
+    assert started.settings.keys.open
     assert started.address == ("0.0.0.0", 8000)
 
 

@@ -1,0 +1,102 @@
+"""`csm-serve check` and `csm-serve deploy`: what is wrong with a Serve config is said before anything starts."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import requests
+import typer
+from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+from ray.exceptions import AuthenticationError
+from ray.serve.schema import ServeDeploySchema
+
+from serve_app.app import load_settings
+from serve_app.deployments.cluster_config import read_cluster
+from serve_app.deployments.listening import ALL_ADDRESSES, listens_on
+from serve_app.deployments.live_settings import with_user_config
+from serve_app.deployments.options import computes_on_gpu, deployment_options, with_gpu_shares
+from serve_app.deployments.placement import Nodes, Replicas, check_nodes, check_shares, replicas_of
+from serve_app.deployments.serve_config import OurApplication, check_serve_config, read_yaml
+from serve_app.errors import StartupError
+from serve_app.keys.exposure import check_exposure
+from serve_app.settings import Settings
+
+ConfigFile = Annotated[Path, typer.Argument(help="A Serve config, as serve_app/configs/autoscaling.yaml.")]
+ClusterFile = Annotated[
+    Path | None, typer.Option("--cluster", help="The cluster.yaml that it is for: do its nodes hold all replicas?")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Do not look whether the model is there.")]
+
+
+def check(config: ConfigFile, cluster: ClusterFile = None, offline: Offline = False) -> None:
+    """Check a Serve config, start nothing: keys, settings, shares of cards, replicas, the model. 1 where one fails."""
+    typer.echo(f"{config}: {check_config(read_yaml(config), cluster, with_model=not offline)}")
+
+
+def deploy(
+    config: ConfigFile,
+    address: Annotated[str, typer.Option(help="Ray's dashboard.")] = "http://127.0.0.1:8265",
+    cluster: ClusterFile = None,
+    offline: Offline = False,
+) -> None:
+    """Check a Serve config, then make a running cluster serve it. The same one again changes nothing."""
+    values = read_yaml(config)
+    summary = check_config(values, cluster, with_model=not offline)
+    _put(ServeDeploySchema.model_validate(values).model_dump(exclude_unset=True), address)
+    typer.echo(f"{config}: {summary}; taken by {address}: `serve status` tells how far it is")
+
+
+def check_config(config: dict[str, Any], cluster: Path | None, with_model: bool) -> str:
+    """What a right Serve config holds, in a few words. Raises StartupError naming the first key that is wrong."""
+    application = check_serve_config(config)
+    nodes = read_cluster(cluster) if cluster else None
+    try:
+        settings = load_settings(application.args)
+        check_exposure(settings.keys, listens_on(config.get("http_options", {}).get("host", ALL_ADDRESSES)))
+    except StartupError as error:
+        raise StartupError(f"{application.key}.args: {error}") from None
+    replicas = _check_deployments(application, settings, nodes)
+    check_shares(replicas, settings)
+    summary = f"fine: {sum(each.most for each in replicas)} replicas at most"
+    if nodes:
+        summary += f", on {check_nodes(replicas, nodes)} nodes of {nodes.source}"
+    if with_model and settings.stand_in is None:
+        check_model(settings)
+    return summary
+
+
+def _check_deployments(application: OurApplication, settings: Settings, nodes: Nodes | None) -> list[Replicas]:
+    options = deployment_options(settings)
+    if computes_on_gpu(settings, nodes is not None and any(each.resources.get("GPU") for each in nodes.types)):
+        options = with_gpu_shares(options)
+    application.check_names(options)
+    for index, deployment in enumerate(application.deployments):
+        if user_config := deployment.get("user_config"):
+            try:
+                with_user_config(settings, deployment["name"], user_config)
+            except StartupError as error:
+                raise StartupError(f"{application.key}.deployments[{index}].user_config: {error}") from None
+    return replicas_of(application, options)
+
+
+def check_model(settings: Settings) -> None:
+    """Raises CheckpointError where the model's files are missing, or may not be fetched from here."""
+    from serve_app.model.checkpoint import require_checkpoint
+
+    require_checkpoint(settings.model, settings.revision, settings.data_dir)
+
+
+def _put(config: dict[str, Any], address: str) -> None:
+    try:
+        ServeSubmissionClient(address).deploy_applications(config)
+    except (ConnectionError, requests.RequestException):
+        raise StartupError(
+            f"--address {address}: no Ray dashboard answers there; `ray dashboard cluster.yaml` brings a cluster's to "
+            "http://127.0.0.1:8265"
+        ) from None
+    except AuthenticationError:
+        raise StartupError(
+            f"--address {address}: the cluster refuses the token: set RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN_PATH to the file with the cluster's"
+        ) from None
+    except (RuntimeError, ValueError) as error:
+        raise StartupError(f"--address {address}: {' '.join(str(error).split())}") from None

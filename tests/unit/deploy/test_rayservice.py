@@ -1,0 +1,288 @@
+"""deploy/kuberay/rayservice.yaml: what its parts must agree on, and that each check finds what it is for."""
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import ray
+import yaml
+from deploy_files import RAYSERVICE, SERVE_CONFIG, drain_seconds, image_is_of, read, replicas
+
+from serve_app.deployments.placement import Nodes, NodeType, check_nodes
+from serve_app.errors import StartupError
+
+Manifests = dict[str, dict[str, Any]]
+
+
+@pytest.fixture
+def manifests() -> Manifests:
+    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(RAYSERVICE.read_text())}
+
+
+def spec(manifests: Manifests) -> dict[str, Any]:
+    return manifests["RayService"]["spec"]
+
+
+def workers(manifests: Manifests) -> list[dict[str, Any]]:
+    return spec(manifests)["rayClusterConfig"]["workerGroupSpecs"]
+
+
+def templates(manifests: Manifests) -> list[dict[str, Any]]:
+    groups = [spec(manifests)["rayClusterConfig"]["headGroupSpec"], *workers(manifests)]
+    return [group["template"] for group in groups]
+
+
+def containers(manifests: Manifests) -> list[dict[str, Any]]:
+    return [container for template in templates(manifests) for container in template["spec"]["containers"]]
+
+
+def serves_the_clusters_config(manifests: Manifests) -> Iterator[str]:
+    if yaml.safe_load(spec(manifests)["serveConfigV2"]) != read(SERVE_CONFIG):
+        yield "serveConfigV2 is not serve_app/configs/autoscaling.yaml"
+
+
+def names_the_installed_ray(manifests: Manifests) -> Iterator[str]:
+    if spec(manifests)["rayClusterConfig"]["rayVersion"] != ray.__version__:
+        yield "rayVersion"
+    for container in containers(manifests):
+        if not image_is_of(container["image"], ray.__version__):
+            yield f"{container['name']}: {container['image']}"
+
+
+def pods_hold_all_replicas(manifests: Manifests) -> Iterator[str]:
+    types = [NodeType(group["groupName"], resources(group), group["maxReplicas"]) for group in workers(manifests)]
+    nodes = Nodes("rayservice.yaml", tuple(types), sum(each.most for each in types))
+    try:
+        check_nodes(replicas(yaml.safe_load(spec(manifests)["serveConfigV2"])), nodes)
+    except StartupError as error:
+        yield str(error)
+
+
+def resources(group: dict[str, Any]) -> dict[str, float]:
+    """As KubeRay reads them: a container's limits, and what `ray start` is told beside."""
+    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+    more = json.loads(group["rayStartParams"].get("resources", "'{}'").strip("'").strip('"').replace('\\"', '"'))
+    return {"CPU": float(limits["cpu"]), "GPU": float(limits.get("nvidia.com/gpu", 0))} | more
+
+
+def cards_come_on_demand(manifests: Manifests) -> Iterator[str]:
+    with_cards = [group for group in workers(manifests) if resources(group)["GPU"]]
+    if any(group["minReplicas"] for group in with_cards):
+        yield "cards are kept that nobody asks for"
+    if {"nodeSelector" in group["template"]["spec"] for group in with_cards} != {True, False}:
+        yield "there is no choice between spot and on-demand cards"
+    if not spec(manifests)["rayClusterConfig"]["enableInTreeAutoscaling"]:
+        yield "nothing scales"
+
+
+def head_runs_no_replica(manifests: Manifests) -> Iterator[str]:
+    if spec(manifests)["rayClusterConfig"]["headGroupSpec"]["rayStartParams"]["num-cpus"] != "0":
+        yield "the head has CPUs"
+    if not spec(manifests)["excludeHeadPodFromServeSvc"]:
+        yield "the head gets requests"
+
+
+def streams_may_end(manifests: Manifests) -> Iterator[str]:
+    for group in workers(manifests):
+        pod = group["template"]["spec"]
+        if pod["terminationGracePeriodSeconds"] <= drain_seconds():
+            yield f"{group['groupName']}: the grace period ends before the drain"
+        if "ray drain-node" not in str(pod["containers"][0].get("lifecycle", {}).get("preStop")):
+            yield f"{group['groupName']}: nothing is drained"
+    if spec(manifests)["rayClusterDeletionDelaySeconds"] <= drain_seconds():
+        yield "an upgrade ends the old cluster before its streams"
+
+
+def head_outlives_itself(manifests: Manifests) -> Iterator[str]:
+    options = spec(manifests)["rayClusterConfig"].get("gcsFaultToleranceOptions", {})
+    if not options.get("redisAddress") or "secretKeyRef" not in options.get("redisPassword", {}).get("valueFrom", {}):
+        yield "no Redis with a password from a Secret"
+
+
+def pods_authenticate(manifests: Manifests) -> Iterator[str]:
+    if spec(manifests)["rayClusterConfig"].get("authOptions") != {"mode": "token"}:
+        yield "no token"
+
+
+def pods_are_not_root(manifests: Manifests) -> Iterator[str]:
+    for template in templates(manifests):
+        if not template["spec"]["securityContext"].get("runAsNonRoot"):
+            yield "a pod may be root"
+    for container in containers(manifests):
+        if container["securityContext"].get("allowPrivilegeEscalation") is not False:
+            yield f"{container['name']} may become root"
+
+
+def pods_are_probed(manifests: Manifests) -> Iterator[str]:
+    for container in containers(manifests):
+        if not {"livenessProbe", "readinessProbe"} <= set(container):
+            yield f"{container['name']} is not probed"
+    for group in workers(manifests):
+        if "8000/-/healthz" not in str(group["template"]["spec"]["containers"][0].get("readinessProbe")):
+            yield f"{group['groupName']}: ready without a proxy"
+
+
+def policies_select_the_pods(manifests: Manifests) -> Iterator[str]:
+    selected = manifests["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
+    disrupted = dict(manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"])
+    # KubeRay's own label.
+    if disrupted.pop("ray.io/node-type", None) != "worker":
+        yield "the budget counts the head, of which there is one"
+    for template in templates(manifests):
+        labels = template["metadata"]["labels"].items()
+        if not (selected and selected.items() <= labels and disrupted and disrupted.items() <= labels):
+            yield f"a pod of {dict(labels)} is not selected"
+
+
+def nothing_is_open_to_the_world(manifests: Manifests) -> Iterator[str]:
+    policy = manifests["NetworkPolicy"]["spec"]
+    if "Ingress" not in policy["policyTypes"]:
+        yield "the policy lets everything in"
+    for rule in policy["ingress"]:
+        for peer in rule.get("from") or [{}]:
+            inside = peer.get("podSelector", {}).get("matchLabels") or peer.get("namespaceSelector", {}).get(
+                "matchLabels"
+            )
+            if not inside:
+                yield f"{rule} is for everybody"
+        ports = {port["port"] for port in rule.get("ports", [])}
+        if not ports and rule["from"] != [{"podSelector": policy["podSelector"]}]:
+            yield f"{rule} opens every port"
+
+
+CHECKS = (
+    serves_the_clusters_config,
+    names_the_installed_ray,
+    pods_hold_all_replicas,
+    cards_come_on_demand,
+    head_runs_no_replica,
+    streams_may_end,
+    head_outlives_itself,
+    pods_authenticate,
+    pods_are_not_root,
+    pods_are_probed,
+    policies_select_the_pods,
+    nothing_is_open_to_the_world,
+)
+
+Change = Callable[[Manifests], Any]
+
+
+def on_cluster(**values: Any) -> Change:
+    return lambda manifests: spec(manifests)["rayClusterConfig"].update(values)
+
+
+def on_workers(**values: Any) -> Change:
+    return lambda manifests: [group["template"]["spec"].update(values) for group in workers(manifests)]
+
+
+def on_containers(**values: Any) -> Change:
+    return lambda manifests: [container.update(values) for container in containers(manifests)]
+
+
+def with_config(old: str, new: str) -> Change:
+    def change(manifests: Manifests) -> None:
+        text = spec(manifests)["serveConfigV2"]
+        assert old in text
+        spec(manifests)["serveConfigV2"] = text.replace(old, new)
+
+    return change
+
+
+def from_everybody(**rule: Any) -> Change:
+    return lambda manifests: manifests["NetworkPolicy"]["spec"]["ingress"].append(rule)
+
+
+MISTAKES: dict[str, tuple[Callable[[Manifests], Iterator[str]], Change]] = {
+    "another Serve config": (serves_the_clusters_config, with_config("name: AudioDecoder", "name: Decoder")),
+    "an older Ray": (names_the_installed_ray, on_cluster(rayVersion="2.59.0")),
+    "an older image": (names_the_installed_ray, on_containers(image="host/csm-serve:2.59.0")),
+    "more than a card": (pods_hold_all_replicas, with_config("num_gpus: 0.6", "num_gpus: 2")),
+    "replicas too many": (pods_hold_all_replicas, with_config("max_replicas: 12", "max_replicas: 13")),
+    "no cards": (pods_hold_all_replicas, on_containers(resources={"limits": {"cpu": "7"}})),
+    "a card kept": (
+        cards_come_on_demand,
+        lambda manifests: [group.update(minReplicas=1) for group in workers(manifests)],
+    ),
+    "spot only": (cards_come_on_demand, on_workers(nodeSelector={"spot": "true"})),
+    "no autoscaler": (cards_come_on_demand, on_cluster(enableInTreeAutoscaling=False)),
+    "a head that works": (
+        head_runs_no_replica,
+        lambda manifests: spec(manifests)["rayClusterConfig"]["headGroupSpec"]["rayStartParams"].update(
+            {"num-cpus": "2"}
+        ),
+    ),
+    "a head that serves": (
+        head_runs_no_replica,
+        lambda manifests: spec(manifests).update(excludeHeadPodFromServeSvc=False),
+    ),
+    "a short grace period": (streams_may_end, on_workers(terminationGracePeriodSeconds=180)),
+    "no drain": (streams_may_end, on_containers(lifecycle={})),
+    "a hasty upgrade": (
+        streams_may_end,
+        lambda manifests: spec(manifests).update(rayClusterDeletionDelaySeconds=60),
+    ),
+    "no Redis": (head_outlives_itself, on_cluster(gcsFaultToleranceOptions={})),
+    "a password in the open": (
+        head_outlives_itself,
+        on_cluster(gcsFaultToleranceOptions={"redisAddress": "redis:6379", "redisPassword": {"value": "secret"}}),
+    ),
+    "no token": (pods_authenticate, on_cluster(authOptions={"mode": "disabled"})),
+    "root": (pods_are_not_root, on_workers(securityContext={})),
+    "a way to root": (pods_are_not_root, on_containers(securityContext={})),
+    "no probe": (
+        pods_are_probed,
+        lambda manifests: [container.pop("livenessProbe") for container in containers(manifests)],
+    ),
+    "a probe without the proxy": (pods_are_probed, on_containers(readinessProbe={"httpGet": {"path": "/", "port": 1}})),
+    "other labels": (
+        policies_select_the_pods,
+        lambda manifests: templates(manifests)[1].update(metadata={"labels": {"app": "csm"}}),
+    ),
+    "a budget for the head": (
+        policies_select_the_pods,
+        lambda manifests: manifests["PodDisruptionBudget"]["spec"].update(
+            selector={"matchLabels": {"app": "csm-serve"}}
+        ),
+    ),
+    "the world": (nothing_is_open_to_the_world, from_everybody(ports=[{"port": 8000}])),
+    "every namespace": (
+        nothing_is_open_to_the_world,
+        from_everybody(**{"from": [{"namespaceSelector": {}}], "ports": [{"port": 8265}]}),
+    ),
+    "every port": (
+        nothing_is_open_to_the_world,
+        from_everybody(**{"from": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}]}),
+    ),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_nothing_is_wrong_with_it(check: Callable[[Manifests], Iterator[str]], manifests: Manifests) -> None:
+    assert list(check(manifests)) == []
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_found(mistake: str, manifests: Manifests) -> None:
+    check, change = MISTAKES[mistake]
+    # Through text, so that no two groups share a part.
+    mistaken = json.loads(json.dumps(copy.deepcopy(manifests)))
+    change(mistaken)
+    assert list(check(mistaken)) != []
+
+
+def test_every_check_has_a_mistake_to_find() -> None:
+    assert {check for check, _ in MISTAKES.values()} == set(CHECKS)
+
+
+def test_all_that_is_in_it_has_the_same_name(manifests: Manifests) -> None:
+    assert set(manifests) == {"RayService", "PodDisruptionBudget", "NetworkPolicy"}
+    assert {manifest["metadata"]["name"] for manifest in manifests.values()} == {"csm-serve"}
+
+
+def test_a_pods_cards_are_what_its_container_is_given(manifests: Manifests) -> None:
+    for container in containers(manifests):
+        assert container["resources"]["requests"] == container["resources"]["limits"]
+    assert sorted(resources(group)["GPU"] for group in workers(manifests)) == [0, 1, 1]
