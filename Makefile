@@ -8,7 +8,7 @@ PYTHON ?= $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bootstrap/bin/uv)
 STAMP := $(VENV)/.installed
 
-.PHONY: install serve test test-kills soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: install serve test test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -29,6 +29,14 @@ test: install
 # Twenty replicas killed, one after the other, while people listen; and how long listeners wait for the next frame.
 test-kills: install
 	$(VENV)/bin/python -m pytest -q -s -m kills tests/integration
+
+# Hundreds of runners and ingresses killed while jobs are submitted, on SQLite and on PostgreSQL.
+test-job-kills: install
+	$(VENV)/bin/python -m pytest -q -s -m job_kills tests/integration
+
+# Nodes with cards that come on demand and go, and a head that is lost and comes back; on this machine.
+test-cluster: install
+	$(VENV)/bin/python -m pytest -q -s -m fake_cluster tests/integration
 
 # Half an hour of listeners of whom three in ten leave.
 soak: install

@@ -48,7 +48,8 @@ PROFILES = (
         "haproxy",
         "our graph, throughput-optimised, behind HAProxy",
         _GRAPH,
-        {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1"},
+        # HAProxy listens on all addresses.
+        {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1", "CSM_KEYS__OPEN": "true"},
     ),
 )
 

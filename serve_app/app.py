@@ -1,5 +1,6 @@
 """Binds the graph: the only wiring. `serve run serve_app.app:build model=demo`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -10,10 +11,12 @@ from ray.serve import Application
 from serve_app.deployments.audio_decoder import AudioDecoder
 from serve_app.deployments.context_encoder import ContextEncoder
 from serve_app.deployments.ingress import Ingress
+from serve_app.deployments.job_runner import JobRunner
 from serve_app.deployments.options import computes_on_gpu, deployment_options, with_gpu_shares
+from serve_app.deployments.serve_config import meant, models_in
 from serve_app.deployments.token_generator import TokenGenerator
 from serve_app.errors import StartupError
-from serve_app.settings import Settings
+from serve_app.settings import Settings, misspelt_variables
 
 
 class BuildArgs(BaseModel):
@@ -28,7 +31,7 @@ def build(args: BuildArgs) -> Application:
 
 
 def build_graph(settings: Settings) -> Application:
-    """Ingress -> ContextEncoder, and Ingress -> AudioDecoder -> TokenGenerator."""
+    """Ingress and JobRunner -> ContextEncoder, and -> AudioDecoder -> TokenGenerator."""
     options = deployment_options(settings)
     if computes_on_gpu(settings, _cluster_has_gpu()):
         options = with_gpu_shares(options)
@@ -39,7 +42,8 @@ def build_graph(settings: Settings) -> Application:
     encoder = deployment(ContextEncoder).bind(settings)
     generator = deployment(TokenGenerator).bind(settings)
     decoder = deployment(AudioDecoder).bind(generator, settings)
-    return deployment(serve.ingress()(Ingress)).bind(encoder, decoder, settings)
+    runner = deployment(JobRunner).bind(encoder, decoder, settings)
+    return deployment(serve.ingress()(Ingress)).bind(encoder, decoder, settings, runner)
 
 
 def _cluster_has_gpu() -> bool:
@@ -50,9 +54,21 @@ def _cluster_has_gpu() -> bool:
 
 def load_settings(args: dict[str, Any]) -> Settings:
     """`args` over the environment over the defaults; raises StartupError naming the first wrong one."""
+    for variable, near in misspelt_variables().items():
+        raise StartupError(f"{variable}: there is no such setting; did you mean {near}?")
     try:
         return Settings(**args)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            known = _section(first["loc"][:-1]).model_fields
+            raise StartupError(f"setting {name}: unknown{meant(str(first['loc'][-1]), known)}") from None
         raise StartupError(f"setting {name}: {first['msg']}") from None
+
+
+def _section(path: Sequence[int | str]) -> type[BaseModel]:
+    section: type[BaseModel] = Settings
+    for part in path:
+        section = next(models_in(section.model_fields[str(part)].annotation))
+    return section

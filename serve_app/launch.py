@@ -8,6 +8,7 @@ from typing import Any
 from serve_app.app import load_settings
 from serve_app.cli.serving import serve_until_stopped
 from serve_app.errors import StartupError
+from serve_app.settings import KeySettings
 
 _log = logging.getLogger(__name__)
 
@@ -39,9 +40,17 @@ def main(argv: list[str] | None = None) -> None:
         settings = load_settings(_settings_args(options))
         if ignored:
             _log.warning("without effect here: %s", ", ".join(ignored))
-        serve_until_stopped(settings, options.host, options.port)
+        serve_until_stopped(settings, options.host or _usual_host(settings.keys), options.port)
     except StartupError as error:
         sys.exit(f"serve_app.launch: {error}")
+
+
+def _usual_host(settings: KeySettings) -> str:
+    """vox-serve listens everywhere; without keys that is not for a default to decide."""
+    if settings.required or settings.open:
+        return "0.0.0.0"
+    _log.warning("listening on 127.0.0.1 only: for others require keys (CSM_KEYS__REQUIRED=true), or say --open")
+    return "127.0.0.1"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(*spellings, dest=_name(flag), **options)
 
     add("--model", help="demo, a folder, or a Hub repository like sesame/csm-1b")
-    add("--host", default="0.0.0.0")
+    add("--host", help="where to listen; 127.0.0.1 unless keys are required or --open is said")
     add("--port", type=int, default=8000)
     add("--max-batch-size", type=int, help="streams generated at once")
     add("--temperature", type=float)
@@ -63,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--greedy", action="store_true")
     add("--max-tokens", type=int, help="longest answer in frames of 80 ms")
     add("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
+    add("--open", action="store_true", help="serve others than this machine without keys")
     for flag, takes_value in _MEANINGLESS_HERE:
         add(flag, help=argparse.SUPPRESS, **({} if takes_value else {"action": "store_true"}))
     return parser
@@ -78,6 +88,7 @@ def _settings_args(options: argparse.Namespace) -> dict[str, Any]:
         "sampling": _given(sampling),
         "engine": _given({"max_batch_size": options.max_batch_size}),
         "codec": _given({"max_streams": options.max_batch_size}),
+        "keys": {"open": True} if options.open else {},
         "limits": _given({"max_audio_seconds": options.max_tokens and options.max_tokens / 12.5}),
     }
     return {name: value for name, value in args.items() if value}

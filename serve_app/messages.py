@@ -101,6 +101,10 @@ class GenerationRequest:
     """What a paced request's listener still has to play as it is made: earlier turns of the same answer."""
     trace: str = ""
     """The W3C `traceparent` of the span that asks; empty where nothing is traced."""
+    waited_seconds: float = 0.0
+    """For a slot, on other replicas: its place in the line is as if it had come to this one then."""
+    num_lost: int = 0
+    """Replicas that were lost under it: it is better off on another one than it was on first."""
 
 
 class FinishReason(StrEnum):
@@ -146,6 +150,8 @@ class AudioChunk:
     pcm: bytes
     codes: Codes
     finish: FinishReason | None = None
+    turn: int = 0
+    """Of a scene, which one of its turns speaks, from 0."""
 
 
 @dataclass(frozen=True, slots=True)

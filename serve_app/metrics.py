@@ -65,6 +65,7 @@ NO_METER: Meter = _NoMeter()
 _WAITS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _DELAYS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12)
 _COMPUTING = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.03, 0.05, 0.08, 0.16, 0.32, 1.0, 5.0)
+_JOB_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
 REQUESTS_STARTED = Counter(
     "csm_requests_started_total", "requests", "Valid requests for speech, of every API, as they arrive."
@@ -182,6 +183,40 @@ ENCODER_CLIPS = Counter("csm_encoder_clips_total", "clips", "Context clips encod
 ENCODER_CACHE_HITS = Counter("csm_encoder_cache_hits_total", "clips", "Of them, those whose codes were remembered.")
 ENCODER_SECONDS = Histogram(
     "csm_encoder_seconds", "seconds", "One pass over the clips of several requests.", buckets=_WAITS
+)
+
+JOBS_QUEUED = Gauge("csm_jobs_queued", "jobs", "Jobs of the whole queue that wait; each runner says the same.")
+JOBS_RUNNING = Gauge("csm_jobs_running", "jobs", "Jobs that this runner runs.")
+JOBS_ENDED = Counter(
+    "csm_jobs_ended_total",
+    "jobs",
+    "Jobs that ended with a runner, or for want of one. `outcome`: completed, failed or cancelled; those cancelled "
+    "before they began are not here.",
+    ("outcome",),
+)
+JOBS_PUT_BACK = Counter(
+    "csm_jobs_put_back_total",
+    "jobs",
+    "Jobs that wait again: their engine was busy, or failed, or their runner stopped.",
+)
+JOB_LEASES_LOST = Counter(
+    "csm_job_leases_lost_total", "jobs", "Jobs whose runner died or stood still for `jobs.lease_seconds`."
+)
+JOB_QUEUE_SECONDS = Histogram(
+    "csm_job_queue_seconds", "seconds", "From a job's submit to its first attempt.", buckets=_JOB_SECONDS
+)
+JOB_SECONDS = Histogram("csm_job_seconds", "seconds", "From a job's submit to its end.", buckets=_JOB_SECONDS)
+WEBHOOK_DELIVERIES = Counter(
+    "csm_webhook_deliveries_total",
+    "webhooks",
+    "Deliveries tried. `outcome`: delivered; failed, to be tried again; dead, given up.",
+    ("outcome",),
+)
+WEBHOOKS_PENDING = Gauge(
+    "csm_webhooks_pending", "webhooks", "Webhooks that are not delivered yet; each runner says the same."
+)
+WEBHOOKS_DEAD = Gauge(
+    "csm_webhooks_dead", "webhooks", "Dead letters that are kept: `csm-serve webhooks list --dead` shows them."
 )
 
 ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

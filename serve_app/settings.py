@@ -2,11 +2,12 @@
 
 import difflib
 import os
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serve_app.errors import StartupError
@@ -130,6 +131,9 @@ class FailoverSettings(Section):
     """How long a stream waits for a replica to go on with: one that is started anew loads its model first."""
     cold_wait_seconds: float = Field(default=180.0, gt=0)
     """How long a request waits where no replica runs, as after scaling to zero. It counts as demand meanwhile."""
+    max_missed_heartbeats: int = Field(default=5, ge=2)
+    """A replica says every second that it is there; once so many in a row were missed, it is taken for lost: its
+    machine lost power or is cut off."""
 
 
 class JobSettings(Section):
@@ -151,8 +155,11 @@ class JobSettings(Section):
     """Before the second attempt; doubled before each later one."""
     start_timeout_seconds: float = Field(default=24 * 3600.0, gt=0)
     """A job that did not start within this time ends as failed, where its caller sets no time."""
-    kept_seconds: float = Field(default=24 * 3600.0, gt=0)
-    """Input, result and logs of a job are kept for this long after its end."""
+    max_run_seconds: float = Field(default=3600.0, gt=0)
+    """An attempt that lasts longer is taken for one that never ends, and has failed."""
+    kept_seconds: float = Field(default=7 * 24 * 3600.0, gt=0)
+    """Input, result and logs of a job are kept for this long after its end, and so is its file, where its caller set
+    no lifetime for that."""
     max_log_lines: int = Field(default=500, ge=0)
     """Of one job; later ones are dropped."""
     resend_seconds: float = Field(default=300.0, ge=0)
@@ -217,6 +224,16 @@ class NetSettings(Section):
     """Of a whole download, redirects included."""
     max_redirects: int = Field(default=5, ge=0)
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _can_match(cls, hosts: list[str]) -> list[str]:
+        for host in hosts:
+            if "/" in host:
+                ip_network(host, strict=False)
+            elif ":" in host:  # a port would never match
+                ip_address(host)
+        return hosts
+
 
 class DatabaseSettings(Section):
     """Where keys, jobs and the metadata of files are kept."""
@@ -243,7 +260,7 @@ class KeySettings(Section):
     @model_validator(mode="after")
     def _open_or_not(self) -> Self:
         if self.required and self.open:
-            raise ValueError("required and open are both set, and contradict each other: set one of them")
+            raise StartupError("keys.required and keys.open are both set, and contradict each other: set one of them")
         return self
 
 
@@ -279,6 +296,9 @@ class Settings(BaseSettings):
     """Of the matrices of backbone and depth decoder: half of bfloat16's bytes. fp8 wants CUDA and a Hopper GPU or
     later. What it does to the model's answers: docs/benchmarks.md."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("csm-serve", appauthor=False)))
+    public_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+(/[^\s]*)?$")
+    """What addresses in answers begin with, such as https://speech.example.com; None takes it from each request, as
+    its Host or its X-Forwarded-Host and -Proto have it."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     log_format: Literal["text", "json"] = "text"
     """`json`: one object a line, for machines that collect them."""

@@ -7,30 +7,55 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from serve_app import __version__
 from serve_app.api import error_responses
+from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
+from serve_app.api.fal.router import STREAMED, fal_router
+from serve_app.api.fal.schema import BODY_SCHEMAS as FAL_SCHEMAS
+from serve_app.api.fal.surface import FalSurfaces
+from serve_app.api.fal.tokens import FalTokens
 from serve_app.api.health import health_router
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
 from serve_app.api.native_schema import BODY_SCHEMAS
-from serve_app.api.openapi import add_schemas
+from serve_app.api.openapi import add_keys, add_schemas
+from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
+from serve_app.keys.keys import Keys
+from serve_app.keys.limits import Allowance
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
 
 
 def build_api(
-    pipeline: SpeechPipeline, settings: Settings, metrics_text: Callable[[], Awaitable[str]] | None = None
+    pipeline: SpeechPipeline,
+    settings: Settings,
+    metrics_text: Callable[[], Awaitable[str]] | None = None,
+    keys: Keys | None = None,
+    allowance: Allowance | None = None,
+    services: Services | None = None,
 ) -> FastAPI:
-    """The whole HTTP surface over one pipeline; `metrics_text` is what Prometheus is to read, if it may read here."""
+    """The whole HTTP surface over one pipeline; `metrics_text` is what Prometheus is to read, if it may read here.
+
+    Without `keys` everybody may call, without an `allowance` as much as they like; without `services` there is no
+    fal API.
+    """
     app = FastAPI(title="CSM Serve", version=__version__, description="Conversational speech from CSM")
     app.include_router(health_router(pipeline, settings))
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))
-    app.include_router(NativeApi(pipeline, settings).router())
+    app.include_router(NativeApi(pipeline, settings, allowance or Allowance()).router())
+    if services is not None:
+        app.include_router(fal_router(pipeline, services, settings))
     error_responses.install(app)
-    add_schemas(app, BODY_SCHEMAS)
+    add_schemas(app, BODY_SCHEMAS | FAL_SCHEMAS)
+    if keys is not None:
+        add_keys(app)
     # The last one added is the outermost: what goes wrong inside is still answered with CORS headers.
-    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, streamed=STREAMED)
+    # Outside of what reads bodies, inside of what changes paths: it knows by the path who needs no key.
+    tokens = [] if keys is None or services is None else [FalTokens(services.tokens, keys)]
+    app.add_middleware(Authentication, keys=keys, others=tokens)
+    app.add_middleware(FalSurfaces, public_url=settings.public_url)
     app.add_middleware(UnexpectedErrors)
     # Browsers call from pages of other origins, as they may with vox-serve; there are no cookies to protect.
     app.add_middleware(

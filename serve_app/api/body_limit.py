@@ -1,8 +1,9 @@
 """Refuses bodies that are too large, before they are read whole."""
 
+from collections.abc import Sequence
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.api.error_responses import error_response
 from serve_app.errors import BodyTooLarge
 
 _MOST_DIGITS = 18
@@ -10,24 +11,30 @@ _MOST_DIGITS = 18
 
 
 class BodyLimit:
-    """ASGI middleware: by the declared length at once, by the counted bytes where none is declared."""
+    """ASGI middleware: by the declared length at once, by the counted bytes where none is declared.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    Raises BodyTooLarge into whoever reads the body, who answers it in its own dialect. Paths that start as one of
+    `streamed` count for themselves.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, streamed: Sequence[str] = ()) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._streamed = tuple(streamed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        if scope["type"] != "http" or path.startswith(self._streamed):
             await self._app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and (len(declared) > _MOST_DIGITS or int(declared) > self._max_bytes):
-            await error_response(self._error())(scope, receive, send)
-            return
+        is_too_large = declared.isdigit() and (len(declared) > _MOST_DIGITS or int(declared) > self._max_bytes)
         num_bytes = 0
 
         async def counted() -> Message:
             nonlocal num_bytes
+            if is_too_large:
+                raise self._error()
             message = await receive()
             num_bytes += len(message.get("body", b""))
             if num_bytes > self._max_bytes:

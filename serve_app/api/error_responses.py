@@ -11,20 +11,36 @@ from starlette.exceptions import HTTPException
 from serve_app.errors import (
     BodyTooLarge,
     CsmServeError,
+    FileTooLarge,
+    Forbidden,
     GenerationFailed,
     InvalidRequest,
+    InvalidSignature,
     NotReady,
     Overloaded,
+    StartTimeout,
     StartupError,
+    StorageFailed,
+    Unauthorized,
+    UnknownFile,
+    UnknownJob,
     UnknownRequest,
 )
 
 _STATUS: dict[type[CsmServeError], int] = {
     BodyTooLarge: 413,
+    FileTooLarge: 413,
     InvalidRequest: 422,
+    Unauthorized: 401,
+    Forbidden: 403,
     UnknownRequest: 404,
+    UnknownJob: 404,
+    UnknownFile: 404,
+    InvalidSignature: 403,
+    StorageFailed: 503,
     Overloaded: 429,
     NotReady: 503,
+    StartTimeout: 504,
     GenerationFailed: 500,
     StartupError: 500,
 }
@@ -54,15 +70,21 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ErrorBody, "description": "See `detail`"} for status in statuses}
 
 
+def status_of(error: CsmServeError) -> int:
+    """The same in every dialect."""
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
 def error_response(error: CsmServeError) -> JSONResponse:
-    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
     content = {"detail": str(error)}
     headers = {}
     if isinstance(error, InvalidRequest):
         content["field"] = error.field
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(error.retry_after_seconds)
-    return JSONResponse(content, status, headers)
+    return JSONResponse(content, status_of(error), headers)
 
 
 def invalid_request(error: ValidationError | RequestValidationError) -> InvalidRequest:

@@ -1,16 +1,22 @@
 """`GET /metrics`, where Prometheus looks for them."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import APIRouter, Response
 
+from serve_app.api.auth import needs
+from serve_app.api.error_responses import documented
+from serve_app.keys.key import Scope
+
 _PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+_RESPONSES: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {}}}, **documented(401, 403)}
 
 
 def metrics_router(metrics_text: Callable[[], Awaitable[str]]) -> APIRouter:
-    router = APIRouter(tags=["server"])
+    router = APIRouter(tags=["server"], dependencies=[needs(Scope.METRICS)])
 
-    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    @router.get("/metrics", response_class=Response, responses=_RESPONSES)
     async def metrics() -> Response:
         """The whole server's metrics in Prometheus' text format, from all of its replicas on all nodes."""
         return Response(await metrics_text(), media_type=_PROMETHEUS_TEXT)

@@ -12,8 +12,10 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
+from serve_app.api.auth import key_of, needs
 from serve_app.api.body import JSON, MULTIPART, URLENCODED, content_type, form_fields
 from serve_app.api.disconnect import until_disconnect
 from serve_app.api.error_responses import documented
@@ -23,8 +25,11 @@ from serve_app.audio.payload import audio_bytes
 from serve_app.audio.read import read_clip
 from serve_app.audio.wav import wav_file, wav_header
 from serve_app.errors import InvalidRequest
+from serve_app.keys.key import Scope
+from serve_app.keys.limits import Allowance
 from serve_app.messages import Accepted, ModelInfo, SamplingParams
 from serve_app.settings import Settings
+from serve_app.speech.charged import charged
 from serve_app.speech.live_answer import LiveAnswer
 from serve_app.speech.outcomes import RecentOutcomes
 from serve_app.speech.pipeline import SpeechPipeline
@@ -42,16 +47,17 @@ from serve_app.speech.request import (
 class NativeApi:
     """Holds what its routes share."""
 
-    def __init__(self, pipeline: SpeechPipeline, settings: Settings) -> None:
+    def __init__(self, pipeline: SpeechPipeline, settings: Settings, allowance: Allowance) -> None:
         self._pipeline = pipeline
         self._settings = settings
+        self._allowance = allowance
         self._outcomes = RecentOutcomes()
 
     def router(self) -> APIRouter:
-        router = APIRouter(tags=["speech"])
+        router = APIRouter(tags=["speech"], dependencies=[needs(Scope.SPEECH)])
         router.add_api_route("/generate", self.generate, methods=["POST"], openapi_extra=_REQUEST_BODY, **_WAV)
         router.add_api_route(
-            "/requests/{request_id}", self.request_outcome, methods=["GET"], responses=documented(404, 422)
+            "/requests/{request_id}", self.request_outcome, methods=["GET"], responses=documented(401, 403, 404, 422)
         )
         return router
 
@@ -67,16 +73,18 @@ class NativeApi:
                 arrived_at=arrived_at,
                 trace=request.headers.get("traceparent", ""),
             )
+            key = key_of(request)
+            speech = charged(self._pipeline.stream(speech_request), speech_request, key, self._allowance)
             # The status waits for this: a refusal is raised here, and never after a 200.
-            answer = await LiveAnswer.open(self._pipeline.stream(speech_request), self._outcomes)
+            answer = await LiveAnswer.open(speech, self._outcomes, key.id)
             headers = _headers(request, answer.accepted, info)
             if not is_streamed:
                 return await _whole(answer, headers)
         return _StreamedWav(answer, headers)
 
-    async def request_outcome(self, request_id: str) -> dict[str, Any]:
+    async def request_outcome(self, request: Request, request_id: str) -> dict[str, Any]:
         """What became of a request of the last ten minutes; `finish_reason` is null while it runs."""
-        outcome = self._outcomes.get(request_id)
+        outcome = self._outcomes.get(key_of(request).id, request_id)
         return {
             "request_id": outcome.request_id,
             "seed": outcome.seed,
@@ -158,7 +166,7 @@ class _StreamedWav(StreamingResponse):
         name = f"attachment; filename=stream_{answer.accepted.request_id[:8]}.wav"
         super().__init__(self._wav, media_type="audio/wav", headers=headers | {"Content-Disposition": name})
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         # Not Starlette's own way: it cancels again and again, also what cleans up behind a first cancellation.
         async with self._answer, aclosing(self._wav), until_disconnect(receive):
             await self.stream_response(send)
@@ -215,6 +223,6 @@ _WAV: dict[str, Any] = {
     "response_class": Response,
     "responses": {
         200: {"content": {"audio/wav": {}}, "description": "24 kHz mono, signed 16 bit"},
-        **documented(413, 422, 429, 500, 503),
+        **documented(401, 403, 413, 422, 429, 500, 503),
     },
 }

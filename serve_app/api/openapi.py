@@ -17,5 +17,19 @@ def add_schemas(app: FastAPI, schemas: dict[str, dict[str, Any]]) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  the way that FastAPI's documentation names
 
 
+def add_keys(app: FastAPI) -> None:
+    """Say that a key is needed, so that the interactive reference asks for one."""
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        description = described()
+        scheme = {"type": "http", "scheme": "bearer", "description": "`ID:SECRET`; `Authorization: Key` works too."}
+        description.setdefault("components", {})["securitySchemes"] = {"key": scheme}
+        description["security"] = [{"key": []}]
+        return description
+
+    app.openapi = openapi  # type: ignore[method-assign]  as above
+
+
 def schema_ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}

@@ -12,9 +12,12 @@ from rich.progress import Progress
 from serve_app import __version__
 from serve_app.app import load_settings
 from serve_app.cli.bench import run_bench
+from serve_app.cli.check import check, deploy
+from serve_app.cli.keys import keys_app
 from serve_app.cli.serving import serve_until_stopped
 from serve_app.cli.verify import verify
-from serve_app.errors import StartupError
+from serve_app.cli.webhooks import webhooks_app
+from serve_app.errors import CsmServeError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +27,11 @@ app = typer.Typer(
 )
 checkpoint_app = typer.Typer(no_args_is_help=True, help="Make checkpoints.")
 app.add_typer(checkpoint_app, name="checkpoint")
+app.add_typer(keys_app, name="keys")
+app.add_typer(webhooks_app, name="webhooks")
 app.command()(verify)
+app.command()(check)
+app.command()(deploy)
 
 
 class PresetName(StrEnum):
@@ -46,12 +53,15 @@ def serve(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     max_batch_size: Annotated[int | None, typer.Option(help="Streams generated at once.")] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING, ERROR or CRITICAL.")] = None,
+    is_open: Annotated[bool, typer.Option("--open", help="Serve others than this machine without keys.")] = False,
 ) -> None:
     """Serve a model over HTTP on this machine. Every other setting: environment variables, see docs/operations.md."""
     given = {"model": model, "device": device, "log_level": log_level}
     args: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if max_batch_size is not None:
         args |= {"engine": {"max_batch_size": max_batch_size}, "codec": {"max_streams": max_batch_size}}
+    if is_open:
+        args["keys"] = {"open": True}
     serve_until_stopped(load_settings(args), host, port)
 
 
@@ -91,8 +101,8 @@ def version() -> None:
 
 
 def main() -> None:
-    """Run a command; what stops a start is one line on stderr and exit status 1."""
+    """Run a command; what stops it is one line on stderr and exit status 1."""
     try:
         app()
-    except StartupError as error:
+    except CsmServeError as error:
         sys.exit(f"csm-serve: {error}")

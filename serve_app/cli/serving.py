@@ -16,7 +16,12 @@ from rich.console import Console
 
 from serve_app import log
 from serve_app.app import build_graph
+from serve_app.deployments.listening import listens_on
+from serve_app.deployments.options import deployment_options, with_gpu_shares
+from serve_app.deployments.placement import check_shares, replicas_of
+from serve_app.deployments.serve_config import OurApplication
 from serve_app.errors import StartupError
+from serve_app.keys.exposure import check_exposure
 from serve_app.settings import Settings
 
 APP_NAME = "csm"
@@ -27,6 +32,7 @@ _log = logging.getLogger(__name__)
 def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     """Start, say so, and wait for SIGINT or SIGTERM. Raises StartupError where the server cannot start."""
     log.set_up(settings.log_level, log_format=settings.log_format)
+    check_exposure(settings.keys, listens_on(host))
     require_free_port(host, port)
     is_random = _open_checkpoint(settings)
     try:
@@ -92,8 +98,9 @@ def _open_checkpoint(settings: Settings) -> bool:
         from serve_app.model.checkpoint import open_checkpoint
         from serve_app.model.device import pick_device
 
-    if _is_local():
-        pick_device(settings.device)
+    if _is_local() and pick_device(settings.device).type == "cuda":
+        options = with_gpu_shares(deployment_options(settings))
+        check_shares(replicas_of(OurApplication("", {}, []), options), settings)
     return open_checkpoint(settings.model, settings.revision, settings.data_dir).random_weights
 
 

@@ -75,6 +75,10 @@ class DecoderStats:
     slots: int
     busy: int
     streams: int
+    waiting: int = 0
+    """Streams that the engine took and that wait for a slot here."""
+    refused: int = 0
+    """Streams since the start for which no slot came free in time. They are demand too."""
 
 
 class DecoderService:
@@ -93,7 +97,7 @@ class DecoderService:
         self._settings = settings
         self._meter = meter
         self._tracer = tracer
-        self._num_consumed = 0
+        self._num_consumed = self._num_waiting = self._num_refused = 0
         self._streams: list[_Stream] = []
         self._free_slots = asyncio.Semaphore(settings.max_streams)
         self._thread = OwnerThread("decoder", self._tick, self._fail_all, stuck_seconds=settings.stuck_seconds)
@@ -150,11 +154,15 @@ class DecoderService:
 
     async def _wait_for_slot(self) -> bool:
         """The engine has a row for this stream already, perhaps that of one whose last frames are decoded here yet."""
+        self._num_waiting += 1
         try:
             async with asyncio.timeout(self._settings.max_wait_seconds):
                 return await self._free_slots.acquire()
         except TimeoutError:
+            self._num_refused += 1
             raise Overloaded("every audio decoder slot is taken", 2) from None
+        finally:
+            self._num_waiting -= 1
 
     async def info(self) -> ModelInfo:
         return await self._generator.info()
@@ -163,7 +171,17 @@ class DecoderService:
         return await self._thread.call(lambda: len(self._streams))
 
     async def stats(self) -> DecoderStats:
-        return DecoderStats(self._settings.max_streams, await self.num_streams(), self._num_consumed)
+        return DecoderStats(
+            slots=self._settings.max_streams,
+            busy=await self.num_streams(),
+            streams=self._num_consumed,
+            waiting=self._num_waiting,
+            refused=self._num_refused,
+        )
+
+    def reconfigure(self, settings: CodecSettings) -> None:
+        """Other limits for streams that begin from now on. Slots stay as they are."""
+        self._settings = settings
 
     def check_health(self) -> None:
         """Raise GenerationFailed if decoding has failed, is dead, or does not come to the end of a tick."""

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -9,8 +11,11 @@ from ray.serve.handle import DeploymentHandle
 from serve_app import metrics
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.deployments import replica_log
+from serve_app.deployments.autoscaling import Lately, SlotLoad
 from serve_app.deployments.handles import GeneratorHandle
+from serve_app.deployments.heartbeats import Heartbeat, with_heartbeats
 from serve_app.deployments.leases import Leases
+from serve_app.deployments.live_settings import with_user_config
 from serve_app.deployments.publisher import Publisher
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.threads import with_threads
@@ -23,18 +28,23 @@ from serve_app.tracing import open_tracer
 class AudioDecoder:
     async def __init__(self, generator: DeploymentHandle, settings: Settings) -> None:
         replica_log.set_up(settings)
+        self._settings = settings
         self._meter = RayMeter()
         tracer = open_tracer(settings.tracing, type(self).__name__, serve.get_replica_context().replica_id.unique_id)
-        resuming = ResumingGenerator(
-            GeneratorHandle(generator, settings.failover.cold_wait_seconds), settings.failover, self._meter
-        )
+        resuming = ResumingGenerator(GeneratorHandle(generator, settings.failover), settings.failover, self._meter)
         self._service = DecoderService.load(with_threads(settings, "codec"), resuming, self._meter, tracer)
         await self._service.warm_up()
         self._leases = Leases("decoder", self._meter)
         self._publisher = Publisher(self._publish)
+        self._refused = Lately()
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        async with aclosing(self._leases.keep(self._service.stream(request), request.timeout_seconds)) as messages:
+    def reconfigure(self, user_config: Any) -> None:
+        """Limits for streams that begin from now on."""
+        self._service.reconfigure(with_user_config(self._settings, type(self).__name__, user_config).codec)
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk | Heartbeat, None]:
+        stream = with_heartbeats(self._service.stream(request))
+        async with aclosing(self._leases.keep(stream, request.timeout_seconds)) as messages:
             async for message in messages:
                 yield message
 
@@ -43,6 +53,12 @@ class AudioDecoder:
 
     async def num_streams(self) -> int:
         return await self._service.num_streams()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Streams that wait in an engine's queue have no slot here yet, and want none."""
+        stats = await self._service.stats()
+        refused = self._refused.growth(stats.refused)
+        return asdict(SlotLoad(capacity=stats.slots, taken=stats.busy, waiting=stats.waiting, refused=refused))
 
     async def check_health(self) -> None:
         self._service.check_health()

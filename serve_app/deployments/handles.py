@@ -1,19 +1,22 @@
 """Deployment handles as the ports that the rest of the code knows."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost
+from serve_app.deployments.heartbeats import Heartbeat, while_heard
+from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost, ReplicaSilent
 from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.settings import FailoverSettings
 
-_COLD_POLL_SECONDS = 0.25
+_HEARTBEATS_IN_LINE = 2
+"""So long a request waits for a slot of one replica before it looks where the line is shorter."""
 
 
 class EncoderHandle:
@@ -34,14 +37,16 @@ class EncoderHandle:
 class GeneratorHandle:
     """`ports.TokenGenerator` on a deployment."""
 
-    def __init__(self, handle: DeploymentHandle, cold_wait_seconds: float) -> None:
+    def __init__(self, handle: DeploymentHandle, failover: FailoverSettings) -> None:
         self._handle = handle
-        self._cold_wait_seconds = cold_wait_seconds
+        self._failover = failover
         self._streaming = _streaming(handle)
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
-        response = self._streaming.generate.remote(request)
-        async for message in _consume(response, self._streaming, self._cold_wait_seconds):
+        def ask(waited_seconds: float) -> Any:
+            return self._streaming.generate.remote(replace(request, waited_seconds=waited_seconds))
+
+        async for message in _consume(ask, self._failover, _HEARTBEATS_IN_LINE):
             yield message
 
     async def info(self) -> ModelInfo:
@@ -52,14 +57,13 @@ class GeneratorHandle:
 class DecoderHandle:
     """`ports.AudioDecoder` on a deployment."""
 
-    def __init__(self, handle: DeploymentHandle, cold_wait_seconds: float) -> None:
+    def __init__(self, handle: DeploymentHandle, failover: FailoverSettings) -> None:
         self._handle = handle
-        self._cold_wait_seconds = cold_wait_seconds
+        self._failover = failover
         self._streaming = _streaming(handle)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        response = self._streaming.stream.remote(request)
-        async for message in _consume(response, self._streaming, self._cold_wait_seconds):
+        async for message in _consume(lambda _: self._streaming.stream.remote(request), self._failover):
             yield message
 
     async def info(self) -> ModelInfo:
@@ -73,36 +77,45 @@ def _streaming(handle: DeploymentHandle) -> DeploymentHandle:
     return handle.options(stream=True, _by_reference=False, response_serialization="pickle")
 
 
-async def _consume(response: Any, handle: DeploymentHandle, cold_wait_seconds: float) -> AsyncIterator[Any]:
-    try:
-        with our_errors():
-            yield await _first(response, handle, cold_wait_seconds)
-            async for message in response:
-                yield message
-    except StopAsyncIteration:
-        return
-    finally:
-        # Ray cancels what is behind a cancelled request by itself most of the time only.
-        response.cancel()
+class _StandsInLine(Exception):
+    """A replica keeps a request waiting."""
 
 
-async def _first(response: Any, handle: DeploymentHandle, cold_wait_seconds: float) -> Any:
-    """The first message. Serve would hold a request for ever while no replica runs; one that runs answers in time.
+async def _consume(
+    ask: Callable[[float], Any], failover: FailoverSettings, patience: int | None = None
+) -> AsyncIterator[Any]:
+    """A replica that took a request says so within a heartbeat. While none takes it, Serve would hold it for ever: none
+    runs, which may change, or it was sent to one that is cut off. So it is sent anew.
 
-    The request is on its way meanwhile, so that the autoscaler sees it.
+    So it is where only heartbeats came, `patience` of them: another replica may have room by now, or be new. `ask` gets
+    the seconds that it has waited, so that its place in the line is kept.
     """
-    first = asyncio.ensure_future(anext(response))
-    gives_up_at = time.monotonic() + cold_wait_seconds
-    try:
-        while not handle.running_replicas_populated():
-            done, _ = await asyncio.wait({first}, timeout=_COLD_POLL_SECONDS)
-            if done:
-                break
-            if time.monotonic() > gives_up_at:
-                raise NotReady(f"no replica started within {cold_wait_seconds:.0f} seconds; try again")
-        return await first
-    finally:
-        first.cancel()
+    asked_at, waited_seconds = time.monotonic(), 0.0
+    while True:
+        response, num_heartbeats, is_open = ask(waited_seconds), 0, False
+        try:
+            with our_errors():
+                async with aclosing(while_heard(response, failover.max_missed_heartbeats)) as messages:
+                    async for message in messages:
+                        if not isinstance(message, Heartbeat):
+                            is_open = True
+                            yield message
+                            continue
+                        num_heartbeats += 1
+                        if not is_open and num_heartbeats == patience:
+                            raise _StandsInLine
+            return
+        except _StandsInLine:
+            waited_seconds = time.monotonic() - asked_at
+        except ReplicaSilent:
+            if is_open or num_heartbeats:
+                raise
+            if time.monotonic() > asked_at + failover.cold_wait_seconds:
+                seconds = f"{failover.cold_wait_seconds:.0f} seconds"
+                raise NotReady(f"no replica started within {seconds}; try again") from None
+        finally:
+            # Ray cancels what is behind a cancelled request by itself most of the time only.
+            response.cancel()
 
 
 @contextmanager

@@ -25,11 +25,21 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
     The engine decides who waits and who is refused, so its replica takes in all that may run or wait there.
     CPU shares are small, so that the graph fits any machine: on one that is full, the operating system shares.
     """
+    router = {
+        "request_router_class": "serve_app.deployments.prefix_router:PrefixRouter",
+        "request_router_kwargs": {"slots": settings.engine.max_batch_size},
+    }
     engine_requests = settings.engine.max_batch_size + settings.engine.max_waiting + 8
     return {
         "ContextEncoder": _COMMON | {"max_ongoing_requests": 32, "ray_actor_options": {"num_cpus": 0.1}},
-        "TokenGenerator": _COMMON | {"max_ongoing_requests": engine_requests, "ray_actor_options": {"num_cpus": 0.5}},
+        "TokenGenerator": _COMMON
+        | {
+            "max_ongoing_requests": engine_requests,
+            "request_router_config": router,
+            "ray_actor_options": {"num_cpus": 0.5},
+        },
         "AudioDecoder": _COMMON | {"max_ongoing_requests": engine_requests, "ray_actor_options": {"num_cpus": 0.3}},
+        "JobRunner": _COMMON | {"ray_actor_options": {"num_cpus": 0.1}},
         "Ingress": _COMMON | {"max_ongoing_requests": 1024, "ray_actor_options": {"num_cpus": 0.1}},
     }
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from serve_app import log, metrics
+from serve_app.deployments.heartbeats import Heartbeat, with_heartbeats
 from serve_app.deployments.leases import Leases
 from serve_app.engine.service import TokenService
 from serve_app.messages import Accepted, GenerationRequest, TokenFrames
@@ -26,8 +27,8 @@ class WatchedGenerator:
         self._leases = Leases("generator", meter)
         self._published: dict[str, int] = {}
 
-    def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
-        return self._leases.keep(self._generate(request), request.timeout_seconds)
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames | Heartbeat, None]:
+        return self._leases.keep(with_heartbeats(self._generate(request)), request.timeout_seconds)
 
     async def publish(self) -> None:
         """Raises GenerationFailed once the engine has failed."""

@@ -31,7 +31,7 @@ class Scheduler:
         self._max_rows = max_rows
         self.max_waiting = max_waiting
         self.max_wait_seconds = max_wait_seconds
-        self._waiting: list[tuple[int, int, Sequence]] = []
+        self._waiting: list[tuple[tuple[int, float, int], Sequence]] = []
         self._arrivals = itertools.count()
         self.rows: list[Sequence] = []
         self.num_decoding = 0
@@ -54,17 +54,21 @@ class Scheduler:
     @property
     def waiting(self) -> list[Sequence]:
         """In no order."""
-        return [entry[2] for entry in self._waiting]
+        return [entry[1] for entry in self._waiting]
 
     @property
     def all_sequences(self) -> list[Sequence]:
         return self.rows + self.waiting
 
     def has_room_for(self, sequence: Sequence) -> bool:
-        """Whether it may wait: behind as many as can run, and `max_waiting` more. Those behind it do not count."""
+        """Whether it may wait: behind as many as can run, and `max_waiting` more. Those behind it do not count.
+
+        Who waits already may go on doing so: it may be here still, on its way from one line to another.
+        """
         priority = sequence.request.priority
         num_before = sum(other.request.priority <= priority for other in self.all_sequences)
-        return sequence.goes_on or num_before < self.capacity + self.max_waiting
+        is_let_in = sequence.goes_on or sequence.request.waited_seconds > 0
+        return is_let_in or num_before < self.capacity + self.max_waiting
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence."""
@@ -73,7 +77,7 @@ class Scheduler:
 
     def put_back(self, sequence: Sequence) -> None:
         """Queue one that gave up its row, where it was in the order of arrival."""
-        heapq.heappush(self._waiting, (sequence.request.priority, sequence.arrival, sequence))
+        heapq.heappush(self._waiting, (sequence.place_in_line, sequence))
 
     def next_to_yield(self) -> Sequence | None:
         """The background sequence whose row goes to one that is not and waits: the last to arrive."""
@@ -81,13 +85,13 @@ class Scheduler:
         if not num_urgent or num_urgent <= self.capacity - len(self.rows):
             return None
         background = [sequence for sequence in self.rows if sequence.is_background]
-        return max(background, key=lambda sequence: sequence.arrival, default=None)
+        return max(background, key=lambda sequence: sequence.place_in_line[1:], default=None)
 
     def admit(self) -> list[Sequence]:
         """Give free rows to those that wait, first by priority, then by arrival."""
         admitted = []
         while self._waiting and len(self.rows) < self.capacity:
-            sequence = heapq.heappop(self._waiting)[2]
+            sequence = heapq.heappop(self._waiting)[1]
             self.rows.append(sequence)
             admitted.append(sequence)
         return admitted
@@ -157,5 +161,5 @@ class Scheduler:
         return min(sequence.arrived_at + self.max_wait_seconds, sequence.expires_at)
 
     def _remove_waiting(self, sequence: Sequence) -> None:
-        self._waiting = [entry for entry in self._waiting if entry[2] is not sequence]
+        self._waiting = [entry for entry in self._waiting if entry[1] is not sequence]
         heapq.heapify(self._waiting)

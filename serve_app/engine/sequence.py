@@ -34,7 +34,7 @@ class Sequence:
     is_accepted: bool = False
     """Its stream was opened: it may have to wait for a row once more, but is not refused."""
     arrival: int = 0
-    """Its number in the order of arrival, given by the scheduler."""
+    """Its number among those that came to this scheduler, which gives it."""
     played_out_at: float = 0.0
     """When a listener who plays every frame as it comes has heard all there is."""
     _frames: list[bytes] = field(default_factory=list)
@@ -52,6 +52,11 @@ class Sequence:
     @property
     def expires_at(self) -> float:
         return self.arrived_at + self.request.timeout_seconds
+
+    @property
+    def place_in_line(self) -> tuple[int, float, int]:
+        """First by priority, then first come, first served."""
+        return self.request.priority, self.arrived_at, self.arrival
 
     @property
     def goes_on(self) -> bool:

@@ -70,7 +70,7 @@ class TokenService:
         # Tokenizing is long enough to stall the streams of this loop.
         prompt = await asyncio.to_thread(build_prompt, request, self._tokenizer, self._limits)
         inbox: Inbox[Accepted | TokenFrames] = Inbox()
-        sequence = Sequence(request, prompt, inbox.put, arrived_at=time.monotonic())
+        sequence = Sequence(request, prompt, inbox.put, arrived_at=time.monotonic() - request.waited_seconds)
         try:
             await self._thread.call(lambda: self._engine.add(sequence))
             while True:

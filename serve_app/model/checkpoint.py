@@ -69,6 +69,17 @@ def open_checkpoint(model: str, revision: str | None, data_dir: Path) -> Checkpo
     )
 
 
+def require_checkpoint(model: str, revision: str | None, data_dir: Path) -> None:
+    """Raises CheckpointError where `open_checkpoint` would for files that are missing or may not be read. Makes and
+    downloads no weights."""
+    if model == DEMO:
+        return
+    if not Path(model).expanduser().is_dir() and _REPOSITORY.match(model):
+        hub.reach(model, revision)
+    else:
+        open_checkpoint(model, revision, data_dir)
+
+
 def load_model(
     checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, quantization: Quantization = "none"
 ) -> Csm:

@@ -30,6 +30,12 @@ def download(repository: str, revision: str | None) -> Path:
     return _fetch(repository, revision, [*_TEXT_FILES, "transformers*.safetensors" if ours else "model*.safetensors"])
 
 
+def reach(repository: str, revision: str | None) -> None:
+    """Raises CheckpointError where `download` would for want of the repository or of access to it; all that it fetches
+    is config.json."""
+    _fetch(repository, revision, ["config.json"])
+
+
 def _fetch(repository: str, revision: str | None, patterns: list[str]) -> Path:
     try:
         return Path(huggingface_hub.snapshot_download(repository, revision=revision, allow_patterns=patterns))

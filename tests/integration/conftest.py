@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
     # The long ones only run where they are asked for by name.
-    long = {name for name in ("kills", "soak") if name not in config.option.markexpr}
+    long = {name for name in ("kills", "soak", "job_kills", "fake_cluster") if name not in config.option.markexpr}
     left_out = [item for item in items if any(mark.name in long for mark in item.iter_markers())]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]

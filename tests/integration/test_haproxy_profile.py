@@ -29,6 +29,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT=str(direct + 100),
         RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S="0.1",
         RAY_metrics_report_interval_ms="500",
+        # It listens on all addresses, whatever it is told.
+        CSM_KEYS__OPEN="true",
         CSM_STAND_IN__STEP_MS_BY_BATCH='{"1": 40}',
         CSM_ENGINE__MAX_BATCH_SIZE="2",
         CSM_ENGINE__MAX_WAITING="1",

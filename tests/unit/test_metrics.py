@@ -10,7 +10,10 @@ from serve_app import metrics
 from serve_app.metrics import Counter, Gauge, Histogram, Metric
 
 ROOT = Path(__file__).parents[2]
-BASE_UNITS = {"seconds", "ratio", "requests", "sequences", "streams", "slots", "frames", "positions", "clips"}
+BASE_UNITS = {"seconds", "ratio", "requests", "sequences", "streams", "slots", "frames", "positions", "clips"} | {
+    "jobs",
+    "webhooks",
+}
 
 
 def used() -> Iterator[tuple[Path, str]]:

@@ -110,7 +110,7 @@ async def test_the_description_tells_good_bodies_from_bad_ones(kind: str, body: 
 async def test_the_description_names_the_audio_and_every_error() -> None:
     _, description = await get(api(), "/openapi.json")
     responses = description["paths"]["/generate"]["post"]["responses"]
-    assert set(responses) == {"200", "413", "422", "429", "500", "503"}
+    assert set(responses) == {"200", "401", "403", "413", "422", "429", "500", "503"}
     assert "audio/wav" in responses["200"]["content"]
     error = responses["422"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     assert set(description["components"]["schemas"][error]["properties"]) == {"detail", "field"}

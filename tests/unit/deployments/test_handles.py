@@ -1,104 +1,155 @@
-"""What a deployment handle adds: a bounded wait where no replica runs, and that what is consumed is cancelled."""
+"""What a deployment handle adds: a bounded wait where no replica runs, a look at other lines, and that what is consumed
+is cancelled."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from functools import partial
 
 import pytest
 
 from serve_app.deployments import handles
-from serve_app.deployments.handles import DecoderHandle
-from serve_app.errors import NotReady
+from serve_app.deployments.handles import DecoderHandle, GeneratorHandle
+from serve_app.deployments.heartbeats import Heartbeat, while_heard
+from serve_app.errors import NotReady, ReplicaLost
 from serve_app.messages import GenerationRequest
+from serve_app.settings import FailoverSettings
 
 REQUEST = GenerationRequest("r", "Hello.", 0)
+PERIOD_SECONDS = 0.01
+BEAT = Heartbeat()
+SILENCE = None
+"""Of the things a replica sends: nothing more comes."""
 
 
 class Response:
-    """A streaming response whose messages come once a replica runs."""
+    """A streaming response: what it holds comes once a replica runs."""
 
-    def __init__(self, graph: "Graph") -> None:
-        self._graph = graph
-        self._left = [1, 2, 3]
+    def __init__(self, graph: "Graph", sends: list[object]) -> None:
         self.cancelled = False
+        self._stream = self._messages(graph, sends)
 
-    def __aiter__(self) -> AsyncIterator[int]:
-        return self
+    async def _messages(self, graph: "Graph", sends: list[object]) -> AsyncGenerator[object, None]:
+        await graph.runs.wait()
+        for message in sends:
+            if message is SILENCE:
+                await asyncio.Event().wait()
+            yield message
 
-    async def __anext__(self) -> int:
-        await self._graph.runs.wait()
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop(0)
+    def __aiter__(self) -> AsyncGenerator[object, None]:
+        return self._stream
+
+    async def __anext__(self) -> object:
+        return await anext(self._stream)
 
     def cancel(self) -> None:
         self.cancelled = True
 
 
 class Graph:
-    """As much of a DeploymentHandle as is used."""
+    """As much of a DeploymentHandle as is used. Calls are answered with one of `answers` each, then with the last."""
 
-    def __init__(self) -> None:
+    def __init__(self, *answers: list[object]) -> None:
         self.runs = asyncio.Event()
-        self.asked: list[Response] = []
-        self.stream = self
+        self.requests: list[GenerationRequest] = []
+        self.responses: list[Response] = []
+        self.stream = self.generate = self
+        self._answers = list(answers)
 
     def options(self, **_: object) -> "Graph":
         return self
 
     def remote(self, request: GenerationRequest) -> Response:
-        self.asked.append(Response(self))
-        return self.asked[-1]
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        self.requests.append(request)
+        self.responses.append(Response(self, answer))
+        return self.responses[-1]
 
-    def running_replicas_populated(self) -> bool:
-        return self.runs.is_set()
+
+def running(*answers: list[object]) -> Graph:
+    graph = Graph(*answers)
+    graph.runs.set()
+    return graph
 
 
-async def messages(graph: Graph, cold_wait_seconds: float) -> list[object]:
-    return [message async for message in DecoderHandle(graph, cold_wait_seconds).stream(REQUEST)]  # type: ignore[arg-type]
+async def messages(graph: Graph, cold_wait_seconds: float = 30) -> list[object]:
+    handle = DecoderHandle(graph, FailoverSettings(cold_wait_seconds=cold_wait_seconds))  # type: ignore[arg-type]
+    return [message async for message in handle.stream(REQUEST)]
+
+
+async def generated(graph: Graph) -> list[object]:
+    handle = GeneratorHandle(graph, FailoverSettings())  # type: ignore[arg-type]
+    return [message async for message in handle.generate(REQUEST)]
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handles, "_COLD_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(handles, "while_heard", partial(while_heard, period_seconds=PERIOD_SECONDS))
 
 
 async def test_messages_in_order_and_cancelled_at_the_end() -> None:
-    graph = Graph()
-    graph.runs.set()
-    assert await messages(graph, 1) == [1, 2, 3]
-    assert graph.asked[0].cancelled
+    graph = running([1, 2, 3])
+    assert await messages(graph) == [1, 2, 3]
+    assert graph.responses[0].cancelled
 
 
 async def test_a_request_waits_for_the_first_replica_and_is_on_its_way_meanwhile() -> None:
-    graph = Graph()
-    waiting = asyncio.create_task(messages(graph, 30))
-    await asyncio.sleep(0.05)
-    assert len(graph.asked) == 1 and not waiting.done()
+    graph = Graph([1, 2, 3])
+    waiting = asyncio.create_task(messages(graph))
+    await asyncio.sleep(20 * PERIOD_SECONDS)
+    assert not waiting.done() and not graph.responses[-1].cancelled
     graph.runs.set()
     assert await waiting == [1, 2, 3]
+    assert all(response.cancelled for response in graph.responses)
 
 
 async def test_but_not_for_ever() -> None:
-    graph = Graph()
+    graph = Graph([1])
     with pytest.raises(NotReady, match="no replica started within 0 seconds; try again"):
-        await messages(graph, 0.05)
-    assert graph.asked[0].cancelled
+        await messages(graph, cold_wait_seconds=0.05)
+    assert all(response.cancelled for response in graph.responses)
 
 
 async def test_leaving_while_waiting_cancels_the_request() -> None:
-    graph = Graph()
-    waiting = asyncio.create_task(messages(graph, 30))
-    await asyncio.sleep(0.05)
+    graph = Graph([1])
+    waiting = asyncio.create_task(messages(graph))
+    await asyncio.sleep(PERIOD_SECONDS)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert graph.asked[0].cancelled
+    assert graph.responses[-1].cancelled
 
 
 async def test_a_stream_without_messages_is_empty() -> None:
-    graph = Graph()
-    graph.runs.set()
-    response = graph.remote(REQUEST)
-    response._left.clear()
-    graph.remote = lambda request: response  # type: ignore[method-assign]
-    assert await messages(graph, 1) == []
+    assert await messages(running([])) == []
+
+
+async def test_heartbeats_are_for_the_next_hop_only() -> None:
+    assert await messages(running([BEAT, 1, BEAT, BEAT, BEAT, 2])) == [1, 2]
+
+
+async def test_a_replica_that_is_cut_off_before_it_took_the_request_is_not_waited_for() -> None:
+    graph = running([SILENCE], [1, 2])
+    assert await messages(graph) == [1, 2]
+    assert len(graph.requests) == 2 and graph.responses[0].cancelled
+
+
+@pytest.mark.parametrize("sends", [[BEAT, SILENCE], [1, SILENCE]], ids=["while it waits", "while it speaks"])
+async def test_one_that_is_cut_off_later_is_lost(sends: list[object]) -> None:
+    graph = running(sends)
+    with pytest.raises(ReplicaLost):
+        await messages(graph)
+    assert len(graph.requests) == 1 and graph.responses[0].cancelled
+
+
+async def test_who_stands_in_line_looks_where_it_is_shorter_and_keeps_its_place() -> None:
+    graph = running([BEAT, BEAT, SILENCE], [1, 2])
+    assert await generated(graph) == [1, 2]
+    first, second = graph.requests
+    assert first.waited_seconds == 0 < second.waited_seconds
+    assert graph.responses[0].cancelled
+
+
+async def test_who_is_being_served_stays() -> None:
+    graph = running([1, BEAT, BEAT, BEAT, 2])
+    assert await generated(graph) == [1, 2]
+    assert len(graph.requests) == 1

@@ -1,0 +1,62 @@
+"""Settings that change without a restart: a deployment's `user_config` in the Serve config, which cuts no stream.
+
+    - name: TokenGenerator
+      user_config: {engine: {max_waiting: 64}}
+    - name: Ingress
+      user_config: {sampling: {temperature: 0.8}}
+
+Sections and keys are those of the settings. What is left out is as the application's `args` have it.
+"""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from serve_app.errors import StartupError
+from serve_app.settings import SamplingSettings, Settings
+
+LIVE_KEYS: dict[str, dict[str, frozenset[str]]] = {
+    "Ingress": {"sampling": frozenset(SamplingSettings.model_fields)},
+    "TokenGenerator": {
+        "engine": frozenset(
+            {"max_waiting", "max_wait_seconds", "max_step_ms", "max_lead_seconds", "chunk_frames"}
+            | {"prefill_chunk_tokens", "repeated_frames_limit"}
+        )
+    },
+    "AudioDecoder": {"codec": frozenset({"max_wait_seconds", "silent_tail_seconds"})},
+}
+"""By deployment and section. Whatever is not here decides on memory or on models, and takes a restart."""
+
+
+class LiveSettings(Settings, frozen=False):
+    """Settings whose sections may be replaced under those who hold them."""
+
+    @classmethod
+    def copy_of(cls, settings: Settings) -> "LiveSettings":
+        return cls.model_construct(**vars(settings))
+
+
+def with_user_config(settings: Settings, deployment: str, user_config: Any) -> Settings:
+    """`settings` as that deployment has them under its `user_config`. Raises StartupError naming what is wrong."""
+    sections = LIVE_KEYS.get(deployment, {})
+    where = f"user_config of {deployment}"
+    _check_keys(where, user_config, sections)
+    changed = {}
+    for name, values in user_config.items():
+        _check_keys(f"{where}, {name}", values, sections[name])
+        section = getattr(settings, name)
+        try:
+            changed[name] = type(section).model_validate(section.model_dump() | values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, (name, *first["loc"])))
+            raise StartupError(f"{where}: {key}: {first['msg']}") from None
+    return settings.model_copy(update=changed)
+
+
+def _check_keys(where: str, values: Any, known: Any) -> None:
+    choice = ", ".join(sorted(known)) or "nothing, leave user_config out"
+    if not isinstance(values, dict):
+        raise StartupError(f"{where}: must be a mapping, with keys of these: {choice}")
+    if unknown := sorted(str(key) for key in values if key not in known):
+        raise StartupError(f"{where}: {unknown[0]} cannot be changed while it runs; these can: {choice}")
