@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from sqlalchemy.exc import SQLAlchemyError
+from serve_app.errors import StorageFailed
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ async def repeat(
         wake.clear()
         try:
             pause = 0.0 if await work() else period_seconds
-        except SQLAlchemyError as error:
+        except StorageFailed as error:
             _log.warning("%s: the database failed (%s), trying again", what, type(error).__name__)
             pause = PAUSE_SECONDS
         # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes along with what it waits for.

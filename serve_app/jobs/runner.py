@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from serve_app import metrics
 from serve_app.errors import CsmServeError, GenerationFailed, LimitReached, NotReady, Overloaded, StorageFailed
 from serve_app.jobs import failures
@@ -150,7 +148,7 @@ class JobRunner:
         while True:
             try:
                 return await self._record(run)
-            except SQLAlchemyError as error:
+            except StorageFailed as error:
                 _log.warning("job %s: its end cannot be recorded yet (%s)", run.job.id, type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)
 

@@ -13,9 +13,8 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Row, insert, select, update
-from sqlalchemy.exc import SQLAlchemyError
 
-from serve_app.errors import InvalidRequest, Unauthorized, UnknownKey
+from serve_app.errors import InvalidRequest, StorageFailed, Unauthorized, UnknownKey
 from serve_app.keys.key import USUAL_SCOPES, Key, KeyLimits, Scope
 from serve_app.keys.tables import KEYS
 from serve_app.settings import KeySettings
@@ -168,7 +167,7 @@ class Keys:
         statement = update(KEYS).where(KEYS.c.id == key_id).values(last_used_at=now)
         try:
             await self._database.write(lambda connection: connection.execute(statement))
-        except SQLAlchemyError as error:
+        except StorageFailed as error:
             _log.warning("the last use of key %s cannot be noted (%s)", key_id, type(error).__name__)
 
 

@@ -8,9 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from serve_app.errors import LimitReached
+from serve_app.errors import LimitReached, StorageFailed
 from serve_app.keys.key import NO_LIMITS, Key
 from serve_app.keys.ledger import Hold, renew, settle, take
 from serve_app.store.database import Database
@@ -68,7 +66,7 @@ class Allowance:
             return  # nothing was taken
         try:
             await database.write(lambda connection: settle(connection, hold, taken.audio_seconds, self._clock()))
-        except SQLAlchemyError as error:
+        except StorageFailed as error:
             _log.warning("a request of key %s cannot be settled (%s): it expires", hold.key.id, type(error).__name__)
 
     def _renew(self, hold: Hold) -> None:
@@ -82,7 +80,7 @@ class Allowance:
             held = tuple(self._held)
             try:
                 await database.write(lambda connection, ids=held: renew(connection, ids, self._clock()))
-            except SQLAlchemyError as error:
+            except StorageFailed as error:
                 _log.warning("%d requests of keys cannot be renewed (%s)", len(held), type(error).__name__)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

@@ -1,6 +1,7 @@
 """The database: SQLite in one file by default, PostgreSQL on a cluster. SQLAlchemy Core, no object mapper."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 
-from serve_app.errors import StartupError
+from serve_app.errors import StartupError, StorageFailed
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 METADATA = MetaData()
 """Every table of this project: each package declares its own on it, in its `tables.py`."""
@@ -65,22 +67,32 @@ class Database:
             yield connection
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """`work` on a `reading` connection, off the event loop."""
+        """`work` on a `reading` connection, off the event loop. Raises StorageFailed where the database does."""
 
         def run() -> T:
             with self.reading() as connection:
                 return work(connection)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await self._in_thread(run)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """`work` in a transaction, off the event loop. Once begun it ends, also where the caller is cancelled."""
+        """`work` in a transaction, off the event loop. Once begun it ends, also where the caller is cancelled.
+
+        Raises StorageFailed where the database cannot be reached, is locked for too long, or has no room left.
+        """
 
         def run() -> T:
             with self.writing() as connection:
                 return work(connection)
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        return await self._in_thread(run)
+
+    async def _in_thread(self, run: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        except (OperationalError, InterfaceError) as error:
+            _log.error("the database failed: %s", error.orig)
+            raise StorageFailed("the database does not answer or has no room; try again later") from error
 
     def close(self) -> None:
         self._threads.shutdown()

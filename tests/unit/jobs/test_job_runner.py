@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import pytest
 from jobs_harness import DONE, KEY, Harness
 from recording_meter import RecordingMeter
-from sqlalchemy.exc import OperationalError
 
 from serve_app.errors import (
     CsmServeError,
@@ -18,6 +17,7 @@ from serve_app.errors import (
     NotReady,
     Overloaded,
     ReplicaLost,
+    StorageFailed,
     Unauthorized,
 )
 from serve_app.jobs.job import CancelAnswer, JobResult, JobState, LeasedJob
@@ -285,7 +285,7 @@ async def test_a_runner_outlives_its_database(quick: Harness, monkeypatch: pytes
     """What was done is recorded once the database is back, and not done again."""
     job_id = await quick.submitted()
     work, queue = FakeWork(done), quick.queue
-    finish, failures = queue.finish, [OperationalError("UPDATE", {}, Exception("gone"))]
+    finish, failures = queue.finish, [StorageFailed("gone")]
 
     async def finish_at_second_try(leased: LeasedJob, result: JobResult) -> JobState | None:
         if failures:

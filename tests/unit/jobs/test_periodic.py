@@ -3,8 +3,8 @@
 import asyncio
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
+from serve_app.errors import StorageFailed
 from serve_app.jobs import periodic
 from serve_app.jobs.periodic import repeat
 
@@ -48,7 +48,7 @@ async def test_a_database_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPa
     async def failing() -> bool:
         nonlocal asked
         asked += 1
-        raise OperationalError("SELECT", {}, Exception("gone"))
+        raise StorageFailed("gone")
 
     task = asyncio.create_task(repeat("failing", failing, 60.0))
     async with asyncio.timeout(10):

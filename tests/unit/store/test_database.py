@@ -7,10 +7,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, String, Table, func, insert, select, text, update
+from postgres_server import postgres_server
+from sqlalchemy import Column, Connection, Integer, String, Table, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from serve_app.errors import StartupError
+from serve_app.errors import StartupError, StorageFailed
 from serve_app.store.database import METADATA, Database
 
 COUNTERS = Table("test_counters", METADATA, Column("name", String, primary_key=True), Column("value", Integer))
@@ -188,3 +189,24 @@ def test_an_error_does_not_show_what_a_statement_was_given(database: Database) -
     with pytest.raises(DBAPIError) as caught, database.reading() as connection:
         connection.execute(text("SELECT * FROM no_such_table WHERE said = :said"), {"said": "a secret"})
     assert "a secret" not in str(caught.value)
+
+
+async def test_a_database_that_is_gone_is_a_storage_that_failed() -> None:
+    with postgres_server() as server:
+        database = Database.open(server.new_database())
+    for ask in (database.read, database.write):
+        with pytest.raises(StorageFailed, match="try again later"):
+            await ask(lambda connection: connection.execute(text("SELECT 1")))
+
+
+async def test_a_disk_without_room_is_too(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path / 'state.db'}")
+
+    def fill(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # as large as it is, and no larger
+        connection.execute(insert(COUNTERS).values(name="n" * 1_000_000, value=0))
+
+    with pytest.raises(StorageFailed, match="no room"):
+        await database.write(fill)
+    start_counting(database)
+    assert value_of(database) == 0
