@@ -56,9 +56,9 @@ def scaling_config(cluster: RayCluster) -> dict[str, Any]:
             "head_node_id": _FAKE_HEAD,
             "gcs_address": cluster.gcs_address,
         },
-        "head_node_type": "head",
+        "head_node_type": "ray.head.default",  # the provider calls its head so
         "available_node_types": {
-            "head": {"resources": {"CPU": 4}, "node_config": {}, "max_workers": 0},
+            "ray.head.default": {"resources": {"CPU": 4}, "node_config": {}, "max_workers": 0},
             "card": {
                 "resources": {"CPU": 2, "GPU": 1, "object_store_memory": 10**8},
                 "node_config": {},
