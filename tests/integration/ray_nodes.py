@@ -45,7 +45,7 @@ class RayCluster:
         return f"{self.ip}:{self.gcs_port}"
 
     def start_head(self, *options: str, **env: str) -> None:
-        # Where the nodes of a lost head go on, Ray would take that head for running: on a machine of its own it sees none.
+        # Where nodes of a lost head go on, Ray would take that head for running: on its own machine it sees none.
         Path(f"{self.folder}/ray/ray_current_cluster").unlink(missing_ok=True)
         dashboard = ["--include-dashboard=true", f"--dashboard-port={self.dashboard_port}"]
         head = ["--head", f"--port={self.gcs_port}", f"--ray-client-server-port={free_port()}", *dashboard]
