@@ -8,7 +8,7 @@ PYTHON ?= $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bootstrap/bin/uv)
 STAMP := $(VENV)/.installed
 
-.PHONY: install serve test test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: install serve test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -25,6 +25,11 @@ serve: install
 
 test: install
 	$(VENV)/bin/python -m pytest -q -n 2
+
+# What takes half a minute or more a test: every way to start, autoscaling, rolling updates, kernels interpreted, memory
+# over ten thousand requests, the GPU benchmark rehearsed.
+test-slow: install
+	$(VENV)/bin/python -m pytest -q -n 2 -m slow
 
 # Twenty replicas killed, one after the other, while people listen; and how long listeners wait for the next frame.
 test-kills: install

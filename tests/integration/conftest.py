@@ -32,11 +32,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
-    # The long ones only run where they are asked for by name.
-    long = {name for name in ("kills", "soak", "job_kills", "fake_cluster") if name not in config.option.markexpr}
-    left_out = [item for item in items if any(mark.name in long for mark in item.iter_markers())]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +46,7 @@ def server(tiny_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactor
     settings = Settings(
         model=str(tiny_checkpoint_folder),
         data_dir=tmp_path_factory.mktemp("data"),
-        engine=EngineSettings(max_batch_size=8, max_waiting=4, max_wait_seconds=5),
+        engine=EngineSettings(max_batch_size=8, max_waiting=4, max_wait_seconds=40),
         limits=LimitSettings(max_body_bytes=4 * 2**20),
     )
     ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)

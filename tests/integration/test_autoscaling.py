@@ -13,7 +13,10 @@ from configured_graph import deploy, replica_states, serving, until, until_runni
 from conftest import Server
 from stand_in_graph import Heard, expected_sound, samples, speak
 
-pytestmark = pytest.mark.filterwarnings("ignore:The `metrics_interval_s`:DeprecationWarning")  # no other way works
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:The `metrics_interval_s`:DeprecationWarning"),  # no other way works
+]
 
 SLOTS = 2
 LONG_SECONDS = 8

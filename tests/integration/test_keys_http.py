@@ -80,6 +80,7 @@ def bearer(plaintext: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {plaintext}"}
 
 
+@pytest.mark.slow
 def test_a_server_that_others_reach_does_not_start_without_keys(address: str, settings: Settings) -> None:
     with pytest.raises(RuntimeError):
         serve.run(app.build_graph(settings), name="csm", route_prefix="/")

@@ -14,6 +14,8 @@ from configured_graph import deploy, serving, status, until, until_running
 from conftest import Server
 from stand_in_graph import TEXT, expected_sound, replica_processes
 
+pytestmark = pytest.mark.slow
+
 REPLICAS = 2
 SLOTS = 2
 SECONDS = 6

@@ -27,6 +27,7 @@ def require_port_8000() -> None:
             pytest.skip("something else listens on port 8000, the only one that `serve run` takes here")
 
 
+@pytest.mark.slow
 def test_vox_serves_command_line(tiny_checkpoint_folder: Path, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
@@ -45,6 +46,7 @@ def test_vox_serves_command_line(tiny_checkpoint_folder: Path, tmp_path: Path) -
         assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.slow
 def test_serve_run_with_the_builder(tiny_checkpoint_folder: Path, tmp_path: Path) -> None:
     require_port_8000()
     command = [str(BIN / "serve"), "run", "serve_app.app:build", f"model={tiny_checkpoint_folder}"]
@@ -60,6 +62,7 @@ def test_serve_run_with_the_local_config(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoints" / "demo" / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_to_load_in_its_replica_ends_the_start_in_one_line(
     tiny_checkpoint_folder: Path, tmp_path: Path
 ) -> None:

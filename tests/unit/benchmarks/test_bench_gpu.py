@@ -17,6 +17,7 @@ from serve_app import settings
 ROOT = Path(gpu.__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_every_section_runs_without_this_projects_packages(tmp_path: Path) -> None:
     command = [sys.executable, bare_machine.__file__, str(tmp_path)]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}

@@ -12,6 +12,7 @@ from benchmarks import engine_step
 ROOT = Path(engine_step.__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_a_run_writes_every_row_with_what_it_was_measured_on(tmp_path: Path) -> None:
     path = tmp_path / "figures" / "steps.json"
     options = f"--preset tiny --device cpu --batch 1,2 --dtype fp32,int8 --steps 2 --kv 16 --step plain --json {path}"

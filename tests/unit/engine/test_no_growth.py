@@ -95,6 +95,7 @@ class Crowd:
         self._present = [v for v in self._present if v.stream.sequence and v.stream.sequence.finish is None]
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_ten_thousand_requests(
     tiny_checkpoint_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 FOLDER = Path(__file__).parent / "interpreted"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="this process runs those tests itself")
 def test_kernels_through_tritons_interpreter() -> None:

@@ -84,7 +84,10 @@ def make_rows(num_rows: int) -> FrameRows:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("quantization", "num_rows"), [("none", 4), ("int8", 4), ("fp8", 20)])
+@pytest.mark.parametrize(
+    ("quantization", "num_rows"),
+    [pytest.param("none", 4, marks=pytest.mark.slow), pytest.param("int8", 4, marks=pytest.mark.slow), ("fp8", 20)],
+)
 def test_a_frame_of_csm_1b_compiles(quantization: Quantization, num_rows: int) -> None:
     from offline_compiler import OfflineCompiler
 
