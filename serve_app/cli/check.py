@@ -1,5 +1,8 @@
 """`csm-serve check` and `csm-serve deploy`: what is wrong with a Serve config is said before anything starts."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +16,7 @@ from serve_app.app import load_settings
 from serve_app.deployments.cluster_config import read_cluster
 from serve_app.deployments.listening import ALL_ADDRESSES, listens_on
 from serve_app.deployments.live_settings import with_user_config
-from serve_app.deployments.options import computes_on_gpu, deployment_options, with_gpu_shares
+from serve_app.deployments.options import computes_on_gpu, deployment_options, most_in_engine, with_gpu_shares
 from serve_app.deployments.placement import Nodes, Replicas, check_nodes, check_shares, replicas_of
 from serve_app.deployments.serve_config import OurApplication, check_serve_config, read_yaml
 from serve_app.errors import StartupError
@@ -50,7 +53,8 @@ def check_config(config: dict[str, Any], cluster: Path | None, with_model: bool)
     application = check_serve_config(config)
     nodes = read_cluster(cluster) if cluster else None
     try:
-        settings = load_settings(application.args)
+        with _environment(application.env_vars):
+            settings = load_settings(application.args)
         check_exposure(settings.keys, listens_on(config.get("http_options", {}).get("host", ALL_ADDRESSES)))
     except StartupError as error:
         raise StartupError(f"{application.key}.args: {error}") from None
@@ -69,13 +73,44 @@ def _check_deployments(application: OurApplication, settings: Settings, nodes: N
     if computes_on_gpu(settings, nodes is not None and any(each.resources.get("GPU") for each in nodes.types)):
         options = with_gpu_shares(options)
     application.check_names(options)
+    application.check_policies()
+    engine = settings.engine
     for index, deployment in enumerate(application.deployments):
-        if user_config := deployment.get("user_config"):
+        where, user_config = f"{application.key}.deployments[{index}]", deployment.get("user_config")
+        if user_config is not None:
             try:
-                with_user_config(settings, deployment["name"], user_config)
+                live = with_user_config(settings, deployment["name"], user_config)
             except StartupError as error:
-                raise StartupError(f"{application.key}.deployments[{index}].user_config: {error}") from None
+                raise StartupError(f"{where}.user_config: {error}") from None
+            engine = live.engine if deployment["name"] == "TokenGenerator" else engine
+    _check_room(application, options, most_in_engine(engine))
     return replicas_of(application, options)
+
+
+def _check_room(application: OurApplication, options: dict[str, dict[str, Any]], most: int) -> None:
+    """Raises StartupError where Serve would keep requests from an engine that has a place for them, or refuses them."""
+    given = {each["name"]: (index, each) for index, each in enumerate(application.deployments)}
+    for name in ("TokenGenerator", "AudioDecoder"):
+        index, deployment = given.get(name, (None, {}))
+        bound = (options[name] | deployment)["max_ongoing_requests"]
+        if bound < most:
+            where = name if index is None else f"{application.key}.deployments[{index}]"
+            raise StartupError(
+                f"{where}.max_ongoing_requests: {bound} is less than the {most} requests that an engine runs and keeps "
+                f"waiting: the others would wait without an end where nobody refuses them; give {most} or more"
+            )
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """As a process has it that Ray starts with these."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def check_model(settings: Settings) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ReplicaRank
 
 from serve_app import metrics
 from serve_app.codec.decoder_service import DecoderService
@@ -38,7 +39,7 @@ class AudioDecoder:
         self._publisher = Publisher(self._publish)
         self._refused = Lately()
 
-    def reconfigure(self, user_config: Any) -> None:
+    def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """Limits for streams that begin from now on."""
         self._service.reconfigure(with_user_config(self._settings, type(self).__name__, user_config).codec)
 

@@ -22,7 +22,8 @@ ROOM = "jobs_at_once"
 def runners_for_backlog(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
     """Room for every job that is not over. Each runner reports the whole queue's backlog, and its own room."""
     metrics = context.aggregated_metrics or {}
-    backlog, room = metrics.get(BACKLOG), metrics.get(ROOM)
-    wanted = math.ceil(max(backlog.values()) / max(room.values())) if backlog and room else context.target_num_replicas
+    backlog, room = metrics.get(BACKLOG), max(metrics.get(ROOM, {}).values(), default=0.0)
+    # No room is what Serve makes of no reports.
+    wanted = math.ceil(max(backlog.values()) / room) if backlog and room else context.target_num_replicas
     lowest, highest = max(1, context.capacity_adjusted_min_replicas), context.capacity_adjusted_max_replicas
     return max(lowest, min(wanted, highest)), {}

@@ -12,8 +12,16 @@ from serve_app.errors import StartupError
 
 
 def read_cluster(path: Path) -> Nodes:
-    """Raises StartupError where `ray up` would refuse the file. Nothing is asked of a cloud."""
-    return nodes_of(prepared(read_yaml(path), path.name), path.name)
+    """Nothing is asked of a cloud.
+
+    Raises StartupError where `ray up` would refuse the file, or where it does not say what its nodes hold.
+    """
+    config = prepared(read_yaml(path), path.name)
+    if config["provider"]["type"] == "local":
+        raise StartupError(
+            f"{path.name}: provider.type local: it does not say what its machines hold: leave --cluster out"
+        )
+    return nodes_of(config, path.name)
 
 
 def prepared(config: dict[str, Any], source: str) -> dict[str, Any]:
@@ -24,7 +32,9 @@ def prepared(config: dict[str, Any], source: str) -> dict[str, Any]:
     except ValidationError as error:
         key = ".".join(map(str, error.absolute_path)) or "the file"
         raise StartupError(f"{source}: {key}: {error.message}") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise StartupError(f"{source}: {error.args[0]} is missing") from None
+    except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         raise StartupError(f"{source}: {' '.join(str(error).split())}") from None
     return filled
 

@@ -1,5 +1,6 @@
 """Deployment handles as the ports that the rest of the code knows."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -22,16 +23,26 @@ _HEARTBEATS_IN_LINE = 2
 class EncoderHandle:
     """`ports.ContextEncoder` on a deployment."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, failover: FailoverSettings) -> None:
         self._handle = handle
+        self._failover = failover
 
     async def encode(self, pcm: bytes) -> Codes:
-        with our_errors():
-            return await self._handle.encode.remote(pcm)
+        return await self._answer(self._handle.encode.remote(pcm))
 
     async def default_voices(self) -> dict[int, ContextSegment]:
-        with our_errors():
-            return await self._handle.default_voices.remote()
+        return await self._answer(self._handle.default_voices.remote())
+
+    async def _answer(self, response: Any) -> Any:
+        """Raises NotReady where none comes: while no replica runs, Serve would hold the request for ever."""
+        seconds = self._failover.cold_wait_seconds
+        try:
+            with our_errors():
+                async with asyncio.timeout(seconds):
+                    return await response
+        except TimeoutError:
+            response.cancel()
+            raise NotReady(f"no replica answered within {seconds:.0f} seconds; try again") from None
 
 
 class GeneratorHandle:

@@ -4,6 +4,7 @@ from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ReplicaRank
 
 from serve_app.api.app import build_api
 from serve_app.deployments import replica_log
@@ -44,7 +45,7 @@ class Ingress:
         services = open_services(settings, database, self._pipeline, allowance)
         return build_api(self._pipeline, self._live, RayMetricsText(), keys, allowance, services)
 
-    def reconfigure(self, user_config: Any) -> None:
+    def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """Sampling defaults of requests that come from now on."""
         # Not `type(self)`: Serve makes a subclass of it, with a longer name.
         self._live.sampling = with_user_config(self._settings, "Ingress", user_config).sampling

@@ -6,6 +6,9 @@
       user_config: {sampling: {temperature: 0.8}}
 
 Sections and keys are those of the settings. What is left out is as the application's `args` have it.
+
+A deployment's `reconfigure` asks for its replica's rank, which it has no use for: only then does Serve call it where a
+`user_config` was taken away, so that all is as in the `args` again.
 """
 
 from typing import Any
@@ -20,7 +23,7 @@ LIVE_KEYS: dict[str, dict[str, frozenset[str]]] = {
     "TokenGenerator": {
         "engine": frozenset(
             {"max_waiting", "max_wait_seconds", "max_step_ms", "max_lead_seconds", "chunk_frames"}
-            | {"prefill_chunk_tokens", "repeated_frames_limit"}
+            | {"chunk_reserve_ms", "prefill_chunk_tokens", "repeated_frames_limit"}
         )
     },
     "AudioDecoder": {"codec": frozenset({"max_wait_seconds", "silent_tail_seconds"})},
@@ -37,9 +40,16 @@ class LiveSettings(Settings, frozen=False):
 
 
 def with_user_config(settings: Settings, deployment: str, user_config: Any) -> Settings:
-    """`settings` as that deployment has them under its `user_config`. Raises StartupError naming what is wrong."""
-    sections = LIVE_KEYS.get(deployment, {})
+    """`settings` as that deployment has them under its `user_config`, None for none.
+
+    Raises StartupError naming what is wrong.
+    """
     where = f"user_config of {deployment}"
+    if deployment not in LIVE_KEYS:
+        raise StartupError(f"{where}: nothing of it changes while it runs: leave user_config out")
+    if user_config is None:
+        return settings
+    sections = LIVE_KEYS[deployment]
     _check_keys(where, user_config, sections)
     changed = {}
     for name, values in user_config.items():
@@ -55,7 +65,7 @@ def with_user_config(settings: Settings, deployment: str, user_config: Any) -> S
 
 
 def _check_keys(where: str, values: Any, known: Any) -> None:
-    choice = ", ".join(sorted(known)) or "nothing, leave user_config out"
+    choice = ", ".join(sorted(known))
     if not isinstance(values, dict):
         raise StartupError(f"{where}: must be a mapping, with keys of these: {choice}")
     if unknown := sorted(str(key) for key in values if key not in known):

@@ -26,6 +26,7 @@ class Replicas:
     most: int
     most_key: str
     """The key that says how many there may be."""
+    most_on_node: int | None = None
 
     @property
     def share(self) -> float:
@@ -57,17 +58,22 @@ class _Opened:
     nodes: Nodes
     free: list[tuple[NodeType, dict[str, float]]] = field(default_factory=list)
 
-    def take(self, needs: dict[str, float]) -> bool:
-        """Place a replica on a node that runs, or on one more: without a card, where that will do."""
+    def take(self, replicas: Replicas) -> bool:
+        """Place one of them on a node that runs, or on one more: without a card, where that will do."""
+        needs, own = replicas.needs, {}
+        if replicas.most_on_node is not None:
+            # Ray counts them so too: by a resource of the deployment's own, of which each node has 1.
+            needs, own = needs | {replicas.deployment: 1 / replicas.most_on_node}, {replicas.deployment: 1.0}
         for _, free in self.free:
-            if _fits(needs, free):
+            if _fits(needs, own | free):
+                free.update(own | free)
                 _subtract(needs, free)
                 return True
         started = [node_type for node_type, _ in self.free]
         for node_type in sorted(self.nodes.types, key=lambda each: each.resources.get("GPU", 0)):
             may_start = len(started) < self.nodes.most and started.count(node_type) < node_type.most
-            if may_start and _fits(needs, node_type.resources):
-                self.free.append((node_type, dict(node_type.resources)))
+            if may_start and _fits(needs, own | node_type.resources):
+                self.free.append((node_type, own | node_type.resources))
                 _subtract(needs, self.free[-1][1])
                 return True
         return False
@@ -82,15 +88,18 @@ def replicas_of(application: OurApplication, defaults: dict[str, dict[str, Any]]
 
 def _replicas(name: str, key: str, options: dict[str, Any]) -> Replicas:
     actor = options.get("ray_actor_options", {})
-    needs = {"CPU": actor.get("num_cpus", 1), "GPU": actor.get("num_gpus") or 0} | (actor.get("resources") or {})
-    fixed = options.get("num_replicas")
+    cpus = actor.get("num_cpus")
+    needs: dict[str, float] = {"CPU": 1 if cpus is None else cpus, "GPU": actor.get("num_gpus") or 0} | (
+        actor.get("resources") or {}
+    )
+    fixed, most_on_node = options.get("num_replicas"), options.get("max_replicas_per_node")
     if isinstance(fixed, int):
-        return Replicas(name, key, needs, fixed, f"{key}.num_replicas")
+        return Replicas(name, key, needs, fixed, f"{key}.num_replicas", most_on_node)
     autoscaling = options.get("autoscaling_config")
     if fixed == "auto":
         autoscaling = AutoscalingConfig.default().model_dump() | dict(autoscaling or {})
     most = dict(autoscaling).get("max_replicas", 1) if autoscaling else 1
-    return Replicas(name, key, needs, most, f"{key}.autoscaling_config.max_replicas")
+    return Replicas(name, key, needs, most, f"{key}.autoscaling_config.max_replicas", most_on_node)
 
 
 def check_shares(replicas: Iterable[Replicas], settings: Settings) -> None:
@@ -147,7 +156,7 @@ def check_nodes(replicas: Sequence[Replicas], nodes: Nodes) -> int:
     # Who has the least choice comes first.
     for each in sorted(replicas, key=lambda each: (each.share, len(each.needs), each.needs["CPU"]), reverse=True):
         for placed in range(each.most):
-            if not opened.take(each.needs):
+            if not opened.take(each):
                 raise StartupError(
                     f"{each.most_key}: {each.most} replicas of {each.deployment} are more than {nodes.source} can hold "
                     f"beside the others, {placed} fit: lower it, or raise max_workers"

@@ -24,7 +24,8 @@ class RayMetricsText:
     async def __call__(self) -> str:
         async with self._lock:
             if time.monotonic() - self._read_at >= _KEPT_SECONDS:
-                self._text = merged(await _pages(await asyncio.to_thread(_addresses)))
+                pages = await _pages(await asyncio.to_thread(_addresses))
+                self._text = await asyncio.to_thread(merged, pages)
                 self._read_at = time.monotonic()
         return self._text
 
@@ -55,7 +56,8 @@ def _addresses() -> list[str]:
 
 
 async def _pages(addresses: Iterable[str]) -> list[str]:
-    async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False) as http:
+    # To read the certificates that plain HTTP has no use for would hold up this process' streams for 30 ms.
+    async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False, verify=False) as http:
         pages = await asyncio.gather(*(_page(http, address) for address in addresses))
     return [page for page in pages if page]
 

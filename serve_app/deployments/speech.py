@@ -15,7 +15,7 @@ def speech_pipeline(
 ) -> SpeechPipeline:
     """It goes on with other replicas when those behind it die."""
     return SpeechPipeline(
-        RetryingEncoder(EncoderHandle(encoder), settings.failover, meter),
+        RetryingEncoder(EncoderHandle(encoder, settings.failover), settings.failover, meter),
         ResumingDecoder(DecoderHandle(decoder, settings.failover), settings.failover, meter),
         watcher,
     )

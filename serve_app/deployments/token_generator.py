@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ray import serve
+from ray.serve.schema import ReplicaRank
 
 from serve_app.deployments import replica_log
 from serve_app.deployments.autoscaling import Lately, SlotLoad
@@ -34,7 +35,7 @@ class TokenGenerator:
         self._publisher = Publisher(self._watched.publish)
         self._refused = Lately()
 
-    async def reconfigure(self, user_config: Any) -> None:
+    async def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """Limits for whoever comes or waits; those that run go on."""
         await self._service.reconfigure(with_user_config(self._settings, type(self).__name__, user_config).engine)
 

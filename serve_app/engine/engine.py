@@ -84,6 +84,7 @@ class Engine:
         self._scheduler.max_wait_seconds = settings.max_wait_seconds
         self._door.max_step_ms = settings.max_step_ms
         self._pace.max_lead_seconds = settings.max_lead_seconds
+        self._pace.reserve_seconds = settings.chunk_reserve_ms / 1000
 
     def step(self) -> bool:
         """One frame for every running sequence; False when there is nothing to do."""

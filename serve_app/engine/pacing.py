@@ -13,7 +13,7 @@ class Pace:
 
     def __init__(self, max_lead_seconds: float, reserve_seconds: float = 0.0) -> None:
         self.max_lead_seconds = max_lead_seconds
-        self._reserve_seconds = reserve_seconds
+        self.reserve_seconds = reserve_seconds
 
     def should_pause(self, sequence: Sequence, now: float) -> bool:
         """Only at a message's end: what is computed and not sent is no use to the listener."""
@@ -22,10 +22,10 @@ class Pace:
     def cannot_wait(self, sequence: Sequence, step_seconds: float, now: float) -> bool:
         """Whether its listener, who holds only what was sent, may have played all of it before the next frame is there:
         then a message must not wait to grow."""
-        if not sequence.request.paced or not self._reserve_seconds:
+        if not sequence.request.paced or not self.reserve_seconds:
             return False
         in_hand = self._lead(sequence, now) - sequence.num_unsent / FRAME_RATE_HZ
-        return in_hand < step_seconds + self._reserve_seconds
+        return in_hand < step_seconds + self.reserve_seconds
 
     def wakes_at(self, sequence: Sequence) -> float:
         catch_up = min(_CATCH_UP_SECONDS, self.max_lead_seconds / 2)

@@ -121,6 +121,12 @@ def redis(folder: Path) -> Iterator[dict[str, str]]:
         process.wait()
 
 
+def listens(cluster: RayCluster, name: str) -> bool:
+    pids = {process.pid for process in cluster.processes(name)}
+    listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.pid in pids]
+    return cluster.http_port in {connection.laddr.port for connection in listening}
+
+
 def proxy_of(port: int, connection: httpx.Response) -> int:
     """The process at the other end: the nodes' proxies share a port here."""
     local = connection.extensions["network_stream"].get_extra_info("client_addr")[1]
@@ -138,6 +144,7 @@ async def test_streams_go_on_while_the_head_is_lost_and_comes_back(tmp_path: Pat
         cluster.start_node("worker", "--num-cpus=4", '--resources={"worker": 1}')
         cluster.deploy(serve_config(cluster, args, **{name: on_node for name in names}))
         until(lambda: is_ready(cluster), "the graph is ready")
+        until(lambda: listens(cluster, "worker"), "the worker's own proxy listens")
         of_worker = {process.pid for process in cluster.processes("worker")}
         server, heard = Server(cluster.url, "csm"), {seed: Heard() for seed in range(STREAMS)}
         safe: set[int] = set()

@@ -1,5 +1,6 @@
 """`csm-serve check` and `deploy`: each bad configuration is one line and exit status 1, and nothing was started."""
 
+import os
 import socket
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from serve_app import app as app_module
 from serve_app.app import BuildArgs, build
 from serve_app.cli import main
+from serve_app.deployments import listening
 from serve_app.errors import StartupError
 
 ROOT = next(parent for parent in Path(__file__).resolve().parents if (parent / "pyproject.toml").exists())
@@ -63,6 +65,7 @@ def deployment(config: dict[str, Any], name: str) -> dict[str, Any]:
     return next(each for each in config["applications"][0]["deployments"] if each["name"] == name)
 
 
+SLOT_POLICY = {"policy_function": "serve_app.deployments.autoscaling:SlotPolicy"}
 BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "an unknown key of Serve's": (
         lambda c: deployment(c, "TokenGenerator").update(num_replica=1),
@@ -93,6 +96,31 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         lambda c: deployment(c, "TokenGenerator").update(user_config={"engine": {"max_batch_size": 9}}),
         "applications[0].deployments[0].user_config: ",
         "max_batch_size cannot be changed while it runs",
+    ),
+    "an empty user_config where nothing is live": (
+        lambda c: deployment(c, "ContextEncoder").update(user_config={}),
+        "applications[0].deployments[2].user_config: ",
+        "leave user_config out",
+    ),
+    "a bound of Serve's below the engine's": (
+        lambda c: deployment(c, "TokenGenerator").update(max_ongoing_requests=48),
+        "applications[0].deployments[0].max_ongoing_requests: 48 is less than the 96 requests",
+        "give 96 or more",
+    ),
+    "more waiting than Serve lets in": (
+        lambda c: deployment(c, "TokenGenerator").update(user_config={"engine": {"max_waiting": 5000}}),
+        "applications[0].deployments[0].max_ongoing_requests: ",
+        "give 5032 or more",
+    ),
+    "a policy of another's": (
+        lambda c: deployment(c, "Ingress")["autoscaling_config"].update(policy=dict(SLOT_POLICY)),
+        "applications[0].deployments[4].autoscaling_config.policy.policy_function: ",
+        "leave policy out",
+    ),
+    "a misspelt variable of its environment": (
+        lambda c: c["applications"][0].update(runtime_env={"env_vars": {"CSM_ENGIN__STEP": "plain"}}),
+        "applications[0].args: CSM_ENGIN__STEP: there is no such setting",
+        "did you mean CSM_ENGINE__STEP?",
     ),
     "more than a card": (
         lambda c: deployment(c, "TokenGenerator")["ray_actor_options"].update(num_gpus=2),
@@ -142,6 +170,29 @@ def test_the_clusters_own_is_fine(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         main()
     assert ended.value.code in (None, 0)
     assert "fine: 48 replicas at most, on 14 nodes of cluster.yaml" in capsys.readouterr().out
+
+
+def test_keys_may_be_required_by_the_applications_environment(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del args(config)["keys"]
+    config["applications"][0]["runtime_env"] = {"env_vars": {"CSM_KEYS__REQUIRED": "true"}}
+    path = tmp_path / "serve.yaml"
+    path.write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(sys, "argv", ["csm-serve", "check", str(path), "--offline"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (None, 0)
+    assert "fine" in capsys.readouterr().out
+    assert "CSM_KEYS__REQUIRED" not in os.environ
+
+
+def test_behind_haproxy_this_machines_address_is_open_to_the_world_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(listening, "RAY_SERVE_ENABLE_HA_PROXY", True)
+    line = run(monkeypatch, "check", with_model(tmp_path, "demo"))
+    assert line.startswith("applications[0].args: listening on 0.0.0.0 without keys")
 
 
 def with_model(tmp_path: Path, model: str) -> str:
@@ -203,6 +254,28 @@ def test_a_cluster_file_that_ray_refuses_is_named(
     path.write_text(yaml.safe_dump(cluster))
     line = run(monkeypatch, "check", str(AUTOSCALING), "--cluster", str(path), "--offline")
     assert line.startswith("other.yaml: ") and "max_worker" in line
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"provider": {"type": "awss"}}, "Unsupported node provider: awss"),
+        ({"provider": None}, "'NoneType'"),
+        ({}, "provider is missing"),
+        (
+            {"cluster_name": "own", "provider": {"type": "local", "head_ip": "10.0.0.1", "worker_ips": ["10.0.0.2"]}},
+            "provider.type local: it does not say what its machines hold: leave --cluster out",
+        ),
+    ],
+    ids=["an unknown provider", "none", "nothing", "machines of one's own"],
+)
+def test_a_cluster_file_that_tells_of_no_nodes_is_one_line(
+    values: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump(values))
+    line = run(monkeypatch, "check", str(AUTOSCALING), "--cluster", str(path), "--offline")
+    assert line.startswith("other.yaml: ") and message in line
 
 
 def test_a_misspelt_variable_of_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -60,6 +60,10 @@ def commands_of_its_own_environment_come_first(text: str) -> Iterator[str]:
     folder = re.search(r"VIRTUAL_ENV=(\S+)", environment)
     if folder is None or f"PATH={folder[1]}/bin:$PATH" not in environment:
         yield "Ray would find its own Python first"
+    if not any(
+        re.search(r'echo "export PATH=\$VIRTUAL_ENV/bin:\\\$PATH" >> \S*/\.bashrc', run) for run in all_of(text, "RUN")
+    ):
+        yield "and `ray up` would, by the .bashrc of Ray's image"
 
 
 CHECKS = (
@@ -79,6 +83,7 @@ MISTAKES = {
     "an ignored file": (everything_copied_is_there, "README.md LICENSE", "README.md Makefile"),
     "no lock": (what_is_installed_is_locked, "--constraint requirements.lock ", ""),
     "pip": (what_is_installed_is_locked, "uv pip install --no-cache --no-deps", "pip install --no-deps"),
+    "a login shell's path": (commands_of_its_own_environment_come_first, ">> /home/ray/.bashrc", ">> /dev/null"),
     "no path": (commands_of_its_own_environment_come_first, "PATH=/home/ray/venv/bin:", "PATH="),
 }
 

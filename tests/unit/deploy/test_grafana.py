@@ -200,6 +200,15 @@ def goes_off(alert: str, samples: dict[str, str], folder: Path) -> bool:
     return tested.returncode != 0
 
 
+@pytest.mark.parametrize("alert", ["CsmFailoversFailed", "CsmLeasesExpired"])
+def test_a_replicas_first_one_counts(alert: str, tmp_path: Path) -> None:
+    """Its counter is not there before."""
+    need("promtool")
+    (series,) = FIRING[alert]
+    assert goes_off(alert, {series: "_x15 1x14"}, tmp_path)
+    assert not goes_off(alert, {series: "_x5 1x24"}, tmp_path), "it was long ago"
+
+
 def test_every_alert_has_its_samples() -> None:
     assert {rule["alert"] for rule in rules()} == set(FIRING) == set(QUIET)
 

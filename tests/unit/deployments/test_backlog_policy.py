@@ -45,6 +45,10 @@ def test_without_a_report_nothing_changes() -> None:
     assert runners_for_backlog(context([], target=3)) == (3, {})
 
 
+def test_a_report_without_a_sample_is_none() -> None:
+    assert runners_for_backlog(context([0.0], room=0.0, target=3)) == (3, {})
+
+
 def test_one_always_looks_for_jobs() -> None:
     assert runners_for_backlog(context([0.0], lowest=0)) == (1, {})
 

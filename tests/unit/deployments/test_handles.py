@@ -2,13 +2,14 @@
 is cancelled."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from functools import partial
+from typing import Any
 
 import pytest
 
 from serve_app.deployments import handles
-from serve_app.deployments.handles import DecoderHandle, GeneratorHandle
+from serve_app.deployments.handles import DecoderHandle, EncoderHandle, GeneratorHandle
 from serve_app.deployments.heartbeats import Heartbeat, while_heard
 from serve_app.errors import NotReady, ReplicaLost
 from serve_app.messages import GenerationRequest
@@ -153,3 +154,35 @@ async def test_who_is_being_served_stays() -> None:
     graph = running([1, BEAT, BEAT, BEAT, 2])
     assert await generated(graph) == [1, 2]
     assert len(graph.requests) == 1
+
+
+class Answer:
+    """A unary response, and as much of the encoder's handle as asks for it."""
+
+    def __init__(self, runs: bool) -> None:
+        self.cancelled = False
+        self.encode = self
+        self._runs = runs
+
+    def remote(self, _: bytes) -> "Answer":
+        return self
+
+    def __await__(self) -> Generator[Any, None, str]:
+        yield from (asyncio.sleep(0) if self._runs else asyncio.Event().wait()).__await__()
+        return "codes"
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+async def test_an_encoder_of_which_none_runs_is_not_waited_for_for_ever() -> None:
+    answer = Answer(runs=False)
+    with pytest.raises(NotReady, match="no replica answered within"):
+        await asyncio.wait_for(EncoderHandle(answer, FailoverSettings(cold_wait_seconds=0.05)).encode(b""), 10)  # type: ignore[arg-type]
+    assert answer.cancelled
+
+
+async def test_one_that_answers_is_not_cancelled() -> None:
+    answer = Answer(runs=True)
+    assert await EncoderHandle(answer, FailoverSettings()).encode(b"") == "codes"  # type: ignore[arg-type]
+    assert not answer.cancelled

@@ -22,6 +22,7 @@ def test_what_is_given_changes_and_the_rest_is_as_it_was_started() -> None:
 def test_what_is_left_out_later_goes_back() -> None:
     with_user_config(SETTINGS, "TokenGenerator", {"engine": {"max_waiting": 64}})
     assert with_user_config(SETTINGS, "TokenGenerator", {}) == SETTINGS
+    assert with_user_config(SETTINGS, "TokenGenerator", None) == SETTINGS
 
 
 @pytest.mark.parametrize(
@@ -41,9 +42,10 @@ def test_what_is_left_out_later_goes_back() -> None:
         ),
         ("Ingress", {"sampling": 9}, "user_config of Ingress, sampling: must be a mapping"),
         ("AudioDecoder", [9], "user_config of AudioDecoder: must be a mapping, with keys of these: codec"),
-        ("ContextEncoder", {"codec": {}}, "these can: nothing, leave user_config out"),
+        ("ContextEncoder", {"codec": {}}, "nothing of it changes while it runs: leave user_config out"),
+        ("JobRunner", {}, "nothing of it changes while it runs: leave user_config out"),
     ],
-    ids=["key", "section", "typo", "value", "no section", "no mapping", "no deployment"],
+    ids=["key", "section", "typo", "value", "no section", "no mapping", "no deployment", "an empty one"],
 )
 def test_anything_else_is_refused_in_one_line(deployment: str, user_config: Any, message: str) -> None:
     with pytest.raises(StartupError, match=message) as caught:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from serve_app.deployments.options import computes_on_gpu, deployment_options, with_gpu_shares
-from serve_app.settings import Settings, StandInSettings
+from serve_app.deployments.options import computes_on_gpu, deployment_options, most_in_engine, with_gpu_shares
+from serve_app.settings import EngineSettings, Settings, StandInSettings
 
 COMPUTING = ("ContextEncoder", "TokenGenerator", "AudioDecoder")
 
@@ -45,6 +45,16 @@ def test_the_memory_that_is_promised_leaves_a_tenth_of_the_card_to_cuda_itself()
 )
 def test_the_device_says_who_computes_where(device: str, cluster_has_gpu: bool, on_gpu: bool) -> None:
     assert computes_on_gpu(Settings(**{"device": device}), cluster_has_gpu) == on_gpu
+
+
+@pytest.mark.parametrize("max_waiting", [0, 5000])
+def test_no_request_waits_where_nobody_refuses_it(max_waiting: int) -> None:
+    """Serve's own queues have no end and no time limit. Background work is kept beside what others may ask for."""
+    engine = EngineSettings(max_waiting=max_waiting)
+    options = deployment_options(Settings(engine=engine))
+    assert options["TokenGenerator"]["max_ongoing_requests"] > 2 * most_in_engine(EngineSettings())
+    assert options["TokenGenerator"]["max_ongoing_requests"] > most_in_engine(engine)
+    assert options["AudioDecoder"]["max_ongoing_requests"] > 12 * most_in_engine(EngineSettings())
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])

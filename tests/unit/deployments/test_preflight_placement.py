@@ -143,3 +143,20 @@ def test_a_resource_of_the_clusters_own_naming_is_looked_for() -> None:
     assert check_nodes(replicas({**beside, "num_replicas": 2}), nodes()) == 2
     with pytest.raises(StartupError, match=r"3 replicas of Ingress .* 2 fit"):
         check_nodes(replicas({**beside, "num_replicas": 3}), nodes())
+
+
+def test_so_many_on_each_node_are_no_more_than_the_nodes_hold() -> None:
+    apart = {"name": "Ingress", "num_replicas": 3, "max_replicas_per_node": 1, "ray_actor_options": {"num_cpus": 0.1}}
+    assert check_nodes(replicas(apart), nodes(cpus=2)) == 3
+    with pytest.raises(StartupError, match=r"3 replicas of Ingress .* 2 fit"):
+        check_nodes(replicas(apart), nodes(cpus=1))
+    assert check_nodes(replicas(apart | {"max_replicas_per_node": 2}), nodes(cpus=1)) == 2
+
+
+def test_no_number_of_cpus_is_rays_default_of_one() -> None:
+    [generator] = [
+        each
+        for each in replicas({"name": "TokenGenerator", "ray_actor_options": {"num_cpus": None}})
+        if each.deployment == "TokenGenerator"
+    ]
+    assert generator.needs["CPU"] == 1

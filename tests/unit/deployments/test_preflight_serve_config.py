@@ -11,6 +11,7 @@ from serve_app.deployments.serve_config import check_serve_config, read_yaml
 from serve_app.errors import StartupError
 
 POLICY = "serve_app.deployments.autoscaling:SlotPolicy"
+BACKLOG_POLICY = "serve_app.deployments.backlog_policy:runners_for_backlog"
 ROUTER = "serve_app.deployments.prefix_router:PrefixRouter"
 
 
@@ -137,6 +138,40 @@ WRONG_VALUES = {
         lambda c: generator(c)["request_router_config"].update(request_router_kwargs={"slot": 8}),
         "applications[0].deployments[0].request_router_config.request_router_kwargs: ",
     ),
+    "a router's number that makes no sense": (
+        lambda c: generator(c)["request_router_config"].update(request_router_kwargs={"slots": 0}),
+        "applications[0].deployments[0].request_router_config.request_router_kwargs: slots 0 must be 1 or more",
+    ),
+    "a router that is none": (
+        lambda c: generator(c)["request_router_config"].update(request_router_class=POLICY),
+        f"applications[0].deployments[0].request_router_config.request_router_class: {POLICY} is no request router",
+    ),
+    "a policy that is none": (
+        lambda c: scaling(c)["policy"].update(policy_function="serve_app.deployments.autoscaling:REFUSALS_SECONDS"),
+        "applications[0].deployments[0].autoscaling_config.policy.policy_function: "
+        "serve_app.deployments.autoscaling:REFUSALS_SECONDS is neither a class nor a function",
+    ),
+    "a function's unknown argument": (
+        lambda c: scaling(c).update(policy={"policy_function": BACKLOG_POLICY, "policy_kwargs": {"room": 2}}),
+        "applications[0].deployments[0].autoscaling_config.policy.policy_kwargs: got an unexpected keyword",
+    ),
+    "a word for a deployment": (
+        lambda c: application(c)["deployments"].append("Ingress"),
+        "applications[0].deployments[1]: must be a mapping",
+    ),
+    "a word for an amount": (
+        lambda c: generator(c)["ray_actor_options"].update(resources={"cpu_node": "x"}),
+        "applications[0].deployments[0].ray_actor_options.resources.cpu_node: x must be a number, 0 or more",
+    ),
+    "a number for a variable": (
+        lambda c: application(c)["runtime_env"].update(env_vars={"A": 1}),
+        'applications[0].runtime_env.env_vars.A: 1 must be text: write "1"',
+    ),
+    "a prefix without a slash": (
+        lambda c: application(c).update(route_prefix="csm"),
+        "applications[0].route_prefix: csm must begin with /",
+    ),
+    "a port that is none": (lambda c: c["http_options"].update(port=70000), "http_options.port: 70000 is no port"),
     "another application": (
         lambda c: application(c).update(import_path="serve_app.app:biuld"),
         "applications: 0 have import_path serve_app.app:build, one must",
@@ -158,6 +193,34 @@ def test_a_deployment_that_the_application_does_not_have_is_refused(config: dict
         r"TokenGenerator\?$",
     ):
         check_serve_config(config).check_names(["Ingress", "TokenGenerator"])
+
+
+def test_a_deployment_that_stands_there_twice_is_refused(config: dict[str, Any]) -> None:
+    application(config)["deployments"].append({"name": "TokenGenerator", "num_replicas": 1})
+    with pytest.raises(
+        StartupError, match=r"^applications\[0\]\.deployments\[1\]\.name: TokenGenerator stands here twice"
+    ):
+        check_serve_config(config).check_names(["TokenGenerator"])
+
+
+def test_a_policy_of_ours_where_nobody_reports_to_it_is_refused(config: dict[str, Any]) -> None:
+    check_serve_config(config).check_policies()
+    scaling(config)["policy"] = {"policy_function": BACKLOG_POLICY}
+    with pytest.raises(
+        StartupError,
+        match=r"deployments\[0\]\.autoscaling_config\.policy\.policy_function: .*runners_for_backlog is for JobRunner, "
+        r"TokenGenerator reports nothing to it",
+    ):
+        check_serve_config(config).check_policies()
+
+
+def test_values_are_as_serve_reads_them(config: dict[str, Any]) -> None:
+    generator(config)["ray_actor_options"] = {"num_cpus": "2", "num_gpus": "0.6"}
+    application(config)["args"] = {"model": "demo", 1: "x"}
+    ours = check_serve_config(config)
+    assert ours.deployments[0]["ray_actor_options"] == {"num_cpus": 2, "num_gpus": 0.6}
+    assert ours.args == {"model": "demo", "1": "x"}
+    assert ours.env_vars == {"A": "b"}
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "", "a: [", "\xff"], ids=["a list", "nothing", "half", "no text"])

@@ -1,5 +1,7 @@
 """Several nodes' pages as one."""
 
+import ssl
+
 import pytest
 
 from serve_app.deployments import ray_metrics_text
@@ -37,6 +39,15 @@ def test_each_family_stands_once_with_every_nodes_samples() -> None:
 
 def test_no_page_is_no_text() -> None:
     assert merged([]) == merged(["# HELP ray_x y\n# TYPE ray_x gauge\nray_x 1.0\n"]) == ""
+
+
+async def test_no_certificates_are_read_on_the_loop_that_carries_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError("tens of milliseconds")
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", read)
+    monkeypatch.setattr(ray_metrics_text, "_addresses", lambda: ["http://127.0.0.1:1/metrics"])
+    assert await RayMetricsText()() == ""
 
 
 async def test_a_node_that_does_not_answer_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

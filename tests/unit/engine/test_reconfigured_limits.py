@@ -46,6 +46,19 @@ def test_streams_may_run_further_ahead() -> None:
     assert len(stream.frames) > 150
 
 
+def test_messages_may_wait_to_grow_or_not() -> None:
+    timed = Timed({1: 72.0}, max_lead_seconds=5, chunk_reserve_ms=0)
+    timed.add(spoken(8, "warm-up"))
+    timed.run_for()
+    streams = [timed.add(spoken(40, "growing", paced=True))]
+    timed.run_for()
+    reconfigure(timed, max_lead_seconds=5, chunk_reserve_ms=40)
+    streams.append(timed.add(spoken(40, "kept small", paced=True)))
+    timed.run_for()
+    sizes = [[message.codes.num_frames for message in stream.messages[:8]] for stream in streams]
+    assert sizes == [[1, 1, 2, 2, 4, 4, 4, 4], [1] * 8]
+
+
 def test_background_work_that_waits_is_no_wait_of_anybody() -> None:
     timed = Timed({1: 10.0}, max_batch_size=1, max_step_ms=0)
     timed.add(spoken(500, "first", priority=-1))
