@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.error_responses import error_response
-from serve_app.errors import Unauthorized
+from serve_app.errors import CsmServeError, StorageFailed, Unauthorized
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.key import Scope as KeyScope
 from serve_app.keys.keys import Keys
@@ -17,6 +17,7 @@ from serve_app.keys.keys import Keys
 _KEY = "csm.key"
 _SCHEMES = ("key", "bearer")
 _POLICY_VIOLATION = 1008
+_TRY_AGAIN_LATER = 1013
 _READING = frozenset({"GET", "HEAD"})
 _OPEN = (
     # Probes, and the reference that says how to send a key.
@@ -53,7 +54,7 @@ class Authentication:
                     scope[_KEY] = ANONYMOUS
                 elif not _is_open(scope):
                     scope[_KEY] = await self._key(self._keys, HTTPConnection(scope))
-            except Unauthorized as error:
+            except (StorageFailed, Unauthorized) as error:
                 await _refuse(error, scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -97,10 +98,11 @@ def _sent(connection: HTTPConnection) -> str:
     return key.strip()
 
 
-async def _refuse(error: Unauthorized, scope: Scope, receive: Receive, send: Send) -> None:
+async def _refuse(error: CsmServeError, scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await receive()  # the handshake, which an answer must follow
         if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": str(error)})
+            code = _POLICY_VIOLATION if isinstance(error, Unauthorized) else _TRY_AGAIN_LATER
+            await send({"type": "websocket.close", "code": code, "reason": str(error)})
             return
     await error_response(error)(scope, receive, send)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from serve_app.errors import StartupError, StorageFailed
 
@@ -22,6 +23,10 @@ METADATA = MetaData()
 _WRITES = "csm_writes"
 _BUSY_SECONDS = 15.0
 _CONNECT_SECONDS = 10
+_ANSWER_SECONDS = 20.0
+"""Longer than a lock of SQLite is waited for. A server that hangs keeps its connection open and says nothing."""
+_LOST_SERVER = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
+"""A machine that is gone ends its connections within ten seconds, so that no thread waits for it for ever."""
 _MOST_THREADS = 8
 _CREATING_TABLES = 7_210_031
 """PostgreSQL's advisory lock: replicas that start together must not all create the tables."""
@@ -78,7 +83,8 @@ class Database:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """`work` in a transaction, off the event loop. Once begun it ends, also where the caller is cancelled.
 
-        Raises StorageFailed where the database cannot be reached, is locked for too long, or has no room left.
+        Raises StorageFailed where the database cannot be reached, is locked for too long, has no room left, or only
+        reads.
         """
 
         def run() -> T:
@@ -89,10 +95,12 @@ class Database:
 
     async def _in_thread(self, run: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, run)
-        except (OperationalError, InterfaceError) as error:
-            _log.error("the database failed: %s", error.orig)
-            raise StorageFailed("the database does not answer or has no room; try again later") from error
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        except (OperationalError, InterfaceError, InternalError) as error:  # the last: a standby, which only reads
+            raise _failed(error.orig) from error
+        except (NoConnectionFree, TimeoutError) as error:
+            raise _failed(f"no answer within {_ANSWER_SECONDS:.0f} seconds, or no connection free") from error
 
     def close(self) -> None:
         self._threads.shutdown()
@@ -105,10 +113,15 @@ class Database:
             METADATA.create_all(connection)
 
 
+def _failed(reason: object) -> StorageFailed:
+    _log.error("the database failed: %s", reason)
+    return StorageFailed("the database does not answer or has no room; try again later")
+
+
 def _engine(url: str) -> Engine:
     # A statement's parameters hold what users said; an error that is logged must not.
     if not url.startswith("sqlite"):
-        timeout = {"connect_timeout": _CONNECT_SECONDS} if url.startswith("postgresql") else {}
+        timeout = {"connect_timeout": _CONNECT_SECONDS, **_LOST_SERVER} if url.startswith("postgresql") else {}
         pool = {"pool_pre_ping": True, "pool_size": _MOST_THREADS, "max_overflow": 2}
         return create_engine(url, hide_parameters=True, connect_args=timeout, **pool)
     arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}

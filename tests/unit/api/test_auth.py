@@ -14,7 +14,7 @@ from fastapi import FastAPI, WebSocket
 
 from serve_app.api.app import build_api
 from serve_app.api.auth import key_of
-from serve_app.errors import Unauthorized
+from serve_app.errors import StorageFailed, Unauthorized
 from serve_app.keys.key import ANONYMOUS, Key, Scope
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
@@ -371,6 +371,16 @@ async def test_something_else_may_stand_for_a_key(database: Database) -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://csm") as http:
         statuses = [(await http.get("/", params={"ticket": value})).status_code for value in ("good", "stale", "none")]
     assert (statuses, seen) == ([204, 401, 401], [given])
+
+
+async def test_keys_that_cannot_be_looked_up_are_a_503(server: Keyed, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_answer(sent: str) -> Key:
+        raise StorageFailed("the database does not answer; try again later")
+
+    monkeypatch.setattr(server.keys, "check", no_answer)
+    for path in ("/generate", "/fal/queue/fal-ai/csm-1b"):
+        answer = await server.http.post(path, json=SPEAK, headers=[authorization(NO_SUCH_KEY)])
+        assert (answer.status_code, answer.json()["detail"]) == (503, "the database does not answer; try again later")
 
 
 def test_nobody_is_anonymous_by_a_key_of_that_name(database: Database) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from postgres_server import postgres_server
-from sqlalchemy import Column, Connection, Integer, String, Table, func, insert, select, text, update
+from sqlalchemy import Column, Connection, Integer, String, Table, create_engine, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
 
 from serve_app.errors import StartupError, StorageFailed
 from serve_app.store.database import METADATA, Database
@@ -210,3 +211,32 @@ async def test_a_disk_without_room_is_too(tmp_path: Path) -> None:
         await database.write(fill)
     start_counting(database)
     assert value_of(database) == 0
+
+
+async def test_a_server_that_only_reads_is_too() -> None:
+    """A standby that clients were led to."""
+    with postgres_server() as server:
+        url = server.new_database()
+        Database.open(url).close()
+        database = Database(create_engine(url, connect_args={"options": "-c default_transaction_read_only=on"}))
+        assert await database.read(lambda connection: connection.scalar(text("SELECT 1"))) == 1
+        with pytest.raises(StorageFailed, match="try again later"):
+            await database.write(lambda connection: connection.execute(insert(COUNTERS).values(name="n", value=0)))
+        database.close()
+
+
+async def test_a_server_that_hangs_is_too(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.store.database._ANSWER_SECONDS", 0.2)
+    over = threading.Event()
+    with pytest.raises(StorageFailed, match="does not answer"):
+        await database.read(lambda connection: over.wait(20))
+    over.set()
+    assert await database.read(lambda connection: connection.scalar(text("SELECT 1"))) == 1
+
+
+async def test_so_is_one_whose_connections_are_all_taken(tmp_path: Path) -> None:
+    one = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0.1}
+    database = Database(create_engine(f"sqlite:///{tmp_path / 'state.db'}", **one))
+    with database.reading(), pytest.raises(StorageFailed, match="does not answer"):
+        await database.read(lambda connection: None)
+    database.close()
