@@ -1,6 +1,7 @@
 """Plays sessions against a server: so many at once (closed loop), or when they are due (open loop)."""
 
 import asyncio
+import os
 import resource
 import time
 import uuid
@@ -20,6 +21,8 @@ _PAUSE_AFTER_ERROR_SECONDS = 0.2
 _FILES_FOR_OTHERS = 100
 _CONNECT_SECONDS = 10.0
 INTERRUPTED = "interrupted"
+KEY_VARIABLE = "SPEECH_API_KEY"
+"""Of the environment, for a server that wants a key: no option, since a run keeps its command line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,9 @@ def open_http(timeout_seconds: float) -> aiohttp.ClientSession:
     """A connection a request: a kept one that the server is just closing would count as an error of its own."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     timeout = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=min(_CONNECT_SECONDS, timeout_seconds))
-    return aiohttp.ClientSession(connector=connector, timeout=timeout)
+    key = os.environ.get(KEY_VARIABLE)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers)
 
 
 def _is_over(limit: Limit, seconds: float, requests: int) -> bool:

@@ -228,6 +228,18 @@ async def test_a_good_run_is_valid_and_has_its_levels() -> None:
     assert run.client["send_lateness_p99_ms"] is None
 
 
+async def test_a_key_of_the_environment_goes_with_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def wants_a_key(request: web.Request) -> web.StreamResponse:
+        return await (GOOD if request.headers.get("Authorization") == "Bearer id:secret" else answering(401))(request)
+
+    phases = [ClosedPhase(1, Limit(None, 2))]
+    for key, error in (("", "http_401"), ("id:secret", None)):
+        monkeypatch.setenv("SPEECH_API_KEY", key)
+        run, records = await load(wants_a_key, phases=phases)
+        assert {record.error for record in records} == {error}
+        assert "secret" not in repr((run, records))
+
+
 async def test_a_closed_loop_holds_as_many_streams_as_asked() -> None:
     now, most = 0, 0
 
