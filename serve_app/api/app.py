@@ -13,6 +13,7 @@ from serve_app.api.fal.router import STREAMED, fal_router
 from serve_app.api.fal.schema import BODY_SCHEMAS as FAL_SCHEMAS
 from serve_app.api.fal.surface import FalSurfaces
 from serve_app.api.fal.tokens import FalTokens
+from serve_app.api.fal.upload_parts import BODY_SCHEMAS as UPLOAD_SCHEMAS
 from serve_app.api.health import health_router
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
@@ -47,7 +48,7 @@ def build_api(
     if services is not None:
         app.include_router(fal_router(pipeline, services, settings))
     error_responses.install(app)
-    add_schemas(app, BODY_SCHEMAS | FAL_SCHEMAS)
+    add_schemas(app, BODY_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
     # The last one added is the outermost: what goes wrong inside is still answered with CORS headers.

@@ -8,7 +8,7 @@ agree, and a replica that comes or goes moves only the voices that it gets or ha
 import hashlib
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
@@ -18,6 +18,8 @@ from serve_app.messages import GenerationRequest
 
 _NUM_PLACES = 2
 """Replicas that read a voice. The second takes what the first cannot, so that it too has read it when it matters."""
+CAPACITY = "capacity"
+"""What a replica reports to Serve for its callers (`record_routing_stats`): slots that may be taken, as measured."""
 _NUM_ASKED = 4
 """Its places and others, drawn by chance: the least busy of a few is close to the least busy of all."""
 
@@ -40,6 +42,10 @@ class RoutingRules:
     @property
     def most_ahead(self) -> int:
         return max(1, self.slots // 4) if self.slack is None else self.slack
+
+    def within(self, capacity: float | None) -> "RoutingRules":
+        """Of a replica that says how many of its slots may be taken: to those beyond it nobody is let in."""
+        return self if capacity is None else replace(self, slots=max(1, min(self.slots, int(capacity))))
 
 
 class PrefixRouter(RequestRouter):
@@ -67,7 +73,8 @@ class PrefixRouter(RequestRouter):
         others = [name for name in by_name if name not in places]
         asked = places + random.sample(others, min(_NUM_ASKED - len(places), len(others)))
         loads = await self._loads([by_name[name] for name in asked])
-        return [[by_name[name]] for name in ranked(places, loads, self._rules)]
+        rules = {name: self._rules.within(by_name[name].routing_stats.get(CAPACITY)) for name in places}
+        return [[by_name[name]] for name in ranked(places, loads, rules)]
 
     async def _loads(self, replicas: Sequence[RunningReplica]) -> dict[str, int]:
         """Requests that each runs or keeps waiting; without those that do not answer."""
@@ -90,12 +97,12 @@ class PrefixRouter(RequestRouter):
                 return
 
 
-def ranked(places: Sequence[str], loads: Mapping[str, int], rules: RoutingRules) -> list[str]:
+def ranked(places: Sequence[str], loads: Mapping[str, int], rules: Mapping[str, RoutingRules]) -> list[str]:
     """The replicas of `loads`, best first: a place with room that is not clearly busier than the least busy one, then
-    by load."""
+    by load. `rules` are those of each place."""
     by_load = sorted(loads, key=loads.__getitem__)
     for place in places:
-        if place in loads and loads[place] < rules.slots and loads[place] - loads[by_load[0]] <= rules.most_ahead:
+        if place in loads and _is_free(loads[place], loads[by_load[0]], rules[place]):
             return [place] + [name for name in by_load if name != place]
     return by_load
 
@@ -113,8 +120,13 @@ def voice_of(request: GenerationRequest) -> bytes | None:
     return hashlib.blake2b(segment.codes.data, digest_size=16, key=segment.text.encode()[:64]).digest()
 
 
+def _is_free(load: int, least: int, rules: RoutingRules) -> bool:
+    return load < rules.slots and load - least <= rules.most_ahead
+
+
 def _places(request: GenerationRequest | None, replicas: Iterable[str]) -> list[str]:
-    if request is None or (voice := voice_of(request)) is None:
+    # One that was kept waiting goes where the line is shortest: to read its voice takes less than to wait on.
+    if request is None or request.waited_seconds or (voice := voice_of(request)) is None:
         return []
     order = places_of(voice, replicas)
     # One that was lost under it may look alive for a while: the next in order is asked instead.

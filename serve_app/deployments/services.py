@@ -17,16 +17,19 @@ from serve_app.store.secrets import Secrets
 from serve_app.store.signing import Tokens, UrlSigner
 
 _SIGNING_SECRET = "signing"
+_FILE_IDS_SECRET = "file-ids"
 
 
 def open_services(settings: Settings, database: Database, pipeline: SpeechPipeline, allowance: Allowance) -> Services:
     """Raises StartupError where a store cannot be used as it is configured."""
     own = Secrets(database)
-    signing_secret = own.get(_SIGNING_SECRET, lambda: secrets.token_bytes(32))
+    signing_secret, file_ids_secret = (
+        own.get(name, lambda: secrets.token_bytes(32)) for name in (_SIGNING_SECRET, _FILE_IDS_SECRET)
+    )
     files = FileStore(database, Objects.open(settings.files, settings.data_dir), settings.files)
     net = GuardedClient(settings.net)
     return Services(
-        work=SceneWork(pipeline, files, net, allowance, settings),
+        work=SceneWork(pipeline, files, net, allowance, settings, file_ids_secret),
         queue=JobQueue(database, settings.jobs),
         files=files,
         net=net,

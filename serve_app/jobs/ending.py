@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from serve_app.jobs import outbox
 from serve_app.jobs.job import TRANSITIONS, JobResult, JobState
-from serve_app.jobs.tables import JOBS, RESULTS
+from serve_app.jobs.tables import INPUTS, JOBS, RESULTS, UNSTORED
 
 
 def move(connection: Connection, job: Row[Any], target: JobState, **values: Any) -> JobState:
@@ -38,6 +38,8 @@ def end(connection: Connection, job: Row[Any], state: JobState, result: JobResul
             body=json.dumps(result.body),
         )
     )
+    unstored = select(UNSTORED.c.number).where(UNSTORED.c.number == job.number)
+    connection.execute(delete(INPUTS).where(INPUTS.c.number.in_(unstored)))
     if job.webhook_url is not None:
         outbox.put(connection, job.id, job.key_id, job.webhook_url, result, now)
     return state

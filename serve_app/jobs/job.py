@@ -52,6 +52,8 @@ class NewJob:
     """Those of the request that the work wants to know."""
     max_attempts: int | None = None
     """None is `jobs.max_attempts`."""
+    stores_io: bool = True
+    """False: what was asked is forgotten with the job's end, and its result soon after. Files have their own time."""
 
     @property
     def fingerprint(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from serve_app.jobs.job import JobResult
-from serve_app.jobs.tables import WEBHOOKS
+from serve_app.jobs.tables import JOBS, UNSTORED, WEBHOOKS
 from serve_app.settings import WebhookSettings
 from serve_app.store.database import Database
 
@@ -89,6 +89,9 @@ def delivered(connection: Connection, webhook: Webhook, now: float) -> bool:
     """Also where the lease ran out meanwhile: what was delivered is delivered."""
     pending = (WEBHOOKS.c.id == webhook.id) & (WEBHOOKS.c.state == WebhookState.PENDING)
     done = connection.execute(update(WEBHOOKS).where(pending).values(state=WebhookState.DELIVERED, ended_at=now))
+    # Nobody needs it again, and of some jobs nothing is to be kept.
+    unstored = select(JOBS.c.id).join_from(JOBS, UNSTORED, JOBS.c.number == UNSTORED.c.number)
+    connection.execute(update(WEBHOOKS).where(WEBHOOKS.c.id == webhook.id, WEBHOOKS.c.id.in_(unstored)).values(body=""))
     return done.rowcount == 1
 
 

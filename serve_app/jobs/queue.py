@@ -131,10 +131,16 @@ class JobQueue:
         return await self._database.read(status.backlog)
 
     async def sweep(self, files: Files) -> int:
-        """Forget jobs that ended `jobs.kept_seconds` ago, and delete their files first; returns how many."""
-        ended_before = self._clock() - self._settings.kept_seconds
+        """Forget jobs that ended `jobs.kept_seconds` ago, and delete their files first; returns how many.
+
+        Those whose callers want nothing kept go after an hour.
+        """
+        now = self._clock()
+        ended_before = now - self._settings.kept_seconds
         num_swept = 0
-        while swept := await self._database.read(lambda c: sweeping.old_jobs(c, ended_before)):
+        while swept := await self._database.read(
+            lambda c: sweeping.old_jobs(c, ended_before) or sweeping.old_unstored_jobs(c, now)
+        ):
             for job in swept:
                 if job.file_id is not None:
                     await files.delete(job.file_id)

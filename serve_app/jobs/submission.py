@@ -10,12 +10,17 @@ import json
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, text, update
 
 from serve_app.errors import InvalidRequest, Overloaded
 from serve_app.jobs.job import PRIORITIES, JobState, NewJob
-from serve_app.jobs.tables import INPUTS, JOBS
+from serve_app.jobs.tables import INPUTS, JOBS, UNSTORED
 from serve_app.settings import JobSettings
+
+MAX_IDEMPOTENCY_KEY_CHARS = 255
+
+_SUBMITTING = 7_210_033
+"""PostgreSQL's advisory lock, one for each request: two that are equal must see each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ def submit(connection: Connection, submission: Submission, settings: JobSettings
 
     Raises InvalidRequest for an idempotency key of another request, Overloaded where no more may wait.
     """
+    _lock_equals(connection, submission.new)
     if submission.new.idempotency_key is not None:
         known = _with_idempotency_key(connection, submission.new)
     else:
@@ -41,7 +47,15 @@ def submit(connection: Connection, submission: Submission, settings: JobSettings
     return known or _take_in(connection, submission, settings)
 
 
+def _lock_equals(connection: Connection, new: NewJob) -> None:
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        lock = text("SELECT pg_advisory_xact_lock(:purpose, hashtext(:request))")
+        connection.execute(lock, {"purpose": _SUBMITTING, "request": new.fingerprint})
+
+
 def _with_idempotency_key(connection: Connection, new: NewJob) -> str | None:
+    if len(new.idempotency_key or "") > MAX_IDEMPOTENCY_KEY_CHARS:
+        raise InvalidRequest("Idempotency-Key", f"has more than {MAX_IDEMPOTENCY_KEY_CHARS} characters: send a UUID")
     found = connection.execute(
         select(JOBS.c.id, JOBS.c.fingerprint).where(
             JOBS.c.key_id == new.key_id, JOBS.c.idempotency_key == new.idempotency_key
@@ -116,6 +130,8 @@ def _take_in(connection: Connection, submission: Submission, settings: JobSettin
     connection.execute(
         insert(INPUTS).values(number=number, input=json.dumps(new.input), headers=json.dumps(dict(new.headers)))
     )
+    if not new.stores_io:
+        connection.execute(insert(UNSTORED).values(number=number))
     return job_id
 
 

@@ -51,6 +51,12 @@ INPUTS = Table(
     Column("headers", Text, nullable=False),
 )
 
+UNSTORED = Table(
+    "jobs_unstored",  # whose callers want nothing of them kept
+    METADATA,
+    Column("number", _SERIAL, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+)
+
 RESULTS = Table(
     "job_results",
     METADATA,

@@ -5,8 +5,8 @@ It trusts neither the URL, nor the name servers, nor whoever answers.
 
 import asyncio
 import ssl
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 
 import httpcore
 import httpx
@@ -20,7 +20,8 @@ from serve_app.settings import NetSettings
 
 _MOST_CONNECTIONS = 64
 _REDIRECTS = (301, 302, 303, 307, 308)
-_BROKEN_OFF = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
+_BROKEN_OFF = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
+"""The last is ssl.SSLError: of what goes wrong with TLS after its handshake, httpcore makes no error of its own."""
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -36,12 +37,9 @@ class GuardedClient:
     ) -> None:
         self._settings = settings
         self._allowed = AllowedHosts(settings.allowed_hosts)
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls or httpx.create_ssl_context(),
-            max_connections=_MOST_CONNECTIONS,
-            max_keepalive_connections=0,
-            network_backend=PinnedBackend(self._allowed, resolver or SystemResolver()),
-        )
+        self._tls = tls or httpx.create_ssl_context()
+        self._backend = PinnedBackend(self._allowed, resolver or SystemResolver())
+        self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
 
     def check_url(self, field: str, url: str) -> None:
         """What can be told without asking anybody. Raises InvalidRequest."""
@@ -93,9 +91,6 @@ class GuardedClient:
         except _BROKEN_OFF:
             raise DeliveryFailed("the receiver broke off or does not speak HTTP") from None
 
-    async def close(self) -> None:
-        await self._pool.aclose()
-
     async def _follow(self, field: str, url: httpx.URL, limit: int) -> bytes:
         for _ in range(self._settings.max_redirects + 1):
             async with self._request("GET", url, [(b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]) as response:
@@ -115,14 +110,22 @@ class GuardedClient:
         except InvalidRequest as error:
             raise DownloadFailed(field, f"redirects to a URL that {error.message}") from None
 
-    def _request(
+    @asynccontextmanager
+    async def _request(
         self, method: str, url: httpx.URL, headers: Headers, content: bytes | None = None
-    ) -> AbstractAsyncContextManager[httpcore.Response]:
+    ) -> AsyncGenerator[httpcore.Response, None]:
         every = [(b"Host", url.netloc), (b"User-Agent", f"csm-serve/{__version__}".encode()), (b"Connection", b"close")]
         if content is not None:
             every.append((b"Content-Length", str(len(content)).encode()))
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        return self._pool.stream(method, target, headers=every + headers, content=content)
+        # Not httpcore's pool: of a request that is cancelled at a bad moment it keeps the connection for ever (1.0.9).
+        connection = httpcore.AsyncHTTPConnection(target.origin, self._tls, network_backend=self._backend)
+        async with self._places:
+            try:
+                async with connection.stream(method, target, headers=every + headers, content=content) as response:
+                    yield response
+            finally:
+                await connection.aclose()
 
 
 async def _body(field: str, response: httpcore.Response, limit: int) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import hmac
 import time
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import aclosing
@@ -27,8 +28,6 @@ T = TypeVar("T")
 
 MEDIA_TYPES = {"wav": "audio/wav"}
 """The formats that an answer's file can have."""
-
-_DAY_SECONDS = 86_400.0
 
 
 class Fetcher(Protocol):
@@ -66,11 +65,14 @@ class SceneWork:
         net: Fetcher,
         allowance: Allowance,
         settings: Settings,
+        secret: bytes,
     ) -> None:
+        """`secret`: the same in all replicas, for good. Whoever knows it can tell the ids of files."""
         self._pipeline = pipeline
         self._files = files
         self._net = net
         self._allowance = allowance
+        self._secret = secret
         self._max_seconds = settings.limits.max_context_seconds
         self._max_bytes = settings.net.max_download_bytes
 
@@ -140,7 +142,7 @@ class SceneWork:
             content_type=MEDIA_TYPES[scene.file.format],
             owner=owner,
             seconds=scene.file.kept_seconds,
-            file_id=_file_id("answer", request.request_id),
+            file_id=self._file_id("answer", request.request_id),
         )
         return SceneAnswer(
             file=file,
@@ -173,18 +175,24 @@ class SceneWork:
     async def _kept(self, item: ContextSource, owner: str, seconds: float) -> ContextSource:
         if not isinstance(item.audio, InlineAudio):
             return item
-        # A file that is there already keeps its own end: so another one each day, kept for a day more.
-        day = int(time.time() / _DAY_SECONDS)
-        digest = hashlib.sha256(item.audio.data).hexdigest()
-        file = await self._files.put(
-            item.audio.data,
-            name="context",
-            content_type="application/octet-stream",
-            owner=owner,
-            seconds=seconds + _DAY_SECONDS,
-            file_id=_file_id("input", owner, digest, f"{seconds:g}", str(day)),
-        )
-        return replace(item, audio=FileAudio(file.id))
+        file_id = self._file_id("input", owner, hashlib.sha256(item.audio.data).hexdigest())
+        is_kept = False
+        while not is_kept:  # one that is there already keeps its own end, which may be now
+            await self._files.put(
+                item.audio.data,
+                name="context",
+                content_type="application/octet-stream",
+                owner=owner,
+                seconds=seconds,
+                file_id=file_id,
+            )
+            is_kept = await self._files.keep(file_id, seconds)
+        return replace(item, audio=FileAudio(file_id))
+
+    def _file_id(self, *of: str) -> str:
+        """The same again for the same; nobody who knows what it is made of (a job's id, a clip) can tell it."""
+        digest = hmac.digest(self._secret, "/".join(of).encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(digest[:24]).decode()
 
 
 async def _all(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
@@ -195,8 +203,3 @@ async def _all(work: Iterable[Coroutine[None, None, T]]) -> list[T]:
     finally:
         for task in tasks:
             task.cancel()
-
-
-def _file_id(*of: str) -> str:
-    """As unguessable as what it is made of, and it tells nothing about that."""
-    return base64.urlsafe_b64encode(hashlib.sha256("/".join(of).encode()).digest()[:24]).decode()

@@ -100,6 +100,12 @@ class FileRecords:
         self.give_up(PIECES.c.upload_id == file.upload_id)
         return True
 
+    def keep(self, file_id: str, until: float) -> bool:
+        """False where there is no file of that id."""
+        shorter = (FILES.c.id == file_id, FILES.c.expires_at > self._now, FILES.c.expires_at < until)
+        self._connection.execute(update(FILES).where(*shorter).values(expires_at=until))
+        return self.file(file_id) is not None
+
     def give_up(self, *which: ColumnElement[bool]) -> None:
         """Of these pieces, those that no file is made of."""
         given_up = update(PIECES).where(*which, PIECES.c.unused_at > self._now)

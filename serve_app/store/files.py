@@ -99,6 +99,10 @@ class FileStore:
             )
         return b"".join([chunk async for chunk in self.read(file_id)])
 
+    async def keep(self, file_id: str, seconds: float) -> bool:
+        """Have a file for `seconds` from now, if it would have ended before; False where there is none."""
+        return await self._write(lambda records: records.keep(file_id, self._clock() + seconds))
+
     async def delete(self, file_id: str) -> None:
         """It is unknown at once and its bytes are gone some minutes later. One that is not there is no error."""
         await self._write(lambda records: records.delete(FILES.c.id == file_id))
@@ -108,6 +112,10 @@ class FileStore:
         upload = self._new_upload(name, content_type, owner, seconds, new_file_id())
         await self._write(lambda records: records.add_upload(upload))
         return upload
+
+    async def upload_owner(self, upload_id: str) -> str:
+        """Raises UnknownUpload."""
+        return (await self._upload(upload_id)).owner
 
     async def put_part(self, upload_id: str, number: int, data: bytes) -> str:
         """The part's etag. A part sent again takes the earlier one's place.

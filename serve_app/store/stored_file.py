@@ -1,5 +1,6 @@
 """What is known of a file beside its bytes. Names and types come from strangers and end in headers and paths."""
 
+import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class StoredFile:
     expires_at: float | None
     """None: until it is deleted."""
     upload_id: str
-    """Names this very content: what an ETag wants."""
+    """Names this very content. For whoever uploads it: who knows it adds parts."""
 
     @property
     def ascii_name(self) -> str:
@@ -38,6 +39,11 @@ class StoredFile:
     @property
     def path(self) -> str:
         return file_path(self.id, self.name)
+
+    @property
+    def etag(self) -> str:
+        """For everybody who may read it, with its quotes."""
+        return f'"{hashlib.sha256(self.upload_id.encode()).hexdigest()[:32]}"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,17 @@
 """Files as players, browsers and caches ask for them, and uploads as strangers send them."""
 
+import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from contract_server import Server, serving
+from sqlalchemy import select
 
 from serve_app.settings import FileSettings
+from serve_app.store.tables import FILES
 
 CONTENT = bytes(range(256)) * 4
 
@@ -176,3 +180,15 @@ def test_files_over_the_limits_are_refused(tmp_path_factory: pytest.TempPathFact
 def test_a_body_larger_than_any_input_is_refused_in_fals_shape(http: httpx.Client) -> None:
     answer = http.post("/fal/run/fal-ai/csm-1b", content=b" " * (33 * 2**20))
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (413, ["body"])
+
+
+def test_a_file_that_is_never_to_expire_does_not(http: httpx.Client, server: Server) -> None:
+    """fal says so with a null; a lifecycle that does not speak of it is the server's own."""
+
+    def expires_at(**said: Any) -> float | None:
+        url = upload(http, b"x", **{"x-fal-object-lifecycle": json.dumps(said)})
+        with server.database.reading() as connection:
+            return connection.scalar(select(FILES.c.expires_at).where(FILES.c.id == url.split("/")[-2]))
+
+    assert expires_at(expiration_duration_seconds=None) is None
+    assert expires_at(initial_acl={"default": "allow"}) is not None

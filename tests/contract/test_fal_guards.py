@@ -4,13 +4,15 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from contract_server import Server, serving
+from postgres_server import postgres_server
 
-from serve_app.settings import JobSettings
+from serve_app.settings import DatabaseSettings, JobSettings
 
 RUN = "/fal/run/fal-ai/csm-1b"
 PRIVATE = "my most private words"
@@ -102,3 +104,23 @@ def test_no_words_sound_or_key_reach_the_log(
     assert "job" in caplog.text
     for private in (PRIVATE, "UklGRg", key, key.partition(":")[2], token):
         assert private not in caplog.text
+
+
+PATHS = [
+    ("GET", "/fal/queue/fal-ai/csm-1b/requests/a%00b/status"),
+    ("GET", "/fal/queue/fal-ai/csm-1b/requests/a%00b/status/stream"),
+    ("GET", "/fal/queue/fal-ai/csm-1b/requests/a%00b"),
+    ("PUT", "/fal/queue/fal-ai/csm-1b/requests/a%00b/cancel"),
+    ("GET", "/fal/cdn/files/a%00b/x.wav"),
+    ("PUT", "/fal/cdn/files/a/x.wav/multipart/a%00b/1"),
+    ("POST", "/fal/cdn/files/a/x.wav/multipart/a%00b/complete"),
+]
+
+
+def test_a_name_that_postgresql_cannot_read_is_unknown(tmp_path: Path) -> None:
+    with postgres_server() as postgres:
+        database = DatabaseSettings(url=postgres.new_database())
+        with serving(tmp_path, database=database) as server:
+            answers = {path: httpx.request(method, server.url + path, timeout=30) for method, path in PATHS}
+    assert {path: answer.status_code for path, answer in answers.items()} == {path: 404 for _, path in PATHS}
+    assert all("x-fal-request-id" in answer.headers for answer in answers.values())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 
 import fal_client
@@ -196,3 +197,46 @@ async def test_fals_client_works_with_a_key(guarded: Server, key: str, monkeypat
     async with client.realtime(APP) as connection:  # by a token
         await connection.send(HELLO)
         assert (await connection.recv())["index"] == 0
+
+
+def test_parts_are_taken_from_whoever_began_the_upload_alone(guarded: Server, http: httpx.Client) -> None:
+    """Not even where the file is gone again, whose address others know."""
+    lifecycle = {"x-fal-object-lifecycle": '{"expiration_duration_seconds": 1}'}
+    begun = http.post("/fal/cdn/files/upload/multipart", headers=lifecycle).json()
+    parts = f"{begun['access_url']}/multipart/{begun['uploadId']}"
+    part = http.put(f"{parts}/1", content=b"mine").json()
+    assert http.post(f"{parts}/complete", json={"parts": [part]}).status_code == 200
+    assert begun["uploadId"] not in http.get(begun["access_url"]).headers["etag"]
+    while http.get(begun["access_url"]).status_code == 200:
+        time.sleep(0.1)
+    theirs = {"Authorization": f"Key {guarded.keys.create('another')[1]}"}
+    assert httpx.put(f"{parts}/1", content=b"theirs", headers=theirs).status_code == 404
+    assert httpx.post(f"{parts}/complete", json={"parts": [part]}, headers=theirs).status_code == 404
+
+
+def test_what_completes_an_upload_is_not_read_before_its_signature(guarded: Server, http: httpx.Client) -> None:
+    unsigned = f"{guarded.url}/fal/cdn/upload/x/a.wav/complete"
+    for body in (b"no JSON", b" " * (3 * 2**20)):
+        assert httpx.post(unsigned, content=body).status_code == 403
+    signed = http.post("/fal/rest/storage/upload/initiate-multipart", json={}).json()["upload_url"]
+    path, _, query = signed.partition("?")
+    answer = httpx.post(f"{path}/complete?{query}", content=b" " * (3 * 2**20))
+    assert (answer.status_code, answer.json()["detail"][0]["type"]) == (413, "file_too_large")
+    wrong = httpx.post(f"{path}/complete?{query}", json={"parts": [{"etag": "x"}]})
+    assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", "parts", 0, "partNumber"])
+
+
+def test_an_address_for_parts_takes_no_whole_file(http: httpx.Client) -> None:
+    signed = http.post("/fal/rest/storage/upload/initiate-multipart", json={}).json()["upload_url"]
+    answer = httpx.put(signed, content=b"all of it")
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "partNumber"])
+
+
+@pytest.mark.parametrize("field", ["file_name", "content_type"])
+def test_a_name_or_type_that_is_no_text_is_cleaned(http: httpx.Client, field: str) -> None:
+    body = json.dumps({"file_name": "a.wav", "content_type": "audio/wav"} | {field: "\ud800/x" * 1000})
+    answer = http.post("/fal/rest/storage/upload/initiate", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 200
+    assert len(answer.text) < 1000
+    assert httpx.put(answer.json()["upload_url"], content=b"x").status_code == 200
+    assert httpx.get(answer.json()["file_url"]).text == "x"

@@ -205,6 +205,7 @@ HEADERS = [
     ("x-fal-request-timeout", "-1"),
     ("x-fal-request-timeout", "nan"),
     ("x-fal-no-retry", "maybe"),
+    ("x-fal-store-io", "maybe"),
     ("x-fal-object-lifecycle-preference", "{"),
 ]
 
@@ -233,3 +234,20 @@ def test_asking_for_the_status_writes_nothing_and_reads_no_result(http: httpx.Cl
     assert statements, "the statement was seen"
     assert all(statement.lstrip().upper().startswith("SELECT") for statement in statements)
     assert not any("job_results" in statement or "job_inputs" in statement for statement in statements)
+
+
+def test_of_a_job_that_is_not_to_be_stored_the_input_goes_with_its_end(http: httpx.Client, server: Server) -> None:
+    def inputs(job: dict[str, Any]) -> int:
+        with server.database.reading() as connection:
+            found = select(func.count()).select_from(INPUTS.join(JOBS)).where(JOBS.c.id == job["request_id"])
+            return connection.scalar(found) or 0
+
+    usual, unstored = submit(http, saying("one")), submit(http, saying("two"), **{"X-Fal-Store-IO": "0"})
+    assert "error" not in ended(http, usual) and "error" not in ended(http, unstored)
+    assert (inputs(usual), inputs(unstored)) == (1, 0)
+    assert http.get(http.get(unstored["response_url"]).json()["audio"]["url"]).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["1", "true", "yes", "0", "false", "no"])
+def test_a_switch_is_read_in_each_of_fals_spellings(http: httpx.Client, value: str) -> None:
+    ended(http, submit(http, saying("one"), **{"x-fal-no-retry": value, "x-fal-store-io": value}))

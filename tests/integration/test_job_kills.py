@@ -39,6 +39,16 @@ def undelivered(database: Database, num_jobs: int) -> int:
         return num_jobs - (connection.scalar(delivered) or 0)
 
 
+def until_at_work(database: Database, deadline: float) -> None:
+    running = select(func.count()).where(JOBS.c.state == JobState.RUNNING)
+    while True:
+        with database.reading() as connection:
+            if connection.scalar(running):
+                return
+        assert time.monotonic() < deadline, "nobody takes a job"
+        time.sleep(0.005)
+
+
 def kill_something(processes: Processes, dice: random.Random) -> None:
     roll = dice.random()
     if roll < 0.15:
@@ -92,6 +102,10 @@ def run(database_url: str, tmp_path: Path, num_jobs: int, num_kills: int) -> Non
             # There is work for as long as there are deaths.
             for kill in range(num_kills):
                 processes.keep_taking_in(texts[: (kill + 1) * num_jobs // num_kills])
+                if kill == 0:
+                    until_at_work(database, deadline)
+                    processes.kill_all()  # so that somebody dies at work, however slow this machine is
+                    continue
                 time.sleep(dice.uniform(0.05, 0.5))
                 kill_something(processes, dice)
             until_delivered(num_jobs)

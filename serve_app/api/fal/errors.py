@@ -140,7 +140,7 @@ class FalRoute(APIRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                response = await handler(request)
+                response = _nameless() if "\0" in request.scope["path"] else await handler(request)
             except CsmServeError as error:
                 response = error_answer(error)
             except RequestValidationError as error:
@@ -149,6 +149,11 @@ class FalRoute(APIRoute):
             return response
 
         return answer
+
+
+def _nameless() -> JSONResponse:
+    """To a path with a NUL: nothing is called so, and PostgreSQL takes no such text."""
+    return answered({"detail": "nothing has this name"}, 404)
 
 
 def request_id_of(request: Request) -> str:

@@ -86,7 +86,7 @@ def _headers(file: StoredFile) -> dict[str, str]:
         cached = max(0, min(cached, int(file.expires_at - time.time())))
     return {
         "Accept-Ranges": "bytes",
-        "ETag": f'"{file.upload_id}"',
+        "ETag": file.etag,
         "Cache-Control": f"private, max-age={cached}, immutable",
         "Content-Disposition": f"{shown}; filename=\"{file.ascii_name}\"; filename*=UTF-8''{quote(file.name, safe='')}",
         "Content-Security-Policy": "default-src 'none'; media-src 'self'; style-src 'unsafe-inline'; sandbox",

@@ -13,17 +13,22 @@ _TIMEOUT = "x-fal-request-timeout"
 _PRIORITY = "x-fal-queue-priority"
 _NO_RETRY = "x-fal-no-retry"
 _LIFECYCLES = ("x-fal-object-lifecycle-preference", "x-fal-object-lifecycle")
+_EXPIRATION = "expiration_duration_seconds"
+_NOT_SAID = object()
 _LONGEST_SECONDS = 10 * 366 * 86_400
-_SWITCHES = {"0": False, "false": False, "1": True, "true": True}
+_STORE_IO = "x-fal-store-io"
+_SWITCHES = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
     start_timeout_seconds: float | None
     kept_seconds: float | None
-    """Of the files that the request leaves; None is the server's default."""
+    """Of the files that the request leaves; None is the server's default, infinite is until they are deleted."""
     priority: Literal["normal", "low"]
     retries: bool
+    stores_io: bool
+    """Whether input and output may be kept for longer than it takes to fetch the result."""
 
 
 def preferences_of(headers: Headers) -> Preferences:
@@ -33,6 +38,7 @@ def preferences_of(headers: Headers) -> Preferences:
         kept_seconds=kept_seconds(headers),
         priority=_priority(headers.get(_PRIORITY, "normal")),
         retries=not _switch(_NO_RETRY, headers.get(_NO_RETRY, "0")),
+        stores_io=_switch(_STORE_IO, headers.get(_STORE_IO, "1")),
     )
 
 
@@ -47,10 +53,12 @@ def kept_seconds(headers: Headers) -> float | None:
 def _expiration(name: str, value: str) -> float | None:
     try:
         said = json.loads(value)
-        seconds = said.get("expiration_duration_seconds")
+        seconds = said.get(_EXPIRATION, _NOT_SAID)
     except (ValueError, AttributeError, RecursionError):
         raise InvalidRequest(name, 'must be JSON, such as {"expiration_duration_seconds": 3600}') from None
-    return None if seconds is None else _seconds(name, str(seconds))
+    if seconds is None:
+        return math.inf  # fal's way to say never; left out, it says nothing
+    return None if seconds is _NOT_SAID else _seconds(name, str(seconds))
 
 
 def _seconds(name: str, value: str | None) -> float | None:

@@ -89,6 +89,7 @@ class QueueApi:
                 idempotency_key=request.headers.get(IDEMPOTENCY_KEY),
                 headers={"traceparent": request.headers.get("traceparent", "")},
                 max_attempts=None if preferences.retries else 1,
+                stores_io=preferences.stores_io,
             )
         )
         name_request(request, job.id)

@@ -26,6 +26,7 @@ from serve_app.messages import AudioChunk
 _REALTIME = f"{PREFIX}/{Surface.RUN}{APP}/realtime"
 _IDLE_SECONDS = 60.0
 _USUAL_BUFFER, _LARGEST_BUFFER = 2, 60
+_MOST_WAITING_BYTES = 32 * 1024 * 1024
 _NORMAL_CLOSURE, _POLICY_VIOLATION = 1000, 1008
 
 
@@ -41,7 +42,7 @@ class RealtimeApi:
         return router
 
     async def connect(self, socket: WebSocket) -> None:
-        """Inputs are spoken one after the other; of those that wait, the latest `max_buffering` are kept."""
+        """Inputs are spoken one after the other; the latest `max_buffering` wait, in at most 32 MiB."""
         await socket.accept()
         try:
             key = key_of(socket)
@@ -101,10 +102,16 @@ class _Inbox:
         self._messages: deque[bytes | str] = deque(maxlen=size)
         self._news = asyncio.Event()
 
+    def _make_room(self) -> None:
+        """One input may bring as much audio as the socket takes; sixty such would be a gigabyte."""
+        while len(self._messages) > 1 and sum(map(len, self._messages)) > _MOST_WAITING_BYTES:
+            self._messages.popleft()
+
     async def fill(self, socket: WebSocket) -> None:
         """Until the client leaves."""
         while (message := await socket.receive())["type"] == "websocket.receive":
             self._messages.append(message.get("bytes") or message.get("text") or b"")
+            self._make_room()
             self._news.set()
 
     async def next(self) -> bytes | str:

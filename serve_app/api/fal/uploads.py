@@ -10,13 +10,22 @@ from pydantic import BaseModel
 from serve_app.api.auth import key_of
 from serve_app.api.fal.errors import FalRoute, infra_errors, input_errors
 from serve_app.api.fal.preferences import kept_seconds
+from serve_app.api.fal.upload_parts import PARTS_BODY, read_parts
 from serve_app.api.fal.ways import PREFIX, Surface, way_of
 from serve_app.api.services import Services
-from serve_app.errors import FileTooLarge
+from serve_app.errors import FileTooLarge, InvalidRequest, UnknownUpload
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.store.files import MAX_PART_BYTES
-from serve_app.store.stored_file import DEFAULT_CONTENT_TYPE, StoredFile, ascii_name, file_path, new_file_id
+from serve_app.store.stored_file import (
+    DEFAULT_CONTENT_TYPE,
+    StoredFile,
+    ascii_name,
+    file_path,
+    new_file_id,
+    safe_content_type,
+    safe_name,
+)
 
 _REST = f"{PREFIX}/{Surface.REST}/storage/upload"
 _CDN = f"{PREFIX}/{Surface.CDN}"
@@ -40,15 +49,6 @@ class UploadAddress(BaseModel):
     """Where the file will be."""
 
 
-class Part(BaseModel):
-    partNumber: int
-    etag: str
-
-
-class Parts(BaseModel):
-    parts: list[Part]
-
-
 class UploadsApi:
     def __init__(self, services: Services, settings: Settings) -> None:
         self._files = services.files
@@ -64,19 +64,19 @@ class UploadsApi:
         add(f"{_REST}/initiate", "POST", self.initiate, response_model=UploadAddress)
         add(f"{_REST}/initiate-multipart", "POST", self.initiate_parts, response_model=UploadAddress)
         add(_SIGNED, "PUT", self.put, openapi_extra=_BYTES)
-        add(f"{_SIGNED}/complete", "POST", self.complete_signed)
+        add(f"{_SIGNED}/complete", "POST", self.complete_signed, openapi_extra=PARTS_BODY)
         add(f"{_SIGNED}/{{number}}", "PUT", self.put_signed_part, openapi_extra=_BYTES)
         add(f"{_CDN}/files/upload", "POST", self.post, openapi_extra=_BYTES)
         add(f"{_CDN}/files/upload/multipart", "POST", self.begin_parts)
-        add(f"{_PARTS}/complete", "POST", self.complete)
+        add(f"{_PARTS}/complete", "POST", self.complete, openapi_extra=PARTS_BODY)
         add(f"{_PARTS}/{{number}}", "PUT", self.put_part, openapi_extra=_BYTES)
         return router
 
     async def initiate(self, request: Request, body: NewUpload) -> UploadAddress:
         """Two addresses: one to PUT the bytes to, and the one that the file will have."""
-        file_id = new_file_id()
-        claims = {"type": body.content_type, "name": body.file_name} | _lifetime(request)
-        return self._addresses(request, file_id, body.file_name, claims, file_path(file_id, body.file_name))
+        file_id, name = new_file_id(), safe_name(body.file_name)
+        claims = {"type": safe_content_type(body.content_type), "name": name} | _lifetime(request)
+        return self._addresses(request, file_id, name, claims, file_path(file_id, name))
 
     async def initiate_parts(self, request: Request, body: NewUpload) -> UploadAddress:
         """The same for a file in parts: PUT each to `upload_url` with `/1`, `/2`, … in its path, then `/complete`."""
@@ -91,6 +91,8 @@ class UploadsApi:
     async def put(self, request: Request, upload_id: str, name: str) -> JSONResponse:
         """The bytes of a file, to a signed address. Once they are there, they stay: again changes nothing."""
         claims = self._signed(request, upload_id, name)
+        if "name" not in claims:
+            raise InvalidRequest("partNumber", "is missing: this address takes parts, at /1, /2, … behind its path")
         file = await self._files.put(
             _body(request),
             name=claims["name"],
@@ -105,9 +107,9 @@ class UploadsApi:
         self._signed(request, upload_id, name)
         return await self._put_part(request, upload_id, number)
 
-    async def complete_signed(self, request: Request, upload_id: str, name: str, body: Parts) -> JSONResponse:
+    async def complete_signed(self, request: Request, upload_id: str, name: str) -> JSONResponse:
         self._signed(request, upload_id, name)
-        return await self._complete(request, upload_id, body)
+        return await self._complete(request, upload_id)
 
     async def post(self, request: Request) -> JSONResponse:
         """A file in one request; its name in `X-Fal-File-Name`."""
@@ -125,12 +127,16 @@ class UploadsApi:
         return {"access_url": way_of(request).url(Surface.CDN, upload.path), "uploadId": upload.id}
 
     async def put_part(self, request: Request, upload_id: str, number: int) -> JSONResponse:
-        _key_for_files(request)
+        await self._check_owner(request, upload_id)
         return await self._put_part(request, upload_id, number)
 
-    async def complete(self, request: Request, upload_id: str, body: Parts) -> JSONResponse:
-        _key_for_files(request)
-        return await self._complete(request, upload_id, body)
+    async def complete(self, request: Request, upload_id: str) -> JSONResponse:
+        await self._check_owner(request, upload_id)
+        return await self._complete(request, upload_id)
+
+    async def _check_owner(self, request: Request, upload_id: str) -> None:
+        if await self._files.upload_owner(upload_id) != _key_for_files(request).id:
+            raise UnknownUpload(upload_id)
 
     async def _put_part(self, request: Request, upload_id: str, number: int) -> JSONResponse:
         part = bytearray()
@@ -142,13 +148,13 @@ class UploadsApi:
         # One client reads the body, the other the header.
         return JSONResponse({"partNumber": number, "etag": etag}, headers={"ETag": etag})
 
-    async def _complete(self, request: Request, upload_id: str, body: Parts) -> JSONResponse:
-        parts = [(part.partNumber, part.etag.strip('"')) for part in body.parts]
+    async def _complete(self, request: Request, upload_id: str) -> JSONResponse:
+        parts = [(part.partNumber, part.etag) for part in await read_parts(request)]
         return self._stored(request, await self._files.complete_parts(upload_id, parts))
 
     def _stored(self, request: Request, file: StoredFile) -> JSONResponse:
         url = way_of(request).url(Surface.CDN, file.path)
-        return JSONResponse({"access_url": url, "url": url}, headers={"ETag": f'"{file.upload_id}"'})
+        return JSONResponse({"access_url": url, "url": url}, headers={"ETag": file.etag})
 
     def _addresses(
         self, request: Request, upload_id: str, name: str, claims: dict[str, str], path: str

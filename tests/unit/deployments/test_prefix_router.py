@@ -14,7 +14,7 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.request_router import PendingRequest
 
 from serve_app.deployments.options import deployment_options
-from serve_app.deployments.prefix_router import PrefixRouter, RoutingRules, places_of, ranked, voice_of
+from serve_app.deployments.prefix_router import CAPACITY, PrefixRouter, RoutingRules, places_of, ranked, voice_of
 from serve_app.errors import StartupError
 from serve_app.messages import Codes, ContextSegment, GenerationRequest
 from serve_app.settings import Settings
@@ -28,8 +28,8 @@ def voice(number: int, *, anchor: bool = True) -> ContextSegment:
     return ContextSegment("as it was said", 1, codes, anchor)
 
 
-def asks(*context: ContextSegment, num_lost: int = 0) -> GenerationRequest:
-    return GenerationRequest("r", "Hello.", 0, context, num_lost=num_lost)
+def asks(*context: ContextSegment, num_lost: int = 0, waited_seconds: float = 0.0) -> GenerationRequest:
+    return GenerationRequest("r", "Hello.", 0, context, num_lost=num_lost, waited_seconds=waited_seconds)
 
 
 class Replica:
@@ -40,6 +40,7 @@ class Replica:
     def __init__(self, name: str, load: int = 0) -> None:
         self.replica_id = ReplicaID(name, DeploymentID("TokenGenerator", "csm"))
         self.load = load
+        self.routing_stats: dict[str, float] = {}
         self.is_dead = False
 
     @property
@@ -102,6 +103,22 @@ async def test_one_popular_voice_makes_no_hot_spot() -> None:
     loads = [replica.load for replica in graph.replicas]
     assert sum(loads) == 4 * SLOTS
     assert max(loads) - min(loads) <= SLOTS // 4
+
+
+async def test_a_place_is_full_where_the_measured_step_time_says_so() -> None:
+    graph = Graph(3)
+    for replica in graph.replicas:
+        replica.routing_stats = {CAPACITY: 1}
+    for _ in graph.replicas:
+        await graph.route(asks(voice(1)))
+    assert [replica.load for replica in graph.replicas] == [1, 1, 1]
+
+
+async def test_one_that_was_kept_waiting_goes_where_the_line_is_shortest() -> None:
+    graph = Graph(3)
+    place = await graph.route(asks(voice(1)))
+    assert await graph.route(asks(voice(1))) is place
+    assert await graph.route(asks(voice(1), waited_seconds=2.0)) is not place
 
 
 async def test_requests_without_a_voice_go_where_least_is_done() -> None:
@@ -186,7 +203,7 @@ async def test_two_calls_of_one_http_request_both_get_theirs() -> None:
     ],
 )
 def test_a_place_is_preferred_while_it_has_room(loads: dict[str, int], best: str) -> None:
-    order = ranked(["a", "b"], loads, RULES)
+    order = ranked(["a", "b"], loads, {"a": RULES, "b": RULES})
     assert order[0] == best
     assert sorted(order) == sorted(loads)
 
@@ -203,6 +220,12 @@ def test_the_generators_are_routed_by_it_as_serve_carries_it() -> None:
     config = RequestRouterConfig(**options)
     assert config.request_router_kwargs == {"slots": Settings().engine.max_batch_size}
     assert cloudpickle.loads(config.get_serialized_request_router_cls() or b"").__name__ == "PrefixRouter"
+
+
+@pytest.mark.parametrize(("capacity", "slots", "most_ahead"), [(None, 8, 2), (4, 4, 1), (0, 1, 1), (99, 8, 2)])
+def test_a_replica_has_no_more_room_than_it_says(capacity: float | None, slots: int, most_ahead: int) -> None:
+    rules = RoutingRules(slots=8).within(capacity)
+    assert (rules.slots, rules.most_ahead) == (slots, most_ahead)
 
 
 @pytest.mark.parametrize("numbers", [{"slots": 0}, {"slots": 4, "slack": -1}], ids=str)

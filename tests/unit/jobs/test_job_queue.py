@@ -1,12 +1,17 @@
 """Whose turn it is, who holds a job, and how it ends: once."""
 
 import asyncio
+import json
+from dataclasses import replace
 
 import pytest
 from jobs_harness import BROKEN, DONE, HOOK, KEY, Harness, new_job
+from sqlalchemy import select
 
 from serve_app.errors import Overloaded, UnknownJob
 from serve_app.jobs.job import CancelAnswer, JobState, LogLine
+from serve_app.jobs.sweeping import UNSTORED_SECONDS
+from serve_app.jobs.tables import INPUTS
 
 
 async def state(harness: Harness, job_id: str) -> JobState:
@@ -286,3 +291,35 @@ async def test_old_jobs_are_forgotten_with_their_files(harness: Harness) -> None
     with pytest.raises(UnknownJob):
         await harness.queue.get(old, KEY)
     assert await state(harness, waiting) is JobState.QUEUED
+
+
+async def test_of_a_job_that_is_not_to_be_stored_little_is_left_and_not_for_long(harness: Harness) -> None:
+    job_id = await harness.submitted("a secret", stores_io=False, webhook_url=HOOK)
+    usual = await harness.submitted("another", webhook_url=HOOK)
+    for _ in range(2):
+        leased = await harness.leased()
+        assert leased.input["text"] == ("a secret" if leased.id == job_id else "another")
+        await harness.queue.finish(leased, replace(DONE, file_id="f-1"))
+    with harness.database.reading() as connection:
+        assert [json.loads(row)["text"] for row in connection.scalars(select(INPUTS.c.input))] == ["another"]
+    assert (await harness.queue.result(job_id, KEY)) == replace(DONE, file_id="f-1")
+    files = Deleted()
+    harness.clock.pass_by(UNSTORED_SECONDS + 1)
+    assert await harness.queue.sweep(files) == 0, "its end is still to be told"
+    for webhook in await harness.outbox.take(2):
+        assert "audio" in webhook.body
+        await harness.outbox.delivered(webhook)
+    bodies = {webhook.id: webhook.body for webhook in await harness.outbox.list()}
+    assert (bodies[job_id], "audio" in bodies[usual]) == ("", True)
+    assert await harness.queue.sweep(files) == 1
+    assert files.ids == [], "files have a time of their own"
+    with pytest.raises(UnknownJob):
+        await harness.queue.get(job_id, KEY)
+    assert await state(harness, usual) is JobState.COMPLETED
+
+
+async def test_a_job_that_is_not_to_be_stored_can_be_run_again(harness: Harness) -> None:
+    await harness.submitted("a secret", stores_io=False)
+    await harness.queue.retry(await harness.leased(), BROKEN)
+    harness.clock.pass_by(60)
+    assert (await harness.leased()).input["text"] == "a secret"

@@ -1,11 +1,13 @@
 """A submit that is sent again is the same job; two that a user meant are two."""
 
 import asyncio
+import random
 
 import pytest
 from jobs_harness import DONE, KEY, Harness, new_job
 
 from serve_app.errors import InvalidRequest
+from serve_app.jobs.submission import Submission, submit
 
 
 async def test_an_idempotency_key_names_one_job(harness: Harness) -> None:
@@ -105,3 +107,24 @@ async def test_a_job_that_is_over_is_still_the_one_that_was_asked_for(harness: H
     again = await harness.queue.submit(new_job("a"))
     assert again.id == lost.id
     assert await harness.queue.result(again.id, KEY) == DONE
+
+
+async def test_an_idempotency_key_that_is_too_long_is_refused(harness: Harness) -> None:
+    longest = random.Random(0).randbytes(200).hex()[:255]
+    assert (await harness.queue.submit(new_job("a", idempotency_key=longest))).key_id == KEY
+    for too_long in (longest + "0", longest * 100):
+        with pytest.raises(InvalidRequest, match="Idempotency-Key: has more than 255 characters"):
+            await harness.queue.submit(new_job("a", idempotency_key=too_long))
+
+
+async def test_a_submit_sent_again_while_the_first_is_still_being_written_waits_for_it(harness: Harness) -> None:
+    first = Submission(new_job("a"), harness.clock.now, harness.clock.now)
+    harness.clock.pass_by(0.1)
+    with harness.database.writing() as connection:
+        first_id = submit(connection, first, harness.settings)
+        again = asyncio.create_task(harness.queue.submit(new_job("a")))
+        await asyncio.sleep(0.3)
+        assert not again.done()
+    harness.clock.pass_by(harness.settings.resend_wait_seconds)
+    assert (await again).id == first_id
+    assert (await harness.queue.backlog()).queued == 1

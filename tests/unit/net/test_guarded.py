@@ -4,6 +4,7 @@ import asyncio
 import datetime
 import ipaddress
 import pickle
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -409,7 +410,25 @@ async def test_many_downloads_run_at_once() -> None:
     async with serving(ok(b"sound")) as server:
         guarded = client()
         assert await asyncio.gather(*(guarded.fetch(FIELD, server.url) for _ in range(150))) == [b"sound"] * 150
-        await guarded.close()
+
+
+async def test_many_that_are_never_answered_leave_room_for_others() -> None:
+    most_at_once, num_open = 0, 0
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most_at_once, num_open
+        num_open += 1
+        most_at_once = max(most_at_once, num_open)
+        await reader.read()
+        num_open -= 1
+
+    guarded = client(timeout_seconds=1)
+    async with serving(silent) as server, serving(ok(b"sound")) as honest:
+        ends = await asyncio.gather(*(guarded.fetch(FIELD, server.url) for _ in range(200)), return_exceptions=True)
+        assert {type(end) for end in ends} == {DownloadFailed}
+        assert most_at_once <= 64
+        assert await guarded.fetch(FIELD, honest.url) == b"sound"
+        assert await guarded.post(honest.url, b"{}", {}, 30) == 200
 
 
 async def test_a_webhook_is_posted_as_it_was_signed() -> None:
@@ -516,3 +535,26 @@ async def test_tls_is_for_the_name_and_not_for_the_address(tmp_path: Path) -> No
                 assert "certificate is not trusted" in await failure(client(tls=trust), url)
             assert UNREACHABLE in await failure(client(), url)  # a CA that nobody else trusts
     assert set(asked_for) == {HOST}
+
+
+async def test_what_breaks_tls_after_its_handshake_is_a_host_that_broke_off(tmp_path: Path) -> None:
+    authority, by_us = certificate(tmp_path, "authority")
+    trust = ssl.create_default_context(cafile=str(authority))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate(tmp_path, HOST, by_us)[0])
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer_out_of_tune() -> None:
+        for _ in range(2):
+            connection = tls.wrap_socket(listener.accept()[0], server_side=True)
+            connection.recv(65536)
+            with socket.socket(fileno=connection.detach()) as bare:
+                bare.sendall(b"\x17\x03\x03\x00\x20" + b"z" * 32)  # a record that nobody's key fits
+
+    answering = asyncio.create_task(asyncio.to_thread(answer_out_of_tune))
+    url = f"https://{HOST}:{listener.getsockname()[1]}/"
+    assert "broke off" in await failure(client(tls=trust), url)
+    with pytest.raises(DeliveryFailed, match="broke off"):
+        await client(tls=trust).post(url, b"{}", {}, 30)
+    await answering
+    listener.close()

@@ -70,7 +70,7 @@ class Parts:
     def work(self, *utterances: Utterance) -> SceneWork:
         self.decoder = FakeDecoder(*utterances)
         pipeline = SpeechPipeline(self.encoder, self.decoder)
-        return SceneWork(pipeline, self.files, self.net, Allowance(), self.settings)
+        return SceneWork(pipeline, self.files, self.net, Allowance(), self.settings, b"secret")
 
 
 @pytest.fixture
@@ -165,7 +165,7 @@ async def test_inline_audio_is_kept_under_the_same_name_again(parts: Parts) -> N
     kept = first.context[0].audio
     assert isinstance(kept, FileAudio)
     assert await parts.files.read_all(kept.file_id, 10**6) == CLIP
-    assert (await parts.files.info(kept.file_id)).expires_at > time.time() + 3600
+    assert (await parts.files.info(kept.file_id)).expires_at > time.time() + 3590
     assert first.context[1] == asked.context[1]
     theirs = await work.keep_inputs(asked, "somebody else", 3600)
     assert theirs.context[0] != first.context[0]
@@ -200,3 +200,31 @@ async def test_progress_is_what_a_person_would_want_to_know(parts: Parts) -> Non
         "turn 2 of 2 done: 3 frames, 0.2 s",
     ]
     assert last.startswith("finished (eos): 5.04 s of audio in ")
+
+
+async def test_inline_audio_sent_again_later_is_the_same_and_is_kept_anew(parts: Parts) -> None:
+    now = time.time()
+    parts.files = FileStore(
+        parts.database, Objects.open(parts.settings.files, parts.settings.data_dir), parts.settings.files, lambda: now
+    )
+    work, asked = parts.work(), scene(InlineAudio(CLIP))
+    first = await work.keep_inputs(asked, OWNER, 3600)
+    file = first.context[0].audio
+    assert isinstance(file, FileAudio)
+    for hours in (0.5, 23.0, 24.0):  # while it is there, and after it was gone
+        now += hours * 3600
+        assert await work.keep_inputs(asked, OWNER, 3600) == first
+        assert (await parts.files.info(file.file_id)).expires_at == now + 3600
+
+
+async def test_nobody_without_the_servers_secret_can_tell_a_files_id(parts: Parts) -> None:
+    ids = set()
+    for secret in (b"ours", b"theirs"):
+        work = SceneWork(
+            SpeechPipeline(FakeEncoder(), FakeDecoder()), parts.files, parts.net, Allowance(), parts.settings, secret
+        )
+        answer = (await spoken(work, scene(), "job"))[-1]
+        kept = (await work.keep_inputs(scene(InlineAudio(CLIP)), OWNER, 3600)).context[0].audio
+        assert isinstance(answer, SceneAnswer) and isinstance(kept, FileAudio)
+        ids |= {answer.file.id, kept.file_id}
+    assert len(ids) == 4

@@ -465,3 +465,16 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_secrets_of_the_store_are_not_shown(s3_settings: Callable[..., FileSettings]) -> None:
     assert "secret_access_key" in repr(s3_settings()) and "'test'" not in repr(s3_settings())
+
+
+async def test_a_file_can_be_kept_for_longer_and_not_for_less(kit: Kit) -> None:
+    file = await kit.put(seconds=100)
+    assert await kit.files.keep(file.id, 500)
+    assert await kit.files.keep(file.id, 10)
+    assert (await kit.files.info(file.id)).expires_at == kit.clock.now + 500
+    for_good = await kit.put(seconds=math.inf)
+    assert await kit.files.keep(for_good.id, 500)
+    assert (await kit.files.info(for_good.id)).expires_at is None
+    kit.clock.now += 500
+    assert not await kit.files.keep(file.id, 500)
+    assert not await kit.files.keep("nobody", 500)

@@ -88,3 +88,22 @@ async def test_of_inputs_that_wait_the_latest_are_kept() -> None:
 )
 def test_the_buffer_is_as_large_as_was_asked_within_bounds(asked: str | None, size: int) -> None:
     assert _buffer_size(asked) == size
+
+
+async def test_inputs_that_wait_take_no_more_memory_than_one_request_may() -> None:
+    class Socket:
+        def __init__(self) -> None:
+            self.sizes: list[int] = []
+
+        async def receive(self) -> dict[str, Any]:
+            if not self.sizes:
+                return {"type": "websocket.disconnect"}
+            return {"type": "websocket.receive", "bytes": bytes(self.sizes.pop(0) * 2**20)}
+
+    socket, inbox = Socket(), _Inbox(60)
+    socket.sizes = [20, 20, 10]
+    await inbox.fill(cast(WebSocket, socket))
+    assert [len(await inbox.next()) // 2**20 for _ in range(2)] == [20, 10]
+    socket.sizes = [10, 40]
+    await inbox.fill(cast(WebSocket, socket))
+    assert len(await inbox.next()) // 2**20 == 40  # alone: the socket's own limit lets it through
