@@ -1,4 +1,5 @@
-"""The servers whose data paths are compared, each started in a process group of its own and ended with it."""
+"""Servers that are measured, each started in a process group of its own and ended with it: those whose data paths are
+compared, and any other."""
 
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -40,6 +41,13 @@ class CannotStart(Exception):
     """Says why, in the server's own last words."""
 
 
+_AT_ITS_PACE = {
+    "CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 80}',
+    "CSM_ENGINE__MAX_STEP_MS": "0",  # at its pace, one stream would be all that keeps up
+    "CSM_ENGINE__CHUNK_RESERVE_MS": "0",  # nor would messages grow, and the bare process sends the same ones
+    "CSM_ENGINE__MAX_BATCH_SIZE": str(_MOST_STREAMS),
+    "CSM_CODEC__MAX_STREAMS": str(_MOST_STREAMS),
+}
 _GRAPH = ("-c", "from serve_app.cli import main; main()", "serve", "--model", "stand-in", "--host", "127.0.0.1")
 PROFILES = (
     Profile("bare", "one FastAPI process", ("-m", "benchmarks.datapath_bare")),
@@ -58,18 +66,26 @@ PROFILES = (
 def running(profile: Profile) -> Iterator[Server]:
     """Ready when entered. Raises CannotStart."""
     port = free_port()
-    command = [sys.executable, *profile.command, "--port", str(port)]
+    command = [*profile.command, "--port", str(port)]
+    with started(command, own_ray() | _AT_ITS_PACE | profile.environment, f"http://127.0.0.1:{port}") as server:
+        yield server
+
+
+@contextmanager
+def started(
+    command: Sequence[str], environment: Mapping[str, str], url: str, ready_seconds: float = _READY_SECONDS
+) -> Iterator[Server]:
+    """This Python with `command` as its arguments. Ready when entered; raises CannotStart."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, env=_environment(profile), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            [sys.executable, *command], env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-        server = Server(f"http://127.0.0.1:{port}", process.pid)
         try:
-            if reason := _not_ready(process, server.url):
+            if reason := _not_ready(process, url, ready_seconds):
                 log.seek(0)
                 said = log.read().decode(errors="replace").strip().splitlines() or ["(it said nothing)"]
                 raise CannotStart(f"{reason}: {said[-1]}")
-            yield server
+            yield Server(url, process.pid)
         finally:
             _stop(process)
 
@@ -80,8 +96,8 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _environment(profile: Profile) -> dict[str, str]:
-    """Nothing of the caller's Ray or settings; a Ray of its own, on ports that are free."""
+def own_ray() -> dict[str, str]:
+    """An environment with nothing of the caller's Ray or settings: a Ray of its own, on ports that are free."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "CSM_"))}
     first = free_port()
     return inherited | {
@@ -94,18 +110,12 @@ def _environment(profile: Profile) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 80}',
-        "CSM_ENGINE__MAX_STEP_MS": "0",  # at its pace, one stream would be all that keeps up
-        "CSM_ENGINE__CHUNK_RESERVE_MS": "0",  # nor would messages grow, and the bare process sends the same ones
-        "CSM_ENGINE__MAX_BATCH_SIZE": str(_MOST_STREAMS),
-        "CSM_CODEC__MAX_STREAMS": str(_MOST_STREAMS),
-        **profile.environment,
     }
 
 
-def _not_ready(process: subprocess.Popen[bytes], url: str) -> str | None:
+def _not_ready(process: subprocess.Popen[bytes], url: str, seconds: float) -> str | None:
     """Why it is not, or None once it is."""
-    deadline = time.monotonic() + _READY_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return f"ended with status {process.returncode}"
@@ -115,7 +125,7 @@ def _not_ready(process: subprocess.Popen[bytes], url: str) -> str | None:
         except httpx.TransportError:
             pass
         time.sleep(0.2)
-    return f"not ready within {_READY_SECONDS} seconds"
+    return f"not ready within {seconds:.0f} seconds"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
+from ray.serve.request_router import PendingRequest, ReplicaID, RequestRouter, RunningReplica
 
 from serve_app.errors import StartupError
 from serve_app.messages import GenerationRequest
@@ -94,7 +94,12 @@ class PrefixRouter(RequestRouter):
                 self._record_queue_wait_time(pending)
                 pending.future.set_result(replica)
                 self._remove_pending_request_from_indices(pending)
+                super().on_send_request(replica.replica_id)
                 return
+
+    def on_send_request(self, replica_id: ReplicaID) -> None:
+        """Called by Serve. It was counted when the replica was chosen: of requests that come together, later ones are
+        chosen for before the first is sent, and all would find the same replica idle."""
 
 
 def ranked(places: Sequence[str], loads: Mapping[str, int], rules: Mapping[str, RoutingRules]) -> list[str]:

@@ -105,6 +105,13 @@ async def test_one_popular_voice_makes_no_hot_spot() -> None:
     assert max(loads) - min(loads) <= SLOTS // 4
 
 
+async def test_nor_does_it_where_all_its_requests_come_at_once() -> None:
+    graph = Graph(4)
+    await asyncio.sleep(0.01)  # the router has asked all of them by then
+    await asyncio.gather(*(graph.route(asks(voice(1))) for _ in range(3 * SLOTS)))
+    assert max(replica.load for replica in graph.replicas) <= SLOTS
+
+
 async def test_a_place_is_full_where_the_measured_step_time_says_so() -> None:
     graph = Graph(3)
     for replica in graph.replicas:
