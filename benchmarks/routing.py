@@ -3,7 +3,7 @@
     python -m benchmarks.routing --voices 24 --replicas 3
 
 The same requests in the same order, on this machine's CPU, from the first request of each voice on. Each replica's
-prefix cache is given room for about half of all voices. About four minutes.
+prefix cache is given room for about half of all voices. Some five minutes on two cores, half of them starting.
 """
 
 import argparse
@@ -150,10 +150,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--decoders", type=int, default=2, help="audio decoders, each of which routes for itself")
     parser.add_argument("--slots", type=int, default=8, help="of each token generator")
     parser.add_argument("--voices", type=int, default=24)
-    parser.add_argument("--per-voice", type=int, default=8, help="requests of each of the many voices")
-    parser.add_argument("--rounds", type=int, default=6, help="requests of each listener of the popular voice")
+    parser.add_argument("--per-voice", type=int, default=6, help="requests of each of the many voices")
+    parser.add_argument("--rounds", type=int, default=4, help="requests of each listener of the popular voice")
     parser.add_argument("--clip-seconds", type=float, default=10.0)
-    parser.add_argument("--audio-seconds", type=float, default=0.64, help="of each answer")
+    parser.add_argument("--audio-seconds", type=float, default=0.48, help="of each answer")
     parser.add_argument("--seed", type=int, default=0)
     return parser
 

@@ -12,6 +12,7 @@ from serve_app.deployments import replica_log
 from serve_app.deployments.autoscaling import Lately, SlotLoad
 from serve_app.deployments.heartbeats import Heartbeat
 from serve_app.deployments.live_settings import with_user_config
+from serve_app.deployments.prefix_router import CAPACITY
 from serve_app.deployments.publisher import Publisher
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.threads import with_threads
@@ -60,6 +61,10 @@ class TokenGenerator:
             oldest_wait_seconds=stats.oldest_wait_seconds,
         )
         return asdict(load)
+
+    async def record_routing_stats(self) -> dict[str, float]:
+        """For `PrefixRouter`; called by Serve."""
+        return {CAPACITY: (await self._service.stats()).capacity}
 
     async def check_health(self) -> None:
         self._service.check_health()
