@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import psutil
@@ -51,9 +52,13 @@ def wait_until_haproxy_listens(port: int) -> None:
 
 
 def listeners(port: int) -> set[str]:
-    """Names of the processes that listen on a port."""
+    """Names of the processes that listen on a port, but for one that ends just now: HAProxy replaces itself."""
     found = [c for c in psutil.net_connections("tcp") if c.laddr.port == port and c.status == psutil.CONN_LISTEN]
-    return {psutil.Process(c.pid).name() for c in found}
+    names = set()
+    for connection in found:
+        with suppress(psutil.NoSuchProcess):
+            names.add(psutil.Process(connection.pid).name())
+    return names
 
 
 def haproxy() -> str:
