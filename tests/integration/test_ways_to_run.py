@@ -54,6 +54,7 @@ def test_serve_run_with_the_builder(tiny_checkpoint_folder: Path, tmp_path: Path
         speaks("http://127.0.0.1:8000")
 
 
+@pytest.mark.slow
 def test_serve_run_with_the_local_config(tmp_path: Path) -> None:
     require_port_8000()
     command = [str(BIN / "serve"), "run", "serve_app/configs/local.yaml"]

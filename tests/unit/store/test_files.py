@@ -240,15 +240,15 @@ async def test_a_writer_that_is_cancelled_leaves_nothing(kit: Kit) -> None:
 async def test_a_writer_that_vanishes_is_swept(kit: Kit) -> None:
     """As after kill -9: what it began is known, and nobody tidies up."""
 
+    piece_stored = asyncio.Event()
+
     async def vanishes() -> AsyncIterator[bytes]:
         yield bytes(9 * MIB)
+        piece_stored.set()
         await asyncio.Event().wait()
 
     writing = asyncio.create_task(kit.put(vanishes()))
-    while not await kit.database.read(
-        lambda connection: connection.exec_driver_sql("SELECT count(*) FROM file_pieces").scalar()
-    ):
-        await asyncio.sleep(0.01)
+    await piece_stored.wait()
     assert await kit.files.sweep() == 0
     kit.clock.now += 3600 + GRACE_SECONDS + 1
     assert await kit.files.sweep() == 1
