@@ -18,7 +18,8 @@ from rich.table import Table
 from benchmarks import results_file
 from benchmarks.datapath_figures import UNDERRUN_SECONDS, added
 from benchmarks.datapath_measure import Plan, measure
-from benchmarks.datapath_servers import PROFILES, CannotStart, Profile, running
+from benchmarks.datapath_servers import PROFILES, Profile, running
+from benchmarks.server_process import CannotStart
 
 _ROLES = ("ingress", "proxy", "decoder", "generator", "encoder", "controller", "rest of ray", "client")
 _BARE = "bare"

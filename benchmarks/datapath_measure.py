@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.datapath_client import Client, Stream, chunks_between
 from benchmarks.datapath_figures import FRAME_SECONDS, Cost, Limit, costs, find_limit, milliseconds
-from benchmarks.datapath_servers import Server
 from benchmarks.load.client_health import Health, Watch
 from benchmarks.process_cpu import cpu_seconds, machine_busy_seconds, spent
+from benchmarks.server_process import Server
 
 Say = Callable[[str], None]
 _PROBE_SECONDS = 2 * FRAME_SECONDS

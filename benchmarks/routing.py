@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import results_file
-from benchmarks.datapath_servers import CannotStart, Server
 from benchmarks.load.workloads import Clip
 from benchmarks.routing_servers import ROUTERS, Graph, Router, cache_mb, checkpoint_of, running, voice_positions
 from benchmarks.routing_traffic import (
@@ -35,6 +34,7 @@ from benchmarks.routing_traffic import (
     requests,
     voices,
 )
+from benchmarks.server_process import CannotStart, Server
 from serve_app.errors import StartupError
 
 _FEW_AT_ONCE = 6

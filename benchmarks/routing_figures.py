@@ -69,7 +69,6 @@ def figures(grown: Counts, answers: Sequence[Answer], voice_positions: int) -> d
     return {
         "requests": len(answers),
         "requests_per_replica": per_replica,
-        "most_to_least": round(per_replica[0] / per_replica[-1], 2) if per_replica and per_replica[-1] else None,
         "restored_share": round(restored / read, 3) if read else None,
         "voices_found_share": round(restored / (voice_positions * len(answers)), 3) if voice_positions else None,
         "positions_read_per_request": round((read - restored) / max(1, len(answers)), 1),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.datapath_servers import Server, free_port, own_ray, started
 from benchmarks.load.workloads import Clip
+from benchmarks.server_process import Server, free_port, own_ray, started
 from serve_app.messages import FRAME_RATE_HZ
 from serve_app.model.checkpoint import Checkpoint, open_checkpoint
 from serve_app.model.tokenizer import TextTokenizer

@@ -24,8 +24,9 @@ from benchmarks.datapath_figures import (
     worst_lateness,
 )
 from benchmarks.datapath_measure import Plan, doubts, measure
-from benchmarks.datapath_servers import PROFILES, CannotStart, Profile, running
+from benchmarks.datapath_servers import PROFILES, Profile, running
 from benchmarks.load.client_health import Health
+from benchmarks.server_process import CannotStart
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.engine.service import TokenService
 from serve_app.messages import AudioChunk, GenerationRequest, SamplingParams
