@@ -10,11 +10,14 @@ import pytest
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError
 from ray.serve._private.common import DeploymentHandleSource, DeploymentID, ReplicaID, RequestMetadata
+from ray.serve._private.constants import REQUEST_ROUTING_STATS_METHOD
 from ray.serve.config import RequestRouterConfig
 from ray.serve.request_router import PendingRequest
 
 from serve_app.deployments.options import deployment_options
 from serve_app.deployments.prefix_router import CAPACITY, PrefixRouter, RoutingRules, places_of, ranked, voice_of
+from serve_app.deployments.token_generator import TokenGenerator
+from serve_app.engine.stats import EngineStats
 from serve_app.errors import StartupError
 from serve_app.messages import Codes, ContextSegment, GenerationRequest
 from serve_app.settings import Settings
@@ -110,6 +113,17 @@ async def test_nor_does_it_where_all_its_requests_come_at_once() -> None:
     await asyncio.sleep(0.01)  # the router has asked all of them by then
     await asyncio.gather(*(graph.route(asks(voice(1))) for _ in range(3 * SLOTS)))
     assert max(replica.load for replica in graph.replicas) <= SLOTS
+
+
+class Measured:
+    async def stats(self) -> EngineStats:
+        return EngineStats(running=1, waiting=2, slots=SLOTS, capacity=3)
+
+
+async def test_a_replica_reports_what_it_measured_by_the_method_that_serve_asks() -> None:
+    replica = TokenGenerator.__new__(TokenGenerator)  # without the model that its own making loads
+    replica._service = Measured()  # pyright: ignore[reportAttributeAccessIssue]
+    assert await getattr(replica, REQUEST_ROUTING_STATS_METHOD)() == {CAPACITY: 3}
 
 
 async def test_a_place_is_full_where_the_measured_step_time_says_so() -> None:
