@@ -1,0 +1,128 @@
+"""The demo voice through the served configuration, in this process: words go in, the same words come out.
+
+What the model has never met: the sentences, and a third of the words; see training/README.md.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from listener import Listener, espeak, pitch_hz
+from system_packages import need
+
+from serve_app.messages import FinishReason
+from serve_app.settings import Settings
+from serve_app.speech.request import ContextClip
+from serve_app.verify.served import ServedModel, Sound
+from training.espeak import PITCH_HZ
+from training.robot_speech import say
+from training.texts import read_lines
+
+pytestmark = pytest.mark.timeout(600)
+
+VOICES = (0, 1)
+AT_ONCE = 8
+"""Streams of one batch."""
+
+SENTENCES = read_lines("sentences.txt")
+LEARNT, NEVER_MET = (
+    [f"{word.capitalize()}." for word in read_lines(name)] for name in ("words_in_training.txt", "words_never_met.txt")
+)
+WORDS = LEARNT + NEVER_MET
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    need("espeak-ng")
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def model(loop: asyncio.Runner) -> Iterator[ServedModel]:
+    async def load() -> ServedModel:
+        return ServedModel(Settings(model="demo"))
+
+    served = loop.run(load())
+    yield served
+    served.stop()
+
+
+def speak(
+    loop: asyncio.Runner,
+    model: ServedModel,
+    texts: Sequence[str],
+    speaker: int,
+    context: tuple[ContextClip, ...] = (),
+) -> list[Sound]:
+    async def all_of_them() -> list[Sound]:
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def one(seed: int, text: str) -> Sound:
+            async with gate:
+                return await model.speak(text, speaker, context, seed)
+
+        return await asyncio.gather(*(one(seed, text) for seed, text in enumerate(texts)))
+
+    return loop.run(all_of_them())
+
+
+@pytest.mark.parametrize("voice", VOICES)
+def test_sentences_that_it_has_never_met(loop: asyncio.Runner, model: ServedModel, voice: int) -> None:
+    listener = Listener(SENTENCES, voice)
+    spoken = speak(loop, model, SENTENCES, voice)
+    misheard = {text: heard for text, heard in heard_by(listener, SENTENCES, spoken) if heard != text}
+    assert len(misheard) <= 0.05 * len(SENTENCES), misheard
+    assert all(sound.finish == FinishReason.EOS for sound in spoken)
+    seconds = [sound.num_frames * 0.08 for sound in spoken]
+    assert sum(seconds) == pytest.approx(sum(listener.seconds), rel=0.15)
+    ratios = np.array(seconds) / listener.seconds
+    assert np.mean(abs(ratios - 1) < 0.3) > 0.9, ratios
+
+
+@pytest.mark.parametrize("voice", VOICES)
+def test_words_alone(loop: asyncio.Runner, model: ServedModel, voice: int) -> None:
+    heard = heard_by(Listener(WORDS, voice), WORDS, speak(loop, model, WORDS, voice))
+    misheard = {text: other for text, other in heard if other != text}
+    assert len(misheard) <= 0.1 * len(WORDS), misheard
+    assert len(misheard.keys() & set(NEVER_MET)) <= 0.2 * len(NEVER_MET), misheard
+
+
+@pytest.mark.parametrize(
+    ("voice", "speaker", "share"), [(0, 0, 0.95), (1, 1, 0.95), (1, 0, 0.8), (0, 5, 0.8), (1, 5, 0.9)]
+)
+def test_the_voice_is_that_of_the_context(
+    loop: asyncio.Runner, model: ServedModel, voice: int, speaker: int, share: float
+) -> None:
+    """Of a speaker with a voice of their own, always; of others nearly so; by chance it would be half of the times."""
+    context = (clip("The weather is fine today.", speaker, voice),)
+    spoken = speak(loop, model, SENTENCES[:30], speaker, context)
+    assert share_of_voice(voice, spoken) >= share
+
+
+@pytest.mark.parametrize(("voice", "speaker"), [(0, 4), (1, 7)])
+def test_each_speaker_of_a_context_keeps_their_voice(
+    loop: asyncio.Runner, model: ServedModel, voice: int, speaker: int
+) -> None:
+    context = (clip("The weather is fine today.", 4, 0), clip("I have not been outside yet.", 7, 1))
+    assert share_of_voice(voice, speak(loop, model, SENTENCES[:30], speaker, context)) >= 0.7
+
+
+def test_a_listener_can_be_disappointed() -> None:
+    """The ear does not take everything for what was asked."""
+    need("espeak-ng")
+    listener = Listener(SENTENCES, 0)
+    assert listener.hears(clip(SENTENCES[1], 0, 0).pcm) == SENTENCES[1] != SENTENCES[0]
+
+
+def share_of_voice(voice: int, spoken: Sequence[Sound]) -> float:
+    return float(np.mean([pitch_hz(sound.pcm) == pytest.approx(PITCH_HZ[voice], rel=0.05) for sound in spoken]))
+
+
+def clip(text: str, speaker: int, voice: int) -> ContextClip:
+    return ContextClip(text, speaker, (say(espeak(), text, voice).wave * 32767).astype("<i2").tobytes())
+
+
+def heard_by(listener: Listener, texts: Sequence[str], spoken: Sequence[Sound]) -> Iterator[tuple[str, str]]:
+    return ((text, listener.hears(sound.pcm)) for text, sound in zip(texts, spoken, strict=True))

@@ -1,0 +1,1 @@
+"""How the demo voice is made, from nothing: README.md. Nothing of this is imported by the server."""
