@@ -8,7 +8,7 @@ PYTHON ?= $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bootstrap/bin/uv)
 STAMP := $(VENV)/.installed
 
-.PHONY: install serve test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: install serve demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -22,6 +22,14 @@ $(STAMP): requirements.lock pyproject.toml
 
 serve: install
 	$(VENV)/bin/csm-serve serve --model $(MODEL) --port $(PORT)
+
+# From nothing to serve_app/demo_voice, in about two hours; training/README.md says what it needs.
+demo-voice: install
+	$(PYTHON) -m training.codec
+	$(PYTHON) -m training.corpus
+	$(PYTHON) -m training.language_model
+	$(PYTHON) -m training.export
+	rm -rf serve_app/demo_voice && cp -r build/demo-voice/checkpoint serve_app/demo_voice
 
 test: install
 	$(VENV)/bin/python -m pytest -q -n 2
@@ -51,7 +59,7 @@ lint: install
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
 
 bench: install
-	$(PYTHON) -m benchmarks.engine_step --preset tiny,demo
+	$(PYTHON) -m benchmarks.engine_step --preset tiny,small
 	$(PYTHON) -m benchmarks.engine_step --preset csm-1b --batch 1,4 --dtype bf16,int8
 	$(PYTHON) -m benchmarks.first_audio
 	$(PYTHON) -m benchmarks.regression

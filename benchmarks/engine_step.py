@@ -29,7 +29,7 @@ from serve_app.model.device import check_quantization
 from serve_app.model.presets import Preset
 
 ENGINES = ("csm-serve", "transformers")
-_STEPS_MEASURED = {"tiny": 20, "demo": 20, "csm-1b": 6}
+_STEPS_MEASURED = {"tiny": 20, "small": 20, "csm-1b": 6}
 _MAX_POSITIONS = 2048
 _COLUMNS = {
     "preset": "preset",
@@ -116,7 +116,7 @@ def _theirs(plan: Plan, model: Csm) -> list[Stepper]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_for(__doc__)
-    parser.add_argument("--preset", type=one_of(PRESETS), default=["tiny", "demo"])
+    parser.add_argument("--preset", type=one_of(PRESETS), default=["tiny", "small"])
     parser.add_argument("--batch", type=numbers, default=[1, 4, 8])
     parser.add_argument("--kv", type=numbers, default=[256], help="positions that the last step reads")
     parser.add_argument(

@@ -1,6 +1,6 @@
 """Time from a request to its first frame, by length of its prompt: read, and restored from the prefix cache.
 
-    python -m benchmarks.prefix_hit --preset demo,csm-1b --positions 420
+    python -m benchmarks.prefix_hit --preset small,csm-1b --positions 420
 
 A prompt is a voice's clip and a short text; restored, only the text is left to read. In the engine's process, one
 sequence at a time, in the engine's own chunks. 420 positions are a clip of 30 seconds.
@@ -62,7 +62,7 @@ class FirstFrame:
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = parser_for(__doc__)
-    parser.add_argument("--preset", type=one_of(PRESETS), default=["demo"])
+    parser.add_argument("--preset", type=one_of(PRESETS), default=["small"])
     parser.add_argument("--positions", type=numbers, default=[420])
     parser.add_argument("--step", choices=STEPS, default="auto", help="how a frame is computed")
     options = parser.parse_args(arguments)

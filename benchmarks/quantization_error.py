@@ -1,6 +1,6 @@
 """What fewer bits do to the model's answers: logits of each number format beside float32's, at the same places.
 
-    python -m benchmarks.quantization_error --preset demo,csm-1b
+    python -m benchmarks.quantization_error --preset small,csm-1b
 
 The float32 model speaks; then every format is forced along those very codes after the same prompts. Reported over all
 frames and codebooks: the cosine between the logits, its mean and its worst, and how often the favourite code is the
@@ -62,7 +62,7 @@ class _Passage:
 def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = parser_for(__doc__)
-    parser.add_argument("--preset", type=one_of(PRESETS), default=["demo"])
+    parser.add_argument("--preset", type=one_of(PRESETS), default=["small"])
     parser.add_argument("--dtype", type=one_of(_COMPARED), default=list(_COMPARED))
     parser.add_argument("--frames", type=int, default=16, help="of each of the four prompts")
     parser.add_argument("--step", choices=STEPS, default="auto", help="how a frame is computed")

@@ -22,7 +22,7 @@ from benchmarks.ratios import UNCOMMITTED, BrokenResult, Key, Ratio, newest, rea
 
 BASELINE = Path(__file__).parent / "baseline.json"
 TOLERANCE = 0.2
-"""The share of a ratio that may be lost. Runs of tiny and demo on two shared, moderately busy cores spread by up to
+"""The share of a ratio that may be lost. Runs of tiny and small on two shared, moderately busy cores spread by up to
 10 %, so noise does not fail, and a loss of 30 % under noise that flatters by 10 % is still one of 23 %. With four jobs
 a core transformers suffers more than we do and the ratio rises by 60 %: neither judge nor accept there."""
 THIS_RUN = timedelta(hours=1)

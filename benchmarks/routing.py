@@ -22,7 +22,7 @@ from rich.table import Table
 
 from benchmarks import results_file
 from benchmarks.load.workloads import Clip
-from benchmarks.routing_servers import ROUTERS, Graph, Router, cache_mb, checkpoint_of, running, voice_positions
+from benchmarks.routing_servers import ROUTERS, Graph, Router, cache_mb, running, voice_positions
 from benchmarks.routing_traffic import (
     MANY_VOICES,
     NO_VOICE,
@@ -36,6 +36,7 @@ from benchmarks.routing_traffic import (
 )
 from benchmarks.server_process import CannotStart, Server
 from serve_app.errors import StartupError
+from serve_app.model.checkpoint import open_checkpoint
 
 _FEW_AT_ONCE = 6
 _CROWD = 0.75
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def _measured(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
-    checkpoint = checkpoint_of(options.model, folder)
+    checkpoint = open_checkpoint(options.model, None)
     clips = voices(options.voices, options.clip_seconds, options.seed)
     positions = voice_positions(checkpoint, clips[0])
     room = cache_mb(checkpoint, positions * options.voices // 2)

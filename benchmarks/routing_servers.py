@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.load.workloads import Clip
 from benchmarks.server_process import Server, free_port, own_ray, started
 from serve_app.messages import FRAME_RATE_HZ
-from serve_app.model.checkpoint import Checkpoint, open_checkpoint
+from serve_app.model.checkpoint import Checkpoint
 from serve_app.model.tokenizer import TextTokenizer
 
 _SERVE = ("-c", "from ray.serve.scripts import cli; cli()", "run")
@@ -58,11 +58,6 @@ def cache_mb(checkpoint: Checkpoint, positions: int) -> int:
     stack = checkpoint.shape.backbone
     each = stack.num_layers * 2 * stack.num_kv_heads * stack.head_dim * _FLOAT32_BYTES
     return max(1, round(positions * each / 2**20))
-
-
-def checkpoint_of(model: str, data_dir: Path) -> Checkpoint:
-    """Made now where it is the demo, and not while replicas start. Raises StartupError."""
-    return open_checkpoint(model, None, data_dir)
 
 
 @contextmanager

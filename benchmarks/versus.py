@@ -28,7 +28,6 @@ from benchmarks.records import Run
 from benchmarks.results_file import FOLDER
 from serve_app.errors import StartupError
 from serve_app.model.checkpoint import open_checkpoint
-from serve_app.settings import Settings
 
 OURS, PEER = "ours", "transformers"
 _START_SECONDS = 180.0
@@ -58,7 +57,7 @@ def main() -> None:
     options = _parser().parse_args()
     console = Console(width=130)
     try:
-        folder = open_checkpoint(options.model, None, Settings().data_dir).folder
+        folder = open_checkpoint(options.model, None).folder
     except StartupError as error:
         sys.exit(f"benchmarks.versus: {error}")
     servers = (

@@ -154,13 +154,20 @@ class AudioChunk:
     """Of a scene, which one of its turns speaks, from 0."""
 
 
+TRAINED, RANDOM, DEMO_VOICE = "trained", "random", "demo voice"
+WEIGHTS_NOTICES = {
+    RANDOM: "random weights: what this server says is noise; for speech use MODEL=sesame/csm-1b",
+    DEMO_VOICE: "demo voice: a synthetic robot voice for trying the server; for speech use MODEL=sesame/csm-1b",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """What a token generator serves."""
 
     model: str
     weights: str
-    """"trained", "random" for a checkpoint that sounds like noise, or "stand-in" where there is no model."""
+    """`trained`, `random`, `demo voice`, or `stand-in` where there is no model."""
     num_codebooks: int
     codebook_size: int
     max_positions: int
@@ -171,3 +178,8 @@ class ModelInfo:
     """Of the matrices: "int8", "fp8", or "none"."""
     step: str = "none"
     """How a frame is computed: "plain", "native", "graphs" or "fused"."""
+
+    @property
+    def notice(self) -> str | None:
+        """What listeners should know about the weights."""
+        return WEIGHTS_NOTICES.get(self.weights)

@@ -12,10 +12,10 @@ from serve_app.model.weights import AUDIO_TABLES, CODEC_PREFIX, destinations
 
 
 def config_of(preset: Preset) -> CsmConfig:
-    """The preset's language model. The full size gets the demo's codec: it is not run here, and sooner planned."""
+    """The preset's language model. The full size gets the small one's codec: it is not run here, and sooner planned."""
     if preset != "csm-1b":
         return preset_config(preset)
-    codec = preset_config("demo").codec_config
+    codec = preset_config("small").codec_config
     assert isinstance(codec, MimiConfig), "CsmConfig makes it one"
     return preset_config(preset, {"codec_config": codec.to_dict()})
 

@@ -51,7 +51,7 @@ def parser_for(description: str | None) -> argparse.ArgumentParser:
     """With the options that all have."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--threads", type=int, default=0, help="default: one a core, 1 for tiny and demo")
+    parser.add_argument("--threads", type=int, default=0, help="default: one a core, 1 for tiny and small")
     parser.add_argument("--json", type=Path, help="where the figures go; default: a new file in benchmarks/results")
     parser.add_argument("--commit", default="", help="written down where there is no git repository")
     return parser

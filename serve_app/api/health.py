@@ -6,10 +6,15 @@ from typing import Any
 from fastapi import APIRouter
 
 from serve_app import __version__
+from serve_app.messages import ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
 
-RANDOM_WEIGHTS_NOTICE = "random weights: what this server says is noise; for speech use MODEL=sesame/csm-1b"
+
+def weights_headers(info: ModelInfo) -> dict[str, str]:
+    """Every answer with speech in it says whose it is."""
+    headers = {"X-CSM-Weights": info.weights}
+    return headers | {"X-CSM-Notice": info.notice} if info.notice else headers
 
 
 def health_router(pipeline: SpeechPipeline, settings: Settings) -> APIRouter:
@@ -36,8 +41,8 @@ def health_router(pipeline: SpeechPipeline, settings: Settings) -> APIRouter:
             "limits": settings.limits.model_dump(),
             "sampling": settings.sampling.model_dump(),
         }
-        if model.weights == "random":
-            answer["notice"] = RANDOM_WEIGHTS_NOTICE
+        if model.notice:
+            answer["notice"] = model.notice
         return answer
 
     return router

@@ -19,6 +19,7 @@ from serve_app.api.auth import key_of, needs
 from serve_app.api.body import JSON, MULTIPART, URLENCODED, content_type, form_fields
 from serve_app.api.disconnect import until_disconnect
 from serve_app.api.error_responses import documented
+from serve_app.api.health import weights_headers
 from serve_app.api.native_schema import ContextItem, GenerateBody, parse_form, parse_json
 from serve_app.api.openapi import schema_ref
 from serve_app.audio.payload import audio_bytes
@@ -203,11 +204,7 @@ def _request_id(request: Request) -> str:
 def _headers(request: Request, accepted: Accepted, info: ModelInfo) -> dict[str, str]:
     # Serve puts the id that it passed in into the response by itself; twice would reach clients as one odd value.
     named = {} if _ID_HEADER in request.headers else {_ID_HEADER: accepted.request_id}
-    return named | {
-        "X-CSM-Seed": str(accepted.seed),
-        "X-CSM-Weights": info.weights,
-        "Cache-Control": "no-cache",
-    }
+    return named | weights_headers(info) | {"X-CSM-Seed": str(accepted.seed), "Cache-Control": "no-cache"}
 
 
 _ID_HEADER = "X-Request-Id"

@@ -117,7 +117,7 @@ def check_model(settings: Settings) -> None:
     """Raises CheckpointError where the model's files are missing, or may not be fetched from here."""
     from serve_app.model.checkpoint import require_checkpoint
 
-    require_checkpoint(settings.model, settings.revision, settings.data_dir)
+    require_checkpoint(settings.model, settings.revision)
 
 
 def _put(config: dict[str, Any], address: str) -> None:

@@ -36,7 +36,7 @@ app.command()(deploy)
 
 class PresetName(StrEnum):
     TINY = "tiny"
-    DEMO = "demo"
+    SMALL = "small"
     CSM_1B = "csm-1b"
 
 
@@ -68,7 +68,7 @@ def serve(
 @checkpoint_app.command()
 def create(
     path: Annotated[Path, typer.Argument(help="A new or empty folder.")],
-    preset: Annotated[PresetName, typer.Option(help="tiny for tests, demo for trying, csm-1b in its true size.")],
+    preset: Annotated[PresetName, typer.Option(help="tiny for tests, small for measuring, csm-1b in its true size.")],
     seed: Annotated[int, typer.Option()] = 0,
     dtype: Annotated[StoredDtype, typer.Option(help="How the weights are stored.")] = StoredDtype.FLOAT32,
 ) -> None:

@@ -22,7 +22,8 @@ from serve_app.deployments.placement import check_shares, replicas_of
 from serve_app.deployments.serve_config import OurApplication
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure
-from serve_app.settings import Settings
+from serve_app.messages import WEIGHTS_NOTICES
+from serve_app.settings import STAND_IN, Settings
 
 APP_NAME = "csm"
 _console = Console(stderr=True, highlight=False)
@@ -34,7 +35,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     log.set_up(settings.log_level, log_format=settings.log_format)
     check_exposure(settings.keys, listens_on(host))
     require_free_port(host, port)
-    is_random = _open_checkpoint(settings)
+    weights = _open_checkpoint(settings)
     try:
         with _progress("starting Ray"):
             _start_ray()
@@ -43,7 +44,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
             )
         with _progress(f"loading {settings.model}"):
             _run_graph(settings)
-        _greet(settings, host, port, is_random)
+        _greet(settings, host, port, weights)
         _stop_on_signal().wait()
         _console.print("stopping: streams that are being spoken may finish; interrupt again to cut them off")
         # Not serve.shutdown(): it kills its controller in the middle of a task, which Ray reports as a failure.
@@ -89,11 +90,11 @@ def require_free_port(host: str, port: int) -> None:
             raise StartupError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from None
 
 
-def _open_checkpoint(settings: Settings) -> bool:
-    """Find, make or fetch it here, where the progress can be seen; True if its weights are random."""
+def _open_checkpoint(settings: Settings) -> str:
+    """Find or fetch it here, where the progress can be seen; what its weights are."""
     if settings.stand_in is not None:
         _log.warning("a stand-in is served: it makes tones for measuring this server, there is no model")
-        return False
+        return STAND_IN
     with _progress(f"opening {settings.model}"):
         from serve_app.model.checkpoint import open_checkpoint
         from serve_app.model.device import pick_device
@@ -101,7 +102,7 @@ def _open_checkpoint(settings: Settings) -> bool:
     if _is_local() and pick_device(settings.device).type == "cuda":
         options = with_gpu_shares(deployment_options(settings))
         check_shares(replicas_of(OurApplication("", {}, []), options), settings)
-    return open_checkpoint(settings.model, settings.revision, settings.data_dir).random_weights
+    return open_checkpoint(settings.model, settings.revision).weights
 
 
 def _start_ray() -> None:
@@ -137,11 +138,11 @@ def _failure() -> str:
     return f"the graph cannot start: {status.message}"
 
 
-def _greet(settings: Settings, host: str, port: int, is_random: bool) -> None:
+def _greet(settings: Settings, host: str, port: int, weights: str) -> None:
     shown = "localhost" if host in ("0.0.0.0", "127.0.0.1", "::") else host
     url = f"http://{shown}:{port}"
-    if is_random:
-        _log.warning("%s has random weights: it sounds like noise; for speech use sesame/csm-1b", settings.model)
+    if notice := WEIGHTS_NOTICES.get(weights):
+        _log.warning("%s: %s", settings.model, notice)
     _console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")
     _console.print(
         f"  curl {url}/generate -F text='Hello, how are you?' -F streaming=false -o hello.wav", soft_wrap=True

@@ -82,7 +82,7 @@ def load_mimi(
     _require_expressible(config, num_codebooks)
     stored = moshi_tensors(tensors, config)
     with torch.device("meta"):
-        mimi = loaders.get_mimi(None, _moshi_config(config), "meta", num_codebooks)
+        mimi = loaders.get_mimi(None, moshi_config(config), "meta", num_codebooks)
     _require_same_shapes(stored, mimi.state_dict())
     state = {name: tensor.to(device, torch.float32).contiguous() for name, tensor in stored.items()}
     mimi.load_state_dict(state, strict=True, assign=True)
@@ -151,7 +151,8 @@ def _require_same_shapes(stored: Mapping[str, Tensor], expected: Mapping[str, Te
             raise CheckpointError(f"codec weights: {name} is {shapes}")
 
 
-def _moshi_config(config: MimiConfig) -> dict[str, Any]:
+def moshi_config(config: MimiConfig) -> dict[str, Any]:
+    """What moshi's `get_mimi` wants of the same codec."""
     width = config.hidden_size
     return {
         "sample_rate": SAMPLE_RATE_HZ,

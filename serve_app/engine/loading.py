@@ -10,7 +10,7 @@ from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.parts import EngineParts
 from serve_app.engine.prefix_cache import PrefixCache
 from serve_app.engine.step_choice import StepName, choose_step, step_maker
-from serve_app.messages import ModelInfo
+from serve_app.messages import WEIGHTS_NOTICES, ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
 from serve_app.model.csm import Csm
 from serve_app.model.device import check_quantization, pick_device, pick_dtype, use_threads
@@ -26,9 +26,9 @@ def load_parts(settings: Settings) -> EngineParts:
     dtype = pick_dtype(settings.dtype, device)
     check_quantization(settings.quantization, device)
     use_threads(settings.engine.threads)
-    checkpoint = open_checkpoint(settings.model, settings.revision, settings.data_dir)
-    if checkpoint.random_weights:
-        _log.warning("%s has random weights: what it says is noise", checkpoint.name)
+    checkpoint = open_checkpoint(settings.model, settings.revision)
+    if notice := WEIGHTS_NOTICES.get(checkpoint.weights):
+        _log.warning("%s: %s", checkpoint.name, notice)
     # Before the first byte is taken: what does not fit is said in one line.
     planned = PlannedModel(checkpoint.shape, dtype, settings.quantization)
     plan = plan_memory(planned, settings.engine, usual_reserves(device, settings.engine))
@@ -46,7 +46,7 @@ def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSe
     shape, device = checkpoint.shape, model.device
     return ModelInfo(
         model=checkpoint.name,
-        weights="random" if checkpoint.random_weights else "trained",
+        weights=checkpoint.weights,
         num_codebooks=shape.num_codebooks,
         codebook_size=shape.codebook_size,
         max_positions=min(settings.max_positions, shape.backbone.max_positions),

@@ -34,7 +34,7 @@ class PlainReference:
         self._model = load_model(checkpoint, _CPU, torch.float32)
         info = ModelInfo(
             model=checkpoint.name,
-            weights="random" if checkpoint.random_weights else "trained",
+            weights=checkpoint.weights,
             num_codebooks=shape.num_codebooks,
             codebook_size=shape.codebook_size,
             max_positions=shape.backbone.max_positions,

@@ -1,7 +1,6 @@
 """From what a user calls a model to tensors: the demo, a folder, or a repository of the Hub."""
 
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,9 @@ from torch import Tensor
 from transformers import CsmConfig
 
 from serve_app.errors import CheckpointError
+from serve_app.messages import RANDOM, TRAINED
 from serve_app.model import hub
-from serve_app.model.create import RANDOM, WEIGHTS_MARKER, create_checkpoint
+from serve_app.model.create import WEIGHTS_MARKER
 from serve_app.model.csm import Csm
 from serve_app.model.layout import find_weights, read_config, read_tensors
 from serve_app.model.matrix import Quantization
@@ -23,6 +23,8 @@ from serve_app.model.shape import CsmShape
 from serve_app.model.weights import CODEC_PREFIX, build_model
 
 DEMO = "demo"
+_DEMO_FOLDER = Path(__file__).parents[1] / "demo_voice"
+"""Made by `training/`; it comes with the package."""
 
 _REPOSITORY = re.compile(r"^[\w-][\w.-]*/[\w-][\w.-]*$")
 
@@ -37,8 +39,12 @@ class Checkpoint:
     config: CsmConfig
     shape: CsmShape
     weight_files: tuple[Path, ...]
-    random_weights: bool
-    """It was made by `create` and sounds like noise."""
+    weights: str
+    """`trained`, `demo voice`, or `random`: made by `create`, it sounds like noise."""
+
+    @property
+    def random_weights(self) -> bool:
+        return self.weights == RANDOM
 
     def model_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """Everything but the codec, by stored name."""
@@ -52,9 +58,9 @@ class Checkpoint:
                 yield name.removeprefix(CODEC_PREFIX), tensor
 
 
-def open_checkpoint(model: str, revision: str | None, data_dir: Path) -> Checkpoint:
+def open_checkpoint(model: str, revision: str | None) -> Checkpoint:
     """Find, make or download `model`. Raises CheckpointError where it cannot be served, with the remedy."""
-    folder = _resolve(model, revision, data_dir)
+    folder = _resolve(model, revision)
     values = read_config(folder, model)
     config = _parse(values, model)
     if not (folder / "tokenizer.json").is_file():
@@ -65,11 +71,11 @@ def open_checkpoint(model: str, revision: str | None, data_dir: Path) -> Checkpo
         config=config,
         shape=_named(model, config),
         weight_files=find_weights(folder, values, model),
-        random_weights=values.get(WEIGHTS_MARKER) == RANDOM,
+        weights=str(values.get(WEIGHTS_MARKER, TRAINED)),
     )
 
 
-def require_checkpoint(model: str, revision: str | None, data_dir: Path) -> None:
+def require_checkpoint(model: str, revision: str | None) -> None:
     """Raises CheckpointError where `open_checkpoint` would for files that are missing or may not be read. Makes and
     downloads no weights."""
     if model == DEMO:
@@ -77,7 +83,7 @@ def require_checkpoint(model: str, revision: str | None, data_dir: Path) -> None
     if not Path(model).expanduser().is_dir() and _REPOSITORY.match(model):
         hub.reach(model, revision)
     else:
-        open_checkpoint(model, revision, data_dir)
+        open_checkpoint(model, revision)
 
 
 def load_model(
@@ -90,40 +96,15 @@ def load_model(
         raise _prefixed(checkpoint.name, error) from error
 
 
-def _resolve(model: str, revision: str | None, data_dir: Path) -> Path:
+def _resolve(model: str, revision: str | None) -> Path:
     if model == DEMO:
-        return _demo_folder(data_dir)
+        return _DEMO_FOLDER
     folder = Path(model).expanduser()
     if model and folder.is_dir():
         return folder
     if _REPOSITORY.match(model):
         return hub.download(model, revision)
     raise CheckpointError(f"{model}: no such folder; give 'demo', a folder, or a Hub repository like sesame/csm-1b")
-
-
-def _demo_folder(data_dir: Path) -> Path:
-    folder = data_dir / "checkpoints" / DEMO
-    if not folder.is_dir():
-        try:
-            _create_atomically(folder)
-        except OSError as error:
-            raise CheckpointError(
-                f"demo: cannot write {folder} ({error}): set CSM_DATA_DIR to another folder"
-            ) from error
-    return folder
-
-
-def _create_atomically(folder: Path) -> None:
-    """Several processes may want the demo at once: each makes its own, the first to rename wins."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        made = Path(scratch) / folder.name
-        create_checkpoint(made, DEMO, seed=0)
-        try:
-            made.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
 
 
 def _parse(values: dict[str, Any], name: str) -> CsmConfig:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from tokenizers import Tokenizer
 from transformers import CsmConfig
 
 from serve_app.errors import CheckpointError
+from serve_app.messages import RANDOM
 from serve_app.model.presets import Preset, preset_config
 from serve_app.model.processor_files import (
     CHAT_TEMPLATE,
@@ -23,8 +25,7 @@ from serve_app.model.shards import StoredTensor, write_shards
 from serve_app.model.weights import CODEC_PREFIX
 
 WEIGHTS_MARKER = "csm_serve_weights"
-"""Our own key in config.json: whoever loads such a checkpoint can tell that it sounds like noise."""
-RANDOM = "random"
+"""Our own key in config.json: whoever loads such a checkpoint can tell that it is not the real model."""
 
 StoredDtype = Literal["float32", "bfloat16"]
 
@@ -48,7 +49,9 @@ def create_checkpoint(
     config = preset_config(preset, overrides)
     CsmShape.from_config(config)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_texts(folder, config, dtype)
+    assert config.bos_token_id is not None
+    marks = {"transformers_weights": f"{_STEM}.safetensors.index.json", WEIGHTS_MARKER: RANDOM}
+    write_texts(folder, config, dtype, byte_tokenizer(config.bos_token_id), marks)
     tensors = [_stored(tensor, seed, dtype) for tensor in random_tensors(config, seed)]
     write_shards(folder, _STEM, tensors, progress or (lambda done, total: None))
 
@@ -58,25 +61,18 @@ def _stored(tensor: RandomTensor, seed: int, dtype: StoredDtype) -> StoredTensor
     return StoredTensor(tensor.name, tensor.shape, getattr(torch, kept), lambda: tensor.make(seed))
 
 
-def _write_texts(folder: Path, config: CsmConfig, dtype: StoredDtype) -> None:
-    _write_json(folder / "config.json", _config_values(config, dtype))
+def write_texts(
+    folder: Path, config: CsmConfig, dtype: StoredDtype, tokenizer: Tokenizer, marks: Mapping[str, str]
+) -> None:
+    """All of a checkpoint but its tensors; `marks` are further keys of its config."""
+    values = {**config.to_dict(), "architectures": ["CsmForConditionalGeneration"], "dtype": dtype, **marks}
+    _write_json(folder / "config.json", values)
     _write_json(folder / "generation_config.json", _generation_values(config))
     _write_json(folder / "preprocessor_config.json", preprocessor_config())
     _write_json(folder / "special_tokens_map.json", special_tokens_map())
     _write_json(folder / "tokenizer_config.json", tokenizer_config(config.max_position_embeddings))
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
-    assert config.bos_token_id is not None
-    byte_tokenizer(config.bos_token_id).save(str(folder / "tokenizer.json"))
-
-
-def _config_values(config: CsmConfig, dtype: StoredDtype) -> dict[str, Any]:
-    return {
-        **config.to_dict(),
-        "architectures": ["CsmForConditionalGeneration"],
-        "dtype": dtype,
-        "transformers_weights": f"{_STEM}.safetensors.index.json",
-        WEIGHTS_MARKER: RANDOM,
-    }
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 def _generation_values(config: CsmConfig) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from transformers import CsmConfig
 
 from serve_app.errors import CheckpointError
 
-Preset = Literal["tiny", "demo", "csm-1b"]
+Preset = Literal["tiny", "small", "csm-1b"]
 
 _RESERVED_CODES = 3
 """Ids above Mimi's codes in every codebook's vocabulary; the last of them pads."""
@@ -55,7 +55,7 @@ _PRESETS: dict[Preset, dict[str, Any]] = {
         "depth_decoder_config": _stack(2, 32, 64, 4, 2),
         "codec_config": _codec(32, 4, 2, 4, 64, 16),
     },
-    "demo": {
+    "small": {
         **_stack(4, 256, 512, 4, 2),
         "depth_decoder_config": _stack(2, 64, 128, 4, 2),
         "codec_config": _codec(64, 8, 2, 8, 2048, 32),

@@ -80,7 +80,7 @@ def verify(plan: Plan, progress: Progress) -> Report:
         raise StartupError(str(error)) from None
     check_quantization(settings.quantization, pick_device(settings.device))
     with progress(f"opening {settings.model}"):
-        checkpoint = open_checkpoint(settings.model, settings.revision, settings.data_dir)
+        checkpoint = open_checkpoint(settings.model, settings.revision)
     with progress("reading the files' headers"):
         found = files.check_files(checkpoint)
     if found.status is Status.FAILED:
@@ -186,7 +186,7 @@ def _about(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "model": settings.model,
         "folder": str(checkpoint.folder.resolve()),
-        "weights": "random" if checkpoint.random_weights else "trained",
+        "weights": checkpoint.weights,
         "settings": {
             "device": settings.device,
             "dtype": settings.dtype,

@@ -15,7 +15,7 @@ from serve_app.engine.service import TokenService
 from serve_app.messages import FRAME_RATE_HZ, AudioChunk, FinishReason, GenerationRequest, SamplingParams, TokenFrames
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import SpeechRequest, Turn
+from serve_app.speech.request import ContextClip, SpeechRequest, Turn
 
 FRAME_MS = 1000 / FRAME_RATE_HZ
 
@@ -69,16 +69,16 @@ class ServedModel:
         for part in (self._decoder, self._encoder, self.tokens):
             part.stop()
 
-    async def speak(self, text: str) -> Sound:
-        """As the server does for a request that says nothing but its text; in the checkpoint's voice, if it has one."""
+    async def speak(self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0) -> Sound:
+        """As the server does for a request that says no more than this; in the checkpoint's voice, if it has one."""
         info = await self.tokens.info()
         defaults = self._settings.sampling.model_dump()
         defaults["top_k"] = min(defaults["top_k"], info.codebook_size)
         request = SpeechRequest(
             request_id="verify",
-            turns=(Turn(text, 0),),
-            context=(),
-            sampling=SamplingParams(**defaults),
+            turns=(Turn(text, speaker),),
+            context=context,
+            sampling=SamplingParams(**defaults, seed=seed),
             max_audio_seconds=self._settings.limits.max_audio_seconds,
         )
         chunks = [

@@ -7,7 +7,11 @@ import wave
 from pathlib import Path
 
 import pytest
+from listener import Listener
 from server_process import ROOT, environment, running
+from system_packages import need
+
+from training.texts import read_lines
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
@@ -23,6 +27,10 @@ def test_the_quickstart(tmp_path: Path) -> None:
     for name in ("hello.wav", "answer.wav", "scene.wav"):
         with wave.open(str(tmp_path / name)) as file:
             assert file.getnframes() > 24_000, name
+    need("espeak-ng")
+    said = {"hello.wav": "Hello, how are you?", "answer.wav": "A whole answer."}
+    listener = Listener([*said.values(), *read_lines("sentences.txt")], voice=0)
+    assert {name: listener.hears((tmp_path / name).read_bytes()[44:]) for name in said} == said
 
 
 def test_every_other_command_exists() -> None:

@@ -59,8 +59,7 @@ def test_serve_run_with_the_local_config(tmp_path: Path) -> None:
     require_port_8000()
     command = [str(BIN / "serve"), "run", "serve_app/configs/local.yaml"]
     with running(command, "http://127.0.0.1:8000", environment(tmp_path)):
-        assert speaks("http://127.0.0.1:8000").headers["x-csm-weights"] == "random"
-    assert (tmp_path / "checkpoints" / "demo" / "config.json").exists()
+        assert speaks("http://127.0.0.1:8000").headers["x-csm-weights"] == "demo voice"
 
 
 @pytest.mark.slow

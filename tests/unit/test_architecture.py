@@ -45,6 +45,8 @@ FENCES = {
     "opentelemetry": {"tracing"},
 }
 
+OUTSIDE = {"training", "benchmarks"}
+
 
 def imports(path: Path) -> list[tuple[int, str]]:
     found = []
@@ -78,7 +80,9 @@ def test_imports_respect_layers(path: Path) -> None:
                 continue  # all that the package itself holds
             target = rest[0]
             assert target == here or LAYERS[target] < LAYERS[here], f"{path}:{line} {here} -> {target} points up"
-        elif top in FENCES:
+        else:
+            assert top not in OUTSIDE, f"{path}:{line} {top} stands outside the server"
+        if top in FENCES:
             assert here in FENCES[top], f"{path}:{line} {top} is fenced to {sorted(FENCES[top])}"
 
 

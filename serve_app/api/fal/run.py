@@ -17,6 +17,7 @@ from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput, output_of
 from serve_app.api.fal.ways import APP, PREFIX, Surface
+from serve_app.api.health import weights_headers
 from serve_app.api.services import Services
 from serve_app.keys.key import Scope
 from serve_app.messages import SAMPLE_RATE_HZ, AudioChunk
@@ -64,7 +65,7 @@ class RunApi:
         return EventStream(_events(live), live, **headers)
 
     async def _headers(self) -> dict[str, str]:
-        return {"X-CSM-Weights": (await self._pipeline.info()).weights}
+        return weights_headers(await self._pipeline.info())
 
 
 async def _events(live: LiveScene) -> AsyncGenerator[str, None]:

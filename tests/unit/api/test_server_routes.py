@@ -11,7 +11,6 @@ from fakes import INFO, FakeDecoder
 from fastapi import FastAPI
 
 from serve_app import __version__
-from serve_app.api.health import RANDOM_WEIGHTS_NOTICE
 from serve_app.errors import NotReady
 
 
@@ -50,9 +49,19 @@ async def test_info_names_model_limits_and_defaults() -> None:
     assert "notice" not in info
 
 
-async def test_info_of_random_weights_has_a_notice() -> None:
-    _, info = await get(api(FakeDecoder(info=replace(INFO, weights="random"))), "/info")
-    assert info["notice"] == RANDOM_WEIGHTS_NOTICE
+@pytest.mark.parametrize(
+    ("weights", "notice"),
+    [
+        ("random", "random weights: what this server says is noise; for speech use MODEL=sesame/csm-1b"),
+        (
+            "demo voice",
+            "demo voice: a synthetic robot voice for trying the server; for speech use MODEL=sesame/csm-1b",
+        ),
+    ],
+)
+async def test_info_of_weights_that_are_not_the_real_ones_has_a_notice(weights: str, notice: str) -> None:
+    _, info = await get(api(FakeDecoder(info=replace(INFO, weights=weights))), "/info")
+    assert info["notice"] == notice
 
 
 async def test_pages_of_other_origins_may_call_and_read_the_headers() -> None:

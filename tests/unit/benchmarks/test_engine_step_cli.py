@@ -45,7 +45,7 @@ def test_a_run_writes_every_row_with_what_it_was_measured_on(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--preset huge", "'huge' is none of tiny, demo, csm-1b"),
+        ("--preset huge", "'huge' is none of tiny, small, csm-1b"),
         ("--dtype fp32,fp4", "'fp4' is none of fp32, bf16, int8, fp8"),
         ("--batch 1,0", "'1,0' is not a list of numbers from 1 on"),
         ("--engines vllm", "'vllm' is none of csm-serve, transformers"),

@@ -95,7 +95,7 @@ def test_absolute_times_are_not_judged(folder: Path) -> None:
 
 def test_a_row_that_was_not_measured_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     accepted(folder, RATIOS)
-    store(folder, {("tiny", 1): 4.0, ("demo", 1): 2.0})
+    store(folder, {("tiny", 1): 4.0, ("small", 1): 2.0})
     regression.main([])
     told = output(capsys)
     assert "not compared: not measured in this run" in told

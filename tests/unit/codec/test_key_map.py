@@ -12,7 +12,7 @@ BIAS = "decoder.layers.0.conv.bias"
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_checkpoint_folder: Path) -> Checkpoint:
-    return open_checkpoint(str(tiny_checkpoint_folder), None, Path("unused"))
+    return open_checkpoint(str(tiny_checkpoint_folder), None)
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ class Harness:
     def __init__(
         self, folder: Path, dtype: torch.dtype = torch.float32, make_step: MakeStep = PlainStep, **settings: Any
     ) -> None:
-        checkpoint = open_checkpoint(str(folder), None, folder)
+        checkpoint = open_checkpoint(str(folder), None)
         shape = checkpoint.shape
         self.settings = EngineSettings(**({"max_batch_size": 4} | settings))
         self.model = load_model(checkpoint, torch.device("cpu"), dtype)

@@ -14,7 +14,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tiny_checkpoint_folder: Path) -> Checkpoint:
-    return open_checkpoint(str(tiny_checkpoint_folder), None, Path("unused"))
+    return open_checkpoint(str(tiny_checkpoint_folder), None)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import huggingface_hub
@@ -12,13 +11,11 @@ from safetensors.torch import load_file, save_file
 from transformers import CsmForConditionalGeneration
 
 from serve_app.errors import CheckpointError
-from serve_app.model import checkpoint as checkpoint_module
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
-from serve_app.model.create import create_checkpoint
 from serve_app.model.weights import destinations
 
 CPU = torch.device("cpu")
-UNUSED = Path("unused")
+
 FIRST_SHARD = "transformers-00001-of-00003.safetensors"
 ORIGINAL = {
     "backbone.layers.0.attn.q_proj.weight": torch.ones(2, 2),
@@ -28,7 +25,7 @@ ORIGINAL = {
 
 
 def open_folder(folder: Path) -> Checkpoint:
-    return open_checkpoint(str(folder), None, UNUSED)
+    return open_checkpoint(str(folder), None)
 
 
 @pytest.fixture
@@ -164,47 +161,18 @@ class TestRefusals:
     def test_a_name_that_is_nothing(self, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         with pytest.raises(CheckpointError, match="no such folder"):
-            open_checkpoint(model, None, UNUSED)
+            open_checkpoint(model, None)
 
 
 class TestDemo:
-    @pytest.fixture(autouse=True)
-    def small_demo(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The real demo takes a second to write; what is tested here is where it goes."""
-        monkeypatch.setattr(checkpoint_module, "create_checkpoint", lambda folder, _, seed: create(folder, seed))
+    def test_it_comes_with_the_package(self) -> None:
+        demo = open_checkpoint("demo", None)
+        assert demo.weights == "demo voice" and not demo.random_weights
+        assert load_model(demo, CPU, torch.float32).dtype == torch.float32
 
-    def test_it_is_made_once(self, tmp_path: Path) -> None:
-        first = open_checkpoint("demo", None, tmp_path)
-        made = (first.folder / "config.json").stat().st_mtime_ns
-        second = open_checkpoint("demo", None, tmp_path)
-        assert first.folder == second.folder == tmp_path / "checkpoints" / "demo"
-        assert (second.folder / "config.json").stat().st_mtime_ns == made
-        assert first.random_weights
-
-    def test_racing_processes_agree_on_one_and_leave_nothing_behind(self, tmp_path: Path) -> None:
-        with ThreadPoolExecutor(4) as pool:
-            opened = list(pool.map(lambda _: open_checkpoint("demo", None, tmp_path), range(4)))
-        assert len({checkpoint.folder for checkpoint in opened}) == 1
-        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["demo"]
-
-    def test_a_maker_that_fails_leaves_nothing_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(folder: Path, preset: str, seed: int) -> None:
-            folder.mkdir()
-            raise OSError("disk full")
-
-        monkeypatch.setattr(checkpoint_module, "create_checkpoint", fail)
-        with pytest.raises(CheckpointError, match=r"disk full.*CSM_DATA_DIR"):
-            open_checkpoint("demo", None, tmp_path)
-        assert not list((tmp_path / "checkpoints").iterdir())
-
-    def test_a_data_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        with pytest.raises(CheckpointError, match="CSM_DATA_DIR"):
-            open_checkpoint("demo", None, tmp_path / "file")
-
-
-def create(folder: Path, seed: int) -> None:
-    create_checkpoint(folder, "tiny", seed)
+    def test_it_is_small_enough_to_live_in_the_repository(self) -> None:
+        folder = open_checkpoint("demo", None).folder
+        assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 12_000_000
 
 
 class FakeHub:
@@ -245,7 +213,7 @@ class TestHub:
         return fake
 
     def test_only_what_is_needed_is_fetched(self, hub: FakeHub) -> None:
-        checkpoint = open_checkpoint("sesame/csm-1b", "main", UNUSED)
+        checkpoint = open_checkpoint("sesame/csm-1b", "main")
         fetched = {path.name for path in hub.snapshot.rglob("*") if path.is_file()}
         assert {"read_speech_a.wav", FIRST_SHARD, "chat_template.jinja"} <= fetched
         assert not fetched & {"model.safetensors", "ckpt.pt"}
@@ -254,18 +222,18 @@ class TestHub:
 
     def test_a_repository_of_another_kind_gives_its_model_files(self, hub: FakeHub, saved: Path) -> None:
         hub.source = saved
-        checkpoint = open_checkpoint("someone/csm-tuned", None, UNUSED)
+        checkpoint = open_checkpoint("someone/csm-tuned", None)
         assert [path.name for path in checkpoint.weight_files] == ["model.safetensors"]
 
     def test_another_models_weights_are_not_fetched(self, hub: FakeHub) -> None:
         (hub.source / "config.json").write_text(json.dumps({"model_type": "llama"}))
         with pytest.raises(CheckpointError, match="llama"):
-            open_checkpoint("someone/llama", None, UNUSED)
+            open_checkpoint("someone/llama", None)
         assert not list(hub.snapshot.glob("*.safetensors"))
 
     def test_a_folder_goes_before_a_repository_of_that_name(self, hub: FakeHub, tmp_path: Path) -> None:
         shutil.copytree(hub.source, tmp_path / "sesame" / "csm-1b")
-        open_checkpoint("sesame/csm-1b", None, UNUSED)
+        open_checkpoint("sesame/csm-1b", None)
         assert not hub.calls
 
     @pytest.mark.parametrize(
@@ -281,5 +249,5 @@ class TestHub:
     def test_an_error_becomes_one_line_with_the_remedy(self, hub: FakeHub, error: Exception, remedy: str) -> None:
         hub.error = error
         with pytest.raises(CheckpointError, match=remedy) as caught:
-            open_checkpoint("sesame/csm-1b", None, UNUSED)
+            open_checkpoint("sesame/csm-1b", None)
         assert "\n" not in str(caught.value)

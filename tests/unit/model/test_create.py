@@ -110,7 +110,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_choices(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="tiny, demo, csm-1b"):
+    with pytest.raises(CheckpointError, match="tiny, small, csm-1b"):
         create_checkpoint(tmp_path, "huge", seed=0)  # type: ignore[arg-type]
 
 
@@ -118,7 +118,7 @@ def test_bfloat16_storage_keeps_the_codec_in_float32(tmp_path: Path) -> None:
     create_checkpoint(tmp_path, "tiny", seed=0, dtype="bfloat16")
     dtypes = {name.startswith("codec_model."): tensor.dtype for name, tensor in tensors_in(tmp_path).items()}
     assert dtypes == {True: torch.float32, False: torch.bfloat16}
-    assert open_checkpoint(str(tmp_path), None, tmp_path).config.dtype == torch.bfloat16
+    assert open_checkpoint(str(tmp_path), None).config.dtype == torch.bfloat16
 
 
 def test_progress_counts_up_to_all_bytes(tmp_path: Path) -> None:

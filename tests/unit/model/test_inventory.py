@@ -37,7 +37,7 @@ def damaged(
 
 
 def opened(folder: Path) -> Checkpoint:
-    return open_checkpoint(str(folder), None, folder)
+    return open_checkpoint(str(folder), None)
 
 
 def test_a_whole_checkpoint_has_no_problem(tiny_checkpoint: Checkpoint) -> None:

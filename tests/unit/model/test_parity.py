@@ -64,7 +64,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module", params=[torch.float32, torch.float64], ids=str)
 def pair(request: pytest.FixtureRequest, folder: Path) -> Pair:
-    ours = load_model(open_checkpoint(str(folder), None, folder), torch.device("cpu"), request.param)
+    ours = load_model(open_checkpoint(str(folder), None), torch.device("cpu"), request.param)
     theirs = CsmForConditionalGeneration.from_pretrained(folder, dtype=request.param)
     return Pair(ours, theirs.eval())
 

@@ -47,7 +47,7 @@ def test_leading_dimensions_and_type_are_those_of_the_inputs() -> None:
 
 @torch.inference_mode()
 def test_a_prompt_is_read_as_by_the_readable_products(tiny_checkpoint_folder: Path) -> None:
-    checkpoint = open_checkpoint(str(tiny_checkpoint_folder), None, tiny_checkpoint_folder)
+    checkpoint = open_checkpoint(str(tiny_checkpoint_folder), None)
     states = []
     for is_native in (False, True):
         model = load_model(checkpoint, torch.device("cpu"), torch.float32, "int8")
@@ -61,7 +61,7 @@ def test_a_prompt_is_read_as_by_the_readable_products(tiny_checkpoint_folder: Pa
 
 
 def test_the_native_step_brings_them(tiny_checkpoint_folder: Path) -> None:
-    checkpoint = open_checkpoint(str(tiny_checkpoint_folder), None, tiny_checkpoint_folder)
+    checkpoint = open_checkpoint(str(tiny_checkpoint_folder), None)
     for name in ("plain", "native"):
         model = load_model(checkpoint, torch.device("cpu"), torch.float32, "int8")
         ModelRunner(model, 1, 64, make_step=step_maker(name))

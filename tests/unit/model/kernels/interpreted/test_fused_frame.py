@@ -45,7 +45,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Csm:
     """The first of the configs where a test does not ask for others."""
     folder = tmp_path / "checkpoint"
     create_checkpoint(folder, "tiny", seed=3, overrides=CONFIGS[getattr(request, "param", next(iter(CONFIGS)))])
-    return load_model(open_checkpoint(str(folder), None, folder), CPU, torch.float32)
+    return load_model(open_checkpoint(str(folder), None), CPU, torch.float32)
 
 
 def make_rows(model: Csm, num_active: int, **changes: float) -> FrameRows:
