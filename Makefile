@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 serve: install
 	$(VENV)/bin/csm-serve serve --model $(MODEL) --port $(PORT)
 
-# From nothing to serve_app/demo_voice, in about two hours; training/README.md says what it needs.
+# From nothing to serve_app/demo_voice, in a little over two hours; training/README.md says what it needs.
 demo-voice: install
 	$(PYTHON) -m training.codec
 	$(PYTHON) -m training.corpus

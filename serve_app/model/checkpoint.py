@@ -59,7 +59,7 @@ class Checkpoint:
 
 
 def open_checkpoint(model: str, revision: str | None) -> Checkpoint:
-    """Find, make or download `model`. Raises CheckpointError where it cannot be served, with the remedy."""
+    """Find or download `model`. Raises CheckpointError where it cannot be served, with the remedy."""
     folder = _resolve(model, revision)
     values = read_config(folder, model)
     config = _parse(values, model)

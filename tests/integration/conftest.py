@@ -46,7 +46,7 @@ def server(tiny_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactor
     settings = Settings(
         model=str(tiny_checkpoint_folder),
         data_dir=tmp_path_factory.mktemp("data"),
-        engine=EngineSettings(max_batch_size=8, max_waiting=4, max_wait_seconds=40),
+        engine=EngineSettings(max_batch_size=8, max_waiting=4, max_wait_seconds=120),
         limits=LimitSettings(max_body_bytes=4 * 2**20),
     )
     ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)

@@ -45,7 +45,7 @@ FENCES = {
     "opentelemetry": {"tracing"},
 }
 
-OUTSIDE = {"training", "benchmarks"}
+OUTSIDE = {"training", "tests"}
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
