@@ -40,13 +40,15 @@ def server(tiny_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactor
     from ray import serve
 
     from serve_app.app import build_graph
-    from serve_app.settings import EngineSettings, LimitSettings, Settings
+    from serve_app.settings import CodecSettings, EngineSettings, LimitSettings, Settings
 
     port = free_port()
     settings = Settings(
         model=str(tiny_checkpoint_folder),
         data_dir=tmp_path_factory.mktemp("data"),
+        # No request that may wait is refused because the machine is busy with other tests.
         engine=EngineSettings(max_batch_size=8, max_waiting=4, max_wait_seconds=120),
+        codec=CodecSettings(max_wait_seconds=60),
         limits=LimitSettings(max_body_bytes=4 * 2**20),
     )
     ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
