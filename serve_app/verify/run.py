@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app import __version__
-from serve_app.engine.device_memory import free_host_bytes, shown
+from serve_app.engine.memory.device import free_host_bytes, shown
 from serve_app.engine.reference import PlainReference
 from serve_app.errors import GenerationFailed, InvalidRequest, StartupError
 from serve_app.messages import GenerationRequest, ModelInfo

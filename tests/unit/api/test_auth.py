@@ -8,8 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from api_harness import client
-from fakes import FakeDecoder, FakeEncoder, Utterance
 from fastapi import FastAPI, WebSocket
 
 from serve_app.api.app import build_api
@@ -21,6 +19,8 @@ from serve_app.keys.limits import Allowance
 from serve_app.settings import KeySettings, Settings
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.store.database import Database
+from tests.support.api_harness import client
+from tests.support.fakes import FakeDecoder, FakeEncoder, Utterance
 
 SPEAK = {"text": "Hi."}
 NO_SUCH_KEY = f"csm_{'0' * 16}:{'x' * 43}"

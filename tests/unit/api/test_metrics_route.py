@@ -1,11 +1,10 @@
 """Where Prometheus looks."""
 
-import api_harness
-from fakes import FakeDecoder, FakeEncoder
-
 from serve_app.api.app import build_api
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
+from tests.support import api_harness
+from tests.support.fakes import FakeDecoder, FakeEncoder
 
 
 async def metrics_text() -> str:

@@ -8,10 +8,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-import api_harness
 import pytest
 from fastapi import FastAPI
-from recording_meter import RecordingMeter
 
 from serve_app import log
 from serve_app.api.app import build_api
@@ -23,6 +21,8 @@ from serve_app.messages import ModelInfo
 from serve_app.settings import LimitSettings, Settings, StandInSettings
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.tracing import NO_TRACER
+from tests.support import api_harness
+from tests.support.recording_meter import RecordingMeter
 
 MARK = "Zanzibar"
 AUDIO = (MARK.encode() * 500)[:3840]

@@ -6,7 +6,6 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from fakes import FakeDecoder, FakeEncoder, Utterance
 
 from serve_app.errors import LimitReached
 from serve_app.keys.key import Key
@@ -18,6 +17,7 @@ from serve_app.speech.charged import charged
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest, Turn
 from serve_app.store.database import Database
+from tests.support.fakes import FakeDecoder, FakeEncoder, Utterance
 
 LIMIT = 12.0
 REQUEST = SpeechRequest("r", (Turn("a" * 60, 0), Turn("b" * 600, 1)), (), SamplingParams(), 10.0)

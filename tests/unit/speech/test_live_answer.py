@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
-from fakes import FakeDecoder, FakeEncoder, Utterance
 
 from serve_app.errors import GenerationFailed, Overloaded, UnknownRequest
 from serve_app.messages import Accepted, AudioChunk, FinishReason, SamplingParams
@@ -12,6 +11,7 @@ from serve_app.speech.live_answer import LiveAnswer
 from serve_app.speech.outcomes import RecentOutcomes
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest, Turn
+from tests.support.fakes import FakeDecoder, FakeEncoder, Utterance
 
 OWNER = "csm_1"
 

@@ -7,7 +7,6 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from fakes import FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of
 
 from serve_app.audio.wav import wav_file
 from serve_app.errors import (
@@ -30,6 +29,7 @@ from serve_app.speech.scene_work import SceneAnswer, SceneWork
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects
+from tests.support.fakes import FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of
 
 TWO_TURNS = (Turn("Hello.", 0), Turn("Hi.", 1))
 CLIP = wav_file(pcm_of(5, 10))

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from fakes import INFO
 from fastapi.exceptions import RequestValidationError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,6 +14,7 @@ from serve_app.errors import InvalidRequest
 from serve_app.settings import Settings
 from serve_app.speech.request import Turn
 from serve_app.speech.scene import InlineAudio, SceneFile, SceneInput, UrlAudio
+from tests.support.fakes import INFO
 
 SETTINGS = Settings()
 FILE = SceneFile("http://csm")
