@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -53,12 +53,11 @@ class GeneratorHandle:
         self._failover = failover
         self._streaming = _streaming(handle)
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
         def ask(waited_seconds: float) -> Any:
             return self._streaming.generate.remote(replace(request, waited_seconds=waited_seconds))
 
-        async for message in _consume(ask, self._failover, _HEARTBEATS_IN_LINE):
-            yield message
+        return _consume(ask, self._failover, _HEARTBEATS_IN_LINE)
 
     async def info(self) -> ModelInfo:
         with our_errors():
@@ -73,9 +72,8 @@ class DecoderHandle:
         self._failover = failover
         self._streaming = _streaming(handle)
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        async for message in _consume(lambda _: self._streaming.stream.remote(request), self._failover):
-            yield message
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        return _consume(lambda _: self._streaming.stream.remote(request), self._failover)
 
     async def info(self) -> ModelInfo:
         with our_errors():
@@ -94,7 +92,7 @@ class _StandsInLine(Exception):
 
 async def _consume(
     ask: Callable[[float], Any], failover: FailoverSettings, patience: int | None = None
-) -> AsyncIterator[Any]:
+) -> AsyncGenerator[Any, None]:
     """A replica that took a request says so within a heartbeat. While none takes it, Serve would hold it for ever: none
     runs, which may change, or it was sent to one that is cut off. So it is sent anew.
 
