@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import serve
 from ray.serve import Application
 
-from serve_app.deployments.audio_decoder import AudioDecoder
-from serve_app.deployments.context_encoder import ContextEncoder
-from serve_app.deployments.ingress import Ingress
-from serve_app.deployments.job_runner import JobRunner
+from serve_app.deployments.audio_decoder import AudioDecoderDeployment
+from serve_app.deployments.context_encoder import ContextEncoderDeployment
+from serve_app.deployments.ingress import IngressDeployment
+from serve_app.deployments.job_runner import JobRunnerDeployment
 from serve_app.deployments.options import computes_on_gpu, deployment_options, with_gpu_shares
-from serve_app.deployments.token_generator import TokenGenerator
+from serve_app.deployments.token_generator import TokenGeneratorDeployment
 from serve_app.errors import StartupError
 from serve_app.preflight.serve_config import meant, models_in
 from serve_app.settings import Settings, misspelt_variables
@@ -36,14 +36,15 @@ def build_graph(settings: Settings) -> Application:
     if computes_on_gpu(settings, _cluster_has_gpu()):
         options = with_gpu_shares(options)
 
-    def deployment(cls: type) -> serve.Deployment:
-        return serve.deployment(name=cls.__name__, **options[cls.__name__])(cls)
+    def deployment(name: str, cls: type) -> serve.Deployment:
+        return serve.deployment(name=name, **options[name])(cls)
 
-    encoder = deployment(ContextEncoder).bind(settings)
-    generator = deployment(TokenGenerator).bind(settings)
-    decoder = deployment(AudioDecoder).bind(generator, settings)
-    runner = deployment(JobRunner).bind(encoder, decoder, settings)
-    return deployment(serve.ingress()(Ingress)).bind(encoder, decoder, settings, runner)
+    encoder = deployment("ContextEncoder", ContextEncoderDeployment).bind(settings)
+    generator = deployment("TokenGenerator", TokenGeneratorDeployment).bind(settings)
+    decoder = deployment("AudioDecoder", AudioDecoderDeployment).bind(generator, settings)
+    runner = deployment("JobRunner", JobRunnerDeployment).bind(encoder, decoder, settings)
+    ingress = serve.ingress()(IngressDeployment)
+    return deployment("Ingress", ingress).bind(encoder, decoder, settings, runner)
 
 
 def _cluster_has_gpu() -> bool:

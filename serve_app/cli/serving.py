@@ -16,8 +16,8 @@ from rich.console import Console
 
 from serve_app import log
 from serve_app.app import build_graph
-from serve_app.deployments.listening import listens_on
 from serve_app.deployments.options import deployment_options, with_gpu_shares
+from serve_app.deployments.ray_private import listens_on
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure
 from serve_app.messages import WEIGHTS_NOTICES

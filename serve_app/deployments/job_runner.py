@@ -5,15 +5,13 @@ import asyncio
 import logging
 import uuid
 
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.fal.job_work import FalJobWork
-from serve_app.deployments import replica_log
 from serve_app.deployments.ray_meter import RayMeter
+from serve_app.deployments.replica import set_up_replica
 from serve_app.deployments.scaling.backlog import BACKLOG, ROOM
-from serve_app.deployments.services import open_services
-from serve_app.deployments.speech import speech_pipeline
+from serve_app.deployments.services import open_services, speech_pipeline
 from serve_app.errors import StorageFailed
 from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.periodic import repeat
@@ -33,12 +31,11 @@ from serve_app.tracing import open_tracer
 _log = logging.getLogger(__name__)
 
 
-class JobRunner:
+class JobRunnerDeployment:
     async def __init__(self, encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings) -> None:
-        replica_log.set_up(settings)
+        identity = set_up_replica(settings)
         meter = RayMeter()
-        replica = serve.get_replica_context().replica_id.unique_id
-        watcher = Watcher(meter, open_tracer(settings.tracing, "JobRunner", replica))
+        watcher = Watcher(meter, open_tracer(settings.tracing, identity.deployment, identity.id))
         database = Database.open(settings.database_url)
         services = open_services(
             settings, database, speech_pipeline(encoder, decoder, settings, meter, watcher), Allowance(database)
@@ -52,7 +49,7 @@ class JobRunner:
         self._service = JobService(
             services.queue,
             outbox,
-            Runner(services.queue, work, settings.jobs, f"{replica}-{uuid.uuid4().hex}", meter),
+            Runner(services.queue, work, settings.jobs, f"{identity.id}-{uuid.uuid4().hex}", meter),
             WebhookSender(outbox, GuardedClient(settings.net), signer, settings.webhooks, meter),
             services.files,
             meter,

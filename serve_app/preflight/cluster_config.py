@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from jsonschema import ValidationError
-from ray.autoscaler._private.util import prepare_config, validate_config
 
+from serve_app.deployments.ray_private import checked_cluster_config
 from serve_app.errors import StartupError
 from serve_app.preflight.placement import Nodes, NodeType
 from serve_app.preflight.serve_config import read_yaml
@@ -27,8 +27,7 @@ def read_cluster(path: Path) -> Nodes:
 def prepared(config: dict[str, Any], source: str) -> dict[str, Any]:
     """With Ray's defaults filled in. Raises StartupError for what does not hold to Ray's schema."""
     try:
-        filled = prepare_config(config)
-        validate_config(filled)
+        return checked_cluster_config(config)
     except ValidationError as error:
         key = ".".join(map(str, error.absolute_path)) or "the file"
         raise StartupError(f"{source}: {key}: {error.message}") from None
@@ -36,7 +35,6 @@ def prepared(config: dict[str, Any], source: str) -> dict[str, Any]:
         raise StartupError(f"{source}: {error.args[0]} is missing") from None
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         raise StartupError(f"{source}: {' '.join(str(error).split())}") from None
-    return filled
 
 
 def nodes_of(config: dict[str, Any], source: str) -> Nodes:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from serve_app import app as app_module
 from serve_app.app import BuildArgs, build
 from serve_app.cli import main
-from serve_app.deployments import listening
+from serve_app.deployments import ray_private
 from serve_app.errors import StartupError
 
 ROOT = next(parent for parent in Path(__file__).resolve().parents if (parent / "pyproject.toml").exists())
@@ -190,7 +190,7 @@ def test_keys_may_be_required_by_the_applications_environment(
 def test_behind_haproxy_this_machines_address_is_open_to_the_world_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(listening, "RAY_SERVE_ENABLE_HA_PROXY", True)
+    monkeypatch.setattr(ray_private, "RAY_SERVE_ENABLE_HA_PROXY", True)
     line = run(monkeypatch, "check", with_model(tmp_path, "demo"))
     assert line.startswith("applications[0].args: listening on 0.0.0.0 without keys")
 

@@ -23,7 +23,7 @@ from serve_app.deployments.scaling.prefix_router import (
     ranked,
     voice_of,
 )
-from serve_app.deployments.token_generator import TokenGenerator
+from serve_app.deployments.token_generator import TokenGeneratorDeployment
 from serve_app.engine.stats import EngineStats
 from serve_app.errors import StartupError
 from serve_app.messages import Codes, ContextSegment, GenerationRequest
@@ -128,7 +128,7 @@ class Measured:
 
 
 async def test_a_replica_reports_what_it_measured_by_the_method_that_serve_asks() -> None:
-    replica = TokenGenerator.__new__(TokenGenerator)  # without the model that its own making loads
+    replica = TokenGeneratorDeployment.__new__(TokenGeneratorDeployment)  # without the model that its own making loads
     replica._service = Measured()  # pyright: ignore[reportAttributeAccessIssue]
     assert await getattr(replica, REQUEST_ROUTING_STATS_METHOD)() == {CAPACITY: 3}
 

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from serve_app.deployments.publisher import Publisher
+from serve_app.deployments.replica import Publisher
 from serve_app.deployments.watched_generator import WatchedGenerator
 from serve_app.engine.service import TokenService
 from serve_app.errors import GenerationFailed
