@@ -5,10 +5,9 @@ import logging
 import sys
 from typing import Any
 
-from serve_app.app import load_settings
 from serve_app.cli.serving import serve_until_stopped
 from serve_app.errors import StartupError
-from serve_app.settings import KeySettings
+from serve_app.settings import KeySettings, load_settings
 
 _log = logging.getLogger(__name__)
 

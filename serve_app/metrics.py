@@ -1,4 +1,5 @@
-"""Every metric, and the port they are written to. Units are Prometheus' base units; `docs/operations.md` has the table.
+"""Every metric, and the port they are written to. Units are Prometheus' base units. `make docs` lists them in
+docs/observe.md.
 
 Listeners are judged at the ingress, as chunks leave it, in the words of `benchmarks/load/timeline.py`: a player starts
 with the first chunk, and a later one is due when the audio before it has been played.
@@ -220,12 +221,3 @@ WEBHOOKS_DEAD = Gauge(
 )
 
 ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-
-
-def markdown_table() -> str:
-    """As in docs/operations.md; a test compares."""
-    rows = ["| Metric | Kind, unit | Labels | |", "|---|---|---|---|"]
-    for metric in ALL:
-        labels = ", ".join(f"`{label}`" for label in metric.labels)
-        rows.append(f"| `{metric.name}` | {metric.kind}, {metric.unit} | {labels} | {metric.description} |")
-    return "\n".join(rows)

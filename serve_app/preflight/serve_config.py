@@ -3,10 +3,8 @@
 Serve's own schema ignores keys that it does not know, so a misspelt one is a silent default.
 """
 
-import difflib
 import importlib
 import inspect
-import typing
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from ray.serve.schema import RayActorOptionsSchema, ServeDeploySchema
 
 from serve_app.deployments.scaling.prefix_router import PrefixRouter, RoutingRules
 from serve_app.errors import StartupError
+from serve_app.settings import models_in, suggestion
 
 IMPORT_PATH = "serve_app.app:build"
 _POLICIES = {"SlotPolicy": ("TokenGenerator", "AudioDecoder"), "runners_for_backlog": ("JobRunner",)}
@@ -46,7 +45,7 @@ class OurApplication:
         for index, name in enumerate(found):
             where = f"{self.key}.deployments[{index}].name"
             if name not in names:
-                raise StartupError(f"{where}: no deployment is called {name}{meant(name, names)}")
+                raise StartupError(f"{where}: no deployment is called {name}{suggestion(name, names)}")
             if name in found[:index]:
                 raise StartupError(f"{where}: {name} stands here twice, and one would count for nothing: join them")
 
@@ -101,17 +100,10 @@ def _our_application(key: str, values: dict[str, Any]) -> OurApplication:
     return OurApplication(key, args, values.get("deployments", []), env_vars)
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown word: what it is like, or what there is."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    return f": did you mean {near[0]}?" if near else f": use {', '.join(names)}"
-
-
 def _check(model: type[BaseModel], values: dict[str, Any], at: str) -> None:
     for key, value in values.items():
         if key not in model.model_fields:
-            raise StartupError(f"{at}{key}: unknown key{meant(str(key), model.model_fields)}")
+            raise StartupError(f"{at}{key}: unknown key{suggestion(str(key), model.model_fields)}")
         if key == "runtime_env" and isinstance(value, dict):
             _check_runtime_env(value, f"{at}{key}.")
         for nested in models_in(model.model_fields[key].annotation):
@@ -136,14 +128,6 @@ def _validate(model: type[BaseModel], values: dict[str, Any], at: str) -> None:
         raise StartupError(f"{key}: {' '.join(first['msg'].removeprefix('Value error, ').split())}") from None
 
 
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The pydantic models that a field may hold."""
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from models_in(argument)
-
-
 def _mappings(value: Any, at: str) -> Iterator[tuple[dict[str, Any], str]]:
     if isinstance(value, dict):
         yield value, at
@@ -157,7 +141,7 @@ def _mappings(value: Any, at: str) -> Iterator[tuple[dict[str, Any], str]]:
 def _check_runtime_env(values: dict[str, Any], at: str) -> None:
     for key in values:
         if key not in RuntimeEnv.known_fields:
-            raise StartupError(f"{at}{key}: unknown key{meant(str(key), RuntimeEnv.known_fields)}")
+            raise StartupError(f"{at}{key}: unknown key{suggestion(str(key), RuntimeEnv.known_fields)}")
     for name, value in dict(values.get("env_vars") or {}).items():
         if not isinstance(value, str):
             raise StartupError(f'{at}env_vars.{name}: {value} must be text: write "{value}"')

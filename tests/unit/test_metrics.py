@@ -45,10 +45,3 @@ def test_every_metric_that_is_written_exists_and_the_other_way_round() -> None:
     names = {name for _, name in used() if name.isupper()}
     defined = {name for name, value in vars(metrics).items() if isinstance(value, Metric)}
     assert names == defined, names ^ defined
-
-
-def test_the_docs_have_them_all() -> None:
-    assert metrics.markdown_table() in (ROOT / "docs" / "operations.md").read_text(), (
-        "docs/operations.md is behind: paste what "
-        "`.venv/bin/python -c 'from serve_app.metrics import *; print(markdown_table())'` prints"
-    )

@@ -35,7 +35,7 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setenv("CSM_DATA_DIR", str(tmp_path / "data"))
     for name in ("init", "shutdown"):
         monkeypatch.setattr(ray, name, started)
-    monkeypatch.setattr(sys.modules["serve_app.cli.check"], "ServeSubmissionClient", started)
+    monkeypatch.setattr(sys.modules["serve_app.preflight.deploy"], "ServeSubmissionClient", started)
     yield
     assert not ray.is_initialized()
     assert not (tmp_path / "data").exists()
@@ -313,7 +313,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPa
         def __init__(self, address: str) -> None:
             raise ConnectionError(address)
 
-    monkeypatch.setattr(sys.modules["serve_app.cli.check"], "ServeSubmissionClient", Unreachable)
+    monkeypatch.setattr(sys.modules["serve_app.preflight.deploy"], "ServeSubmissionClient", Unreachable)
     line = run(monkeypatch, "deploy", with_model(tmp_path, "demo"), "--address", "http://127.0.0.1:1")
     assert line.startswith("--address http://127.0.0.1:1: no Ray dashboard answers there; `ray dashboard")
 

@@ -48,7 +48,7 @@ async def test_what_was_spoken_is_counted_once(service: TokenService) -> None:
 
 
 async def test_busy_rows_are_those_of_live_streams(service: TokenService) -> None:
-    """The invariant of docs/operations.md, at its simplest."""
+    """The invariant of docs/observe.md, at its simplest."""
     meter = RecordingMeter()
     watched = WatchedGenerator(service, meter, NO_TRACER)
 
