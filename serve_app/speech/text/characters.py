@@ -72,7 +72,7 @@ _MAYBE_EMOJI = re.compile(
     "[\xa9\xae\u203c\u2049\u20e3\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
 )
 _SAID_ELSEWHERE = frozenset("\xa9\xae\u2122\u203c\u2049\u2139") | {chr(code) for code in range(0x2190, 0x2200)}
-"""Signs that the emoji list holds too, and that other rules read as words or marks: © ® ™ ‼ ⁉ ℹ and arrows."""
+"""Signs that the emoji list holds too, and that other rules read as words or marks: copyright and trade marks, double marks, arrows."""
 
 
 def _without_emoji(tracked: Tracked, dropped: Counter[str]) -> Tracked:

@@ -34,6 +34,8 @@ def spoken_words(text: str) -> int:
 
 def word_weight(text: str) -> float:
     """As `spoken_words`, not rounded up, so that the parts of a text add up to the whole."""
+    if text.isascii() and text.isalpha():
+        return _weight(len(text))
     words = sum(_weight(len(match[0])) for match in _WORD.finditer(text))
     others = len(_IDEOGRAPHS.findall(text)) + len(_DIGIT.findall(text)) + len(_SIGN.findall(text))
     return words + others + len(_SYLLABLES.findall(text)) / 2 + len(_UNSPACED_LETTERS.findall(text)) / 4

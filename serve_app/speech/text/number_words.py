@@ -1,13 +1,19 @@
 """English words for numbers. American usage: no "and" after hundreds."""
 
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
-_SCALES = (
-    "thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion decillion"
-).split()
+from serve_app.speech.text.tables import listed
+
+_SMALL = listed(
+    """
+    zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+    eighteen nineteen
+    """
+)
+_TENS = listed("zero ten twenty thirty forty fifty sixty seventy eighty ninety")
+_SCALES = listed(
+    """
+    thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion decillion
+    """
+)
 _MOST_DIGITS = 3 * (len(_SCALES) + 1)
 _ORDINALS = {
     "one": "first",
@@ -88,7 +94,7 @@ def _groups_of_three(digits: str) -> list[str]:
 def _below_thousand(value: int) -> str:
     hundreds, rest = divmod(value, 100)
     words = [f"{_SMALL[hundreds]} hundred"] if hundreds else []
-    return " ".join(words + [_below_hundred(rest)] if rest else words)
+    return " ".join([*words, _below_hundred(rest)] if rest else words)
 
 
 def _below_hundred(value: int) -> str:

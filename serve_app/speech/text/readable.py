@@ -25,8 +25,8 @@ _NEAREST = {sign: mark for mark, signs in _PAUSES.items() for sign in signs}
 _FALLBACKS = {"?": ".", "!": ".", ".": ",", ",": " ", "'": ""}
 """What a mark becomes in an alphabet without it."""
 _LATIN_NAME = re.compile(r"LATIN (SMALL|CAPITAL) (?:LETTER|LIGATURE) ([A-Z]{1,2})(?: WITH .*)?")
-_ODD_LETTERS = {"\xdf": "ss", "\u1e9e": "SS", "\xfe": "th", "\xde": "TH", "\xf0": "d", "\xd0": "D", "\u0131": "i", "\u014b": "ng", "\u014a": "NG",
-                "\u0259": "e", "\u017f": "s", "\u0138": "k"}  # fmt: skip
+_ODD_LETTERS = {"\xdf": "ss", "\u1e9e": "SS", "\xfe": "th", "\xde": "TH", "\xf0": "d", "\xd0": "D", "\u0131": "i",
+                "\u014b": "ng", "\u014a": "NG", "\u0259": "e", "\u017f": "s", "\u0138": "k"}  # fmt: skip
 _DASH_PAUSE = re.compile(r" -+ |--+")
 _PERIODS = re.compile(r"\.{2,}+")
 _RUNS = re.compile(r" {2,}+")
@@ -37,7 +37,7 @@ _EDGES = re.compile(r"^[ ,.?!]++|\s++\Z|^\n", re.MULTILINE)
 
 
 def readable(text: str | Prepared, alphabet: str) -> Prepared:
-    """The text with nothing but the alphabet's characters, spaces and paragraph breaks, with a notice for each kind of loss.
+    """The text in the alphabet's characters, spaces and paragraph breaks, with a notice for each kind of loss.
 
     Accents fold to base letters, other signs to the nearest pause. A letter that the alphabet has in one case only
     takes that case. The text is empty if nothing of it can be read. Text should be normalised first: digits are words

@@ -2,6 +2,7 @@
 
 import re
 
+from serve_app.speech.text.tables import listed
 from serve_app.speech.text.tracked import Tracked
 
 _TOP_LEVEL = (
@@ -21,8 +22,12 @@ _BARE_HOST = re.compile(
 )
 _FILE = re.compile(r"(?<![\w./-])([A-Za-z_][\w-]{0,60})\.([a-z][a-z0-9]{1,4})(?![\w/-]|\.\w)", re.ASCII)
 _FILE_ENDINGS = frozenset(
-    "py js ts txt pdf doc docx xls xlsx csv json xml html css md exe zip gz tar jpg jpeg png gif svg mp3 mp4 wav sh yaml yml toml "
-    "cpp rs go java".split()
+    listed(
+        """
+        py js ts txt pdf doc docx xls xlsx csv json xml html css md exe zip gz tar jpg jpeg png gif svg mp3 mp4 wav sh
+        yaml yml toml cpp rs go java
+        """
+    )
 )
 _HANDLE = re.compile(r"(?<![\w@])@(\w{1,50})", re.ASCII)
 _HASHTAG = re.compile(r"(?<![\w#&])#([A-Za-z]\w{0,80})", re.ASCII)

@@ -4,29 +4,43 @@ import re
 
 from serve_app.speech.text import number_words as words
 from serve_app.speech.text.english.units import RATES, UNIT_NAMES, UNIT_PATTERN
+from serve_app.speech.text.tables import pairs, table
 from serve_app.speech.text.tracked import Tracked
 
 NUMBER = r"(?:[0-9]{1,3}(?:,[0-9]{3})++(?:\.[0-9]++)?|[0-9]++(?:\.[0-9]++)?|\.[0-9]++)"
 """An unsigned number with separators and decimals."""
 SIGN = r"(?:(?<![\w.,%)-])[-+\u2212])?"
 SIGNS = {"-": "minus ", "\u2212": "minus ", "+": "plus ", "": ""}
-SCALES = {"k": "thousand", "m": "million", "mn": "million", "mm": "million", "b": "billion", "bn": "billion", "t": "trillion",
-          "tn": "trillion"}  # fmt: skip
+SCALES = table(
+    """
+    k: thousand | m: million | mn: million | mm: million | b: billion | bn: billion | t: trillion | tn: trillion
+    """
+)
 _SCALE_WORDS = "thousand|million|billion|trillion"
 _TO = r" ?[-\u2013\u2014] ?"
 
-_CURRENCIES = {
-    "$": ("dollar", "cent"), "US$": ("dollar", "cent"), "USD": ("U S dollar", "cent"), "A$": ("Australian dollar", "cent"),
-    "AUD": ("Australian dollar", "cent"), "C$": ("Canadian dollar", "cent"), "CAD": ("Canadian dollar", "cent"),
-    "\u20ac": ("euro", "cent"), "EUR": ("euro", "cent"), "\xa3": ("pound", "penny"), "GBP": ("pound", "penny"),
-    "\xa5": ("yen", ""), "JPY": ("yen", ""), "\u20b9": ("rupee", "paisa"), "INR": ("rupee", "paisa"), "CHF": ("Swiss franc", "centime"),
-    "\u20a9": ("won", ""), "\u20bd": ("ruble", "kopek"), "\u20bf": ("bitcoin", ""), "CNY": ("yuan", ""), "DKK": ("Danish krone", ""),
-    "SEK": ("Swedish krona", ""), "NOK": ("Norwegian krone", ""), "\u20aa": ("shekel", ""), "\u20ba": ("lira", ""),
-}  # fmt: skip
-_PLURALS = {"penny": "pence", "yen": "yen", "won": "won", "yuan": "yuan", "paisa": "paise", "lira": "lira",
-            "Danish krone": "Danish kroner", "Swedish krona": "Swedish kronor", "Norwegian krone": "Norwegian kroner"}  # fmt: skip
-_SYMBOL = "(US\\$|A\\$|C\\$|[$\u20ac\xa3\xa5\u20b9\u20a9\u20bd\u20bf\u20aa\u20ba]|(?<![A-Za-z])(?:USD|EUR|GBP|JPY|INR|CHF|AUD|CAD|CNY|DKK|SEK|NOK)(?= ?[0-9]))"
-_SYMBOL_AFTER = "([\u20ac\xa3$\xa5]|(?:USD|EUR|GBP|JPY|INR|CHF|AUD|CAD|CNY|DKK|SEK|NOK)\\b)"
+_CURRENCIES = pairs(
+    """
+    $: dollar, cent | US$: dollar, cent | USD: U S dollar, cent | A$: Australian dollar, cent
+    AUD: Australian dollar, cent | C$: Canadian dollar, cent | CAD: Canadian dollar, cent | \u20ac: euro, cent
+    EUR: euro, cent | \xa3: pound, penny | GBP: pound, penny | \xa5: yen,  | JPY: yen,  | \u20b9: rupee, paisa
+    INR: rupee, paisa | CHF: Swiss franc, centime | \u20a9: won,  | \u20bd: ruble, kopek | \u20bf: bitcoin,
+    CNY: yuan,  | DKK: Danish krone,  | SEK: Swedish krona,  | NOK: Norwegian krone,  | \u20aa: shekel,
+    \u20ba: lira,
+    """
+)
+_PLURALS = table(
+    """
+    penny: pence | yen: yen | won: won | yuan: yuan | paisa: paise | lira: lira | Danish krone: Danish kroner
+    Swedish krona: Swedish kronor | Norwegian krone: Norwegian kroner
+    """
+)
+_CODES = "USD|EUR|GBP|JPY|INR|CHF|AUD|CAD|CNY|DKK|SEK|NOK"
+_SYMBOL = (
+    r"(US\$|A\$|C\$|[$\u20ac\xa3\xa5\u20b9\u20a9\u20bd\u20bf\u20aa\u20ba]|"
+    rf"(?<![A-Za-z])(?:{_CODES})(?= ?[0-9]))"
+)
+_SYMBOL_AFTER = rf"([\u20ac\xa3$\xa5]|(?:{_CODES})\b)"
 _SCALE = rf"(?: ?({_SCALE_WORDS})\b|([kKmMbBtT]|[bmtBMT][nN]|MM)\b)?"
 
 _MONEY_RANGE = re.compile(rf"{_SYMBOL} ?({NUMBER}){_SCALE}{_TO}(?:{_SYMBOL} ?)?({NUMBER}){_SCALE}(?![\w])")
@@ -43,10 +57,12 @@ _DEGREES = {"C": " Celsius", "F": " Fahrenheit", "K": " Kelvin", None: ""}
 _FEET = re.compile(r"(?<![\w.,'])([0-9]{1,2})' ?([0-9]{1,2})(?:\"|'')?(?![\w'])")
 _SIZE = re.compile(rf"(?<![\w.,])({NUMBER})(?: ?x ?|\xd7)(?=[0-9])")
 _MEASURE = re.compile(
-    rf"(?<![\w.,])({SIGN})(?:({NUMBER}){_TO})?({NUMBER})[ -]?({UNIT_PATTERN})(?:/({UNIT_PATTERN}|day|month|year|week|hour)\b)?(?![\w/'\xb2\xb3])"
+    rf"(?<![\w.,])({SIGN})(?:({NUMBER}){_TO})?({NUMBER})[ -]?"
+    rf"({UNIT_PATTERN})(?:/({UNIT_PATTERN}|day|month|year|week|hour)\b)?(?![\w/'\xb2\xb3])"
 )
 _PER = re.compile(
-    r"(?<=[a-z]) ?/ ?(mo|month|yr|year|hr|hour|h|day|week|wk|person|night|unit|min|minute|sec|second|s|user|kg|lb|mile|km|GB)\b"
+    r"(?<=[a-z]) ?/ ?(mo|month|yr|year|hr|hour|h|day|week|wk|person|night|unit|"
+    r"min|minute|sec|second|s|user|kg|lb|mile|km|GB)\b"
 )
 
 

@@ -12,7 +12,8 @@ _CLOCK = re.compile(
 )
 _HOUR = re.compile(rf"(?<![\w:.,$/])(1[0-2]|0?[1-9]){_HALF}")
 _RANGE = re.compile(
-    rf"(?<![\w:.,$/-])([0-9]{{1,2}}(?::[0-5][0-9])?{_HALF}?) ?[-\u2013\u2014] ?(?=[0-9]{{1,2}}(?::[0-5][0-9]{_HALF}?|{_HALF}))"
+    rf"(?<![\w:.,$/-])([0-9]{{1,2}}(?::[0-5][0-9])?{_HALF}?) ?[-\u2013\u2014] ?"
+    rf"(?=[0-9]{{1,2}}(?::[0-5][0-9]{_HALF}?|{_HALF}))"
 )
 _SENTENCE_STARTS = (
     r"(?=\s+(?:The|A|An|It|He|She|We|They|I|You|But|And|This|That|There|Then|In|If|So|My|Our|What|Who|Please)\b|\s*$)"

@@ -3,9 +3,10 @@
 import re
 
 from serve_app.speech.text import number_words as words
+from serve_app.speech.text.tables import listed, table
 from serve_app.speech.text.tracked import Tracked
 
-_MONTHS = "January February March April May June July August September October November December".split()
+_MONTHS = listed("January February March April May June July August September October November December")
 _SHORT = {name[:3]: name for name in _MONTHS} | {"Sept": "September"}
 _MONTH = "(" + "|".join(_MONTHS) + r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\b\.?)"
 _DAY = r"(0?[1-9]|[12][0-9]|3[01])"
@@ -14,7 +15,8 @@ _LETTER_BEFORE = r"(?<![\w.,/$-])"
 _NUMBER_AFTER = r"(?![0-9]|[.,/-][0-9])"
 
 _ISO = re.compile(
-    rf"{_LETTER_BEFORE}{_YEAR}([-/.])(0?[1-9]|1[0-2])\2{_DAY}(?:(?:T| at |,? )(?=[0-9]{{1,2}}:[0-9]{{2}})|(?![\w-]|[./][0-9]))"
+    rf"{_LETTER_BEFORE}{_YEAR}([-/.])(0?[1-9]|1[0-2])\2{_DAY}"
+    r"(?:(?:T| at |,? )(?=[0-9]{1,2}:[0-9]{2})|(?![\w-]|[./][0-9]))"
 )
 _SLASHED = re.compile(
     rf"{_LETTER_BEFORE}(0?[1-9]|[12][0-9]|3[01])([/.-])(0?[1-9]|[12][0-9]|3[01])\2((?:1[0-9]|20)?[0-9]{{2}}){_NUMBER_AFTER}"
@@ -26,8 +28,12 @@ _DAY_MONTH = re.compile(
 )
 _MONTH_YEAR = re.compile(rf"\b{_MONTH},? {_YEAR}{_NUMBER_AFTER}(?!\w)")
 _SHORT_ALONE = re.compile(r"\b(Jan|Feb|Mar|Apr|Aug|Sept|Sep|Oct|Nov|Dec)\.(?= [a-z0-9])")
-_WEEKDAYS = {"Mon": "Monday", "Tue": "Tuesday", "Tues": "Tuesday", "Wed": "Wednesday", "Thu": "Thursday", "Thur": "Thursday",
-             "Thurs": "Thursday", "Fri": "Friday", "Sat": "Saturday", "Sun": "Sunday"}  # fmt: skip
+_WEEKDAYS = table(
+    """
+    Mon: Monday | Tue: Tuesday | Tues: Tuesday | Wed: Wednesday | Thu: Thursday | Thur: Thursday | Thurs: Thursday
+    Fri: Friday | Sat: Saturday | Sun: Sunday
+    """
+)
 _WEEKDAY = re.compile(r"\b(Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)(?:\.,?|,)(?= ?(?:[0-9]|[A-Z][a-z]{2}))")
 _DECADE = re.compile(r"(?<![\w.,/-])'?((?:1[0-9]|20)?[0-9]0)'?s\b")
 _SHORT_YEAR = re.compile(r"(?<![\w'])'([0-9]{2})(?![\w'%])")
@@ -67,9 +73,9 @@ def _iso(match: re.Match[str]) -> str:
 
 def _slashed(match: re.Match[str]) -> str:
     first, second, year = int(match[1]), int(match[3]), match[4]
-    if match[2] != "/" and len(year) == 2 or (first > 12 and second > 12):
+    if (match[2] != "/" and len(year) == 2) or (first > 12 and second > 12):
         return match[0]
-    month, day = (second, match[1]) if first > 12 or match[2] == "." and second <= 12 else (first, match[3])
+    month, day = (second, match[1]) if first > 12 or (match[2] == "." and second <= 12) else (first, match[3])
     full = year if len(year) == 4 else ("20" if int(year) < 50 else "19") + year
     return _date(_MONTHS[month - 1], day, full)
 

@@ -4,10 +4,15 @@ import re
 
 from serve_app.speech.text import number_words as words
 from serve_app.speech.text.english.amounts import NUMBER, SIGN, SIGNS, scaled
+from serve_app.speech.text.tables import table
 from serve_app.speech.text.tracked import Tracked
 
-_DENOMINATORS = {"2": "half", "3": "third", "4": "quarter", "5": "fifth", "6": "sixth", "7": "seventh", "8": "eighth",
-                 "9": "ninth", "10": "tenth", "16": "sixteenth", "32": "thirty-second", "100": "hundredth"}  # fmt: skip
+_DENOMINATORS = table(
+    """
+    2: half | 3: third | 4: quarter | 5: fifth | 6: sixth | 7: seventh | 8: eighth | 9: ninth | 10: tenth
+    16: sixteenth | 32: thirty-second | 100: hundredth
+    """
+)
 _FREE = r"(?<![\w.,/:+-])"
 _DONE = r"(?![\w/:]|[.,-][0-9])"
 
@@ -23,7 +28,8 @@ _IP = re.compile(
     rf"{_FREE}([0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}})(?:/([0-9]{{1,2}}))?(?:(:)([0-9]{{2,5}}))?(?![\w/]|[.,][0-9])"
 )
 _VERSION = re.compile(
-    r"(?<![\w.,/])([vV](?:er)?\.? ?)?([0-9]{1,4}(?:\.[0-9]{1,5}){2,5})(?![\w/]|[.,][0-9])|(?<![\w.])[vV]([0-9]{1,4}(?:\.[0-9]{1,4})?)(?![\w/]|\.[0-9])"
+    r"(?<![\w.,/])([vV](?:er)?\.? ?)?([0-9]{1,4}(?:\.[0-9]{1,5}){2,5})(?![\w/]|[.,][0-9])|"
+    r"(?<![\w.])[vV]([0-9]{1,4}(?:\.[0-9]{1,4})?)(?![\w/]|\.[0-9])"
 )
 _MIXED = re.compile(
     r"(?<![\w.,/])([0-9]{1,4})(?: | ?(?=[0-9]\u2044))([0-9]{1,2})[/\u2044]([0-9]{1,3})(?![\w/]|[.,][0-9])"
@@ -33,13 +39,14 @@ _POWER = re.compile(rf"(?<![\w.,])({NUMBER})(?: ?(?:[x\xd7*]|\xd7) ?10)?\^([-\u2
 _EXPONENT = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER})[eE]([-+]?[0-9]{{1,3}})\b")
 _ORDINAL = re.compile(r"(?<![\w.])([0-9]{1,3}(?:,[0-9]{3})*|[0-9]+)(st|nd|rd|th)(?!\w)", re.IGNORECASE)
 _YEARS = re.compile(
-    r"(?<![\w.,/$-])(1[1-9][0-9]{2}|20[0-9]{2}) ?[-\u2013\u2014] ?(?:(1[1-9][0-9]{2}|20[0-9]{2})|([0-9]{2}))(?![\w/-]|[.,][0-9])"
+    r"(?<![\w.,/$-])(1[1-9][0-9]{2}|20[0-9]{2}) ?[-\u2013\u2014] ?"
+    r"(?:(1[1-9][0-9]{2}|20[0-9]{2})|([0-9]{2}))(?![\w/-]|[.,][0-9])"
 )
 _RANGE = re.compile(rf"(?<![\w.,/-])({NUMBER})(?:-|\u2013| ?\u2013 ?|\u2014)(?={NUMBER}(?![\w/-]))")
 _RATIO = re.compile(rf"{_FREE}([0-9]{{1,4}}):(?=[0-9]{{1,4}}(?![\w:.,-]?[0-9:]))")
 _YEAR = re.compile(r"(?<![\w.,/$#+-])(1[1-9][0-9]{2}|20[0-9]{2})(?:('s)|(?![\w/]|[.,][0-9]))")
 _SCALED = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}) ?(?:(million|billion|trillion|thousand)|([MB]|bn|mn))\b")
-_LONG = re.compile(rf"(?<![\w.,])(0[0-9]+|[0-9]{{7,}})(?![\w]|[.,][0-9])")
+_LONG = re.compile(r"(?<![\w.,])(0[0-9]+|[0-9]{7,})(?![\w]|[.,][0-9])")
 _ZIP = re.compile(r"(?<=\b[A-Z]{2} )([0-9]{5})(?:-([0-9]{4}))?(?![\w.,-]?[0-9])")
 _PLAIN = re.compile(rf"(?<![\w.,])(?<![^\W\d_]-)({SIGN})({NUMBER})(?![\w])")
 _ANY = re.compile(
@@ -106,8 +113,8 @@ def _version(match: re.Match[str]) -> str:
 
 
 def _exponent(match: re.Match[str]) -> str:
-    sign = "minus " if match[3][0] == "-" else ""
-    return f"{SIGNS[match[1]]}{words.number(match[2])} times ten to the power of {sign}{words.cardinal(match[3].lstrip('+-'))}"
+    exponent = ("minus " if match[3][0] == "-" else "") + words.cardinal(match[3].lstrip("+-"))
+    return f"{SIGNS[match[1]]}{words.number(match[2])} times ten to the power of {exponent}"
 
 
 def _power(match: re.Match[str]) -> str:

@@ -4,20 +4,26 @@ import re
 import unicodedata
 from collections import Counter
 
+from serve_app.speech.text.tables import table
 from serve_app.speech.text.tracked import Tracked
 
-_SAID = {
-    "&": "and", "@": "at", "%": "percent", "\u2030": "per mille", "+": "plus", "\xb1": "plus or minus", "=": "equals", "\u2260": "is not equal to",
-    "\u2248": "is about", "\u2245": "is about", "\u2261": "is identical to", "<": "less than", ">": "greater than", "\u2264": "less than or equal to",
-    "\u2265": "greater than or equal to", "\xd7": "times", "\u22c5": "times", "\u2217": "times", "\xf7": "divided by", "\u2212": "minus", "\u221a": "square root of",
-    "\u221e": "infinity", "\u2211": "sum", "\u220f": "product", "\u222b": "integral", "\u2202": "partial", "\u2206": "delta", "\u2207": "nabla",
-    "\u2208": "in", "\u2209": "not in", "\u2229": "intersection", "\u222a": "union", "\u2282": "subset of", "\u2200": "for all", "\u2203": "there exists",
-    "\u2192": "to", "\u21d2": "implies", "\u2190": "from", "\u2194": "to and from", "$": "dollars", "\u20ac": "euros", "\xa3": "pounds", "\xa5": "yen", "\xa2": "cents",
-    "\xa7": "section", "\xb6": "paragraph", "\xb0": "degrees", "\xa9": "copyright", "\xae": "registered", "\u2122": "trademark", "#": "number", "\u2116": "number", "\xb2": "squared",
-    "\xb3": "cubed", "\u2245 ": "is about", "\u2b06": "up", "\u2b07": "down", "\u2191": "up", "\u2193": "down", "^": "to the power of", "\u2032": "prime",
-    "\u2033": "double prime", "\u20b9": "rupees", "\u20bf": "bitcoin", "\u20bd": "rubles", "\u20a9": "won", "\u221d": "is proportional to", "\xac": "not",
-    "\u2227": "and", "\u2228": "or", "\u2234": "therefore", "\u2235": "because", "\u2220": "angle", "\u22a5": "perpendicular to", "\u2225": "parallel to",
-}  # fmt: skip
+_SAID = table(
+    """
+    &: and | @: at | %: percent | \u2030: per mille | +: plus | \xb1: plus or minus | =: equals
+    \u2260: is not equal to | \u2248: is about | \u2245: is about | \u2261: is identical to | <: less than
+    >: greater than | \u2264: less than or equal to | \u2265: greater than or equal to | \xd7: times | \u22c5: times
+    \u2217: times | \xf7: divided by | \u2212: minus | \u221a: square root of | \u221e: infinity | \u2211: sum
+    \u220f: product | \u222b: integral | \u2202: partial | \u2206: delta | \u2207: nabla | \u2208: in
+    \u2209: not in | \u2229: intersection | \u222a: union | \u2282: subset of | \u2200: for all
+    \u2203: there exists | \u2192: to | \u21d2: implies | \u2190: from | \u2194: to and from | $: dollars
+    \u20ac: euros | \xa3: pounds | \xa5: yen | \xa2: cents | \xa7: section | \xb6: paragraph | \xb0: degrees
+    \xa9: copyright | \xae: registered | \u2122: trademark | #: number | \u2116: number | \xb2: squared
+    \xb3: cubed | \u2245 : is about | \u2b06: up | \u2b07: down | \u2191: up | \u2193: down | ^: to the power of
+    \u2032: prime | \u2033: double prime | \u20b9: rupees | \u20bf: bitcoin | \u20bd: rubles | \u20a9: won
+    \u221d: is proportional to | \xac: not | \u2227: and | \u2228: or | \u2234: therefore | \u2235: because
+    \u2220: angle | \u22a5: perpendicular to | \u2225: parallel to
+    """
+)
 _SUPERSCRIPTS = str.maketrans("\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b", "0123456789+-")
 _SUBSCRIPTS = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089\u208a\u208b", "0123456789+-")
 _SUPERSCRIPT = re.compile("(?<=[\\w)])[\u207a\u207b]?[\u2070\xb9\xb2\xb3\u2074-\u2079]++")
@@ -36,6 +42,7 @@ _DASH = re.compile(
 )
 _OR = re.compile(r"\b(and)/(or)\b|\b([a-z]{2,12})/([a-z]{2,12})\b(?!/)", re.IGNORECASE)
 _SLASH = re.compile(r" ?/ ?")
+_DECORATION = re.compile(r"([^\w\s.,?!'\"()])\1{2,}+")
 _PAUSES = re.compile("[|\u2022\u2023\u25aa\u25cf\u25e6\xb7\u2027\u3001\uff0c\uff1b\uff1a]")
 _WIDE_MARKS = str.maketrans("\u3002\uff01\uff1f\uff08\uff09\uff0e\u203c\u2049\u2047\u203d", ".!?().!??!")
 _WIDE_MARK = re.compile("[\u3002\uff01\uff1f\uff08\uff09\uff0e\u203c\u2049\u2047\u203d]")
@@ -83,6 +90,7 @@ def spoken_signs(tracked: Tracked, dropped: Counter[str]) -> Tracked:
         (_WIDE_MARK, lambda match: match[0].translate(_WIDE_MARKS)),
         (_NAME_MARK, ""),
         (_DASH, ", "),
+        (_DECORATION, " "),
         (_PAUSES, ", "),
         (_OR, lambda match: f"{match[1] or match[3]} {'' if match[1] else 'or '}{match[2] or match[4]}"),
         (_SLASH, " slash "),
