@@ -40,7 +40,7 @@ class JobRunnerDeployment:
         services = open_services(
             settings, database, speech_pipeline(encoder, decoder, settings, meter, watcher), Allowance(database)
         )
-        work = FalJobWork(services.work, Keys(database, settings.keys) if settings.keys.required else None)
+        work = FalJobWork(services.speech, Keys(database, settings.keys) if settings.keys.required else None)
         outbox = Outbox(database, settings.webhooks)
         signer = WebhookSigner.open(Secrets(database))
         self._settings = settings
