@@ -16,7 +16,7 @@ from serve_app.deployments.leases import Leases
 from serve_app.deployments.live_settings import with_user_config
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.replica import Publisher, set_up_replica, with_threads
-from serve_app.deployments.scaling.autoscaling import Lately, SlotLoad
+from serve_app.deployments.scaling.autoscaling import RecentGrowth, SlotLoad
 from serve_app.messages import Accepted, AudioChunk, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.failover import ResumingGenerator
@@ -34,7 +34,7 @@ class AudioDecoderDeployment:
         await self._service.warm_up()
         self._leases = Leases("decoder", self._meter)
         self._publisher = Publisher(self._publish)
-        self._refused = Lately()
+        self._refused = RecentGrowth()
 
     def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """New limits for streams that begin from now on."""

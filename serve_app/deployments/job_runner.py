@@ -66,7 +66,7 @@ class JobRunnerDeployment:
         return False
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """For `backlog_policy.BacklogPolicy`."""
+        """For `runners_for_backlog`. Called by Serve."""
         backlog = await self._queue.backlog()
         return {BACKLOG: float(backlog.queued + backlog.running), ROOM: float(self._settings.jobs.max_running)}
 

@@ -11,7 +11,7 @@ from serve_app.deployments.heartbeats import Heartbeat
 from serve_app.deployments.live_settings import with_user_config
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.replica import Publisher, set_up_replica, with_threads
-from serve_app.deployments.scaling.autoscaling import Lately, SlotLoad
+from serve_app.deployments.scaling.autoscaling import RecentGrowth, SlotLoad
 from serve_app.deployments.scaling.prefix_router import CAPACITY
 from serve_app.deployments.watched_generator import WatchedGenerator
 from serve_app.engine.service import TokenService
@@ -29,7 +29,7 @@ class TokenGeneratorDeployment:
         tracer = open_tracer(settings.tracing, self._identity.deployment, self._identity.id)
         self._watched = WatchedGenerator(self._service, RayMeter(), tracer)
         self._publisher = Publisher(self._watched.publish)
-        self._refused = Lately()
+        self._refused = RecentGrowth()
 
     async def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """New limits for new and waiting requests. Running ones go on."""

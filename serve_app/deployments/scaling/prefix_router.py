@@ -35,13 +35,13 @@ class RoutingRules:
     """Requests that a preferred replica may have more than the least busy one. Default: a quarter of the slots."""
 
     def __post_init__(self) -> None:
-        if self.slots < 1 or self.most_ahead < 0:
+        if self.slots < 1 or self.max_ahead < 0:
             raise StartupError(
                 f"request_router_kwargs: slots {self.slots} must be 1 or more, slack {self.slack} 0 or more"
             )
 
     @property
-    def most_ahead(self) -> int:
+    def max_ahead(self) -> int:
         return max(1, self.slots // 4) if self.slack is None else self.slack
 
     def within(self, capacity: float | None) -> "RoutingRules":
@@ -109,7 +109,7 @@ def voice_of(request: GenerationRequest) -> bytes | None:
 
 
 def _is_free(load: int, least: int, rules: RoutingRules) -> bool:
-    return load < rules.slots and load - least <= rules.most_ahead
+    return load < rules.slots and load - least <= rules.max_ahead
 
 
 def _places(request: GenerationRequest | None, replicas: Iterable[str]) -> list[str]:

@@ -35,7 +35,7 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setenv("CSM_DATA_DIR", str(tmp_path / "data"))
     for name in ("init", "shutdown"):
         monkeypatch.setattr(ray, name, started)
-    monkeypatch.setattr(sys.modules["serve_app.preflight.deploy"], "ServeSubmissionClient", started)
+    monkeypatch.setattr("serve_app.preflight.deploy.ServeSubmissionClient", started)
     yield
     assert not ray.is_initialized()
     assert not (tmp_path / "data").exists()
@@ -95,7 +95,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "a live setting that is none": (
         lambda c: deployment(c, "TokenGenerator").update(user_config={"engine": {"max_batch_size": 9}}),
         "applications[0].deployments[0].user_config: ",
-        "max_batch_size cannot be changed while it runs",
+        "max_batch_size cannot change without a restart",
     ),
     "an empty user_config where nothing is live": (
         lambda c: deployment(c, "ContextEncoder").update(user_config={}),
@@ -313,7 +313,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPa
         def __init__(self, address: str) -> None:
             raise ConnectionError(address)
 
-    monkeypatch.setattr(sys.modules["serve_app.preflight.deploy"], "ServeSubmissionClient", Unreachable)
+    monkeypatch.setattr("serve_app.preflight.deploy.ServeSubmissionClient", Unreachable)
     line = run(monkeypatch, "deploy", with_model(tmp_path, "demo"), "--address", "http://127.0.0.1:1")
     assert line.startswith("--address http://127.0.0.1:1: no Ray dashboard answers there; `ray dashboard")
 

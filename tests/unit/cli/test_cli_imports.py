@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-HEAVY = {"ray", "torch", "transformers", "moshi", "numpy", "sqlalchemy", "fastapi", "pydantic", "httpx", "aiohttp"}
+HEAVY = {"ray", "torch", "transformers", "moshi", "numpy", "sqlalchemy", "fastapi", "httpx", "aiohttp"}
 _RUN = """
 import json, sys
 from serve_app.cli import main
