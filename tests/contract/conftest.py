@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract_server import Server, serving
 
 from serve_app.audio.wav import wav_file
 from serve_app.settings import JobSettings, NetSettings, WebhookSettings
+from tests.support.contract_server import Server, serving
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from contract_server import Server
-from system_packages import need, require
-from webhook_receiver import receiving
+
+from tests.support.contract_server import Server
+from tests.support.system_packages import need, require
+from tests.support.webhook_receiver import receiving
 
 SCRIPTS = Path(__file__).parent / "node"
 REQUEST_ID_CHARS = 36

@@ -10,7 +10,8 @@ import fal_client
 import fal_client.client
 import httpx
 import pytest
-from contract_server import Server
+
+from tests.support.contract_server import Server
 
 APP = "fal-ai/csm-1b"
 SCENE = {

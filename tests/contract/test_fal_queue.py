@@ -10,13 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from contract_server import Server
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fal_client import encode_file
 from sqlalchemy import event, func, select
-from webhook_receiver import Delivered, receiving
 
 from serve_app.jobs.tables import INPUTS, JOBS
+from tests.support.contract_server import Server
+from tests.support.webhook_receiver import Delivered, receiving
 
 QUEUE = "/fal/queue/fal-ai/csm-1b"
 

@@ -16,8 +16,11 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from conftest import Server
-from stand_in_graph import (
+
+from serve_app.audio.wav import wav_file
+from serve_app.settings import EngineSettings, Settings, StandInSettings
+from tests.integration.conftest import Server
+from tests.support.stand_in_graph import (
     Heard,
     expected_sound,
     growth_mb,
@@ -29,9 +32,6 @@ from stand_in_graph import (
     until_nothing_is_held,
     until_running,
 )
-
-from serve_app.audio.wav import wav_file
-from serve_app.settings import EngineSettings, Settings, StandInSettings
 
 STREAMS = 8
 LISTENERS = 16
