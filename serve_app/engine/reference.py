@@ -13,13 +13,13 @@ from torch import Tensor
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.parts import EngineParts
+from serve_app.engine.runner import EngineParts
 from serve_app.engine.prompt import Prompt
 from serve_app.messages import ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model
 from serve_app.model.csm import Csm
 from serve_app.model.device import use_threads
-from serve_app.model.kv_views import Span
+from serve_app.model.kv_views import TokenRange
 from serve_app.model.tokenizer import TextTokenizer
 
 _CPU = torch.device("cpu")
@@ -56,9 +56,9 @@ def forced_logits(model: Csm, prompt: Prompt, codes: NDArray[np.int64]) -> Tenso
     frames = torch.from_numpy(codes.astype(np.int64)).to(model.device)
     tokens = torch.cat((_embedded(model, prompt), model.embed_frames(frames[:-1])))
     kv = KvCache(model.shape, len(frames), len(tokens), model.device, model.dtype)
-    hidden = model.prefill(tokens, kv.backbone, [Span(0, 0, len(tokens))])[prompt.num_positions - 1 :]
+    hidden = model.prefill(tokens, kv.backbone, [TokenRange(0, 0, len(tokens))])[prompt.num_positions - 1 :]
     forced = _Forced(frames)
-    model.draw_frame(hidden, model.depth_memory(kv.depth_scratch(len(frames))), forced)
+    model.draw_frame(hidden, model.depth_kv(kv.depth_scratch(len(frames))), forced)
     return torch.stack(forced.seen, dim=1)[..., : model.shape.codebook_size].float().cpu()
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.engine.parts import DrawnFrames, EngineParts, PendingFrames, PrefillPart
+from serve_app.engine.prefill import PrefillChunk
+from serve_app.engine.runner import DrawnFrames, EngineParts, PendingFrames
 from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import ModelInfo
@@ -63,12 +64,11 @@ class StandInRunner:
         self._sleep = sleep
         self._due = float("-inf")
 
-    def restore(self, row: int, sequence: Sequence) -> None:
-        pass
+    def restore(self, row: int, sequence: Sequence) -> int:
+        return sequence.num_prefilled
 
-    def prefill(self, parts: list[PrefillPart]) -> None:
-        for part in parts:
-            part.sequence.num_prefilled += part.num_tokens
+    def prefill(self, chunks: list[PrefillChunk]) -> None:
+        pass
 
     def launch(self, sequences: list[Sequence]) -> PendingFrames:
         self._wait(step_ms(self._settings.step_ms_by_batch, len(sequences)) / 1000)

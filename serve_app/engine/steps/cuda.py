@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from serve_app.engine.parts import PendingFrames
+from serve_app.engine.runner import PendingFrames
 from serve_app.engine.steps.graphs import Graph
 
 _HOST_BUFFERS = 4

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from serve_app.engine.parts import PendingFrames
+from serve_app.engine.runner import PendingFrames
 from serve_app.model.sampling import SamplingPlan
 
 _log = logging.getLogger(__name__)
