@@ -62,15 +62,35 @@ class _NoMeter:
 
 NO_METER: Meter = _NoMeter()
 
+_defined: list[Metric] = []
+
+
+def _counter(name: str, unit: str, description: str, labels: tuple[str, ...] = ()) -> Counter:
+    _defined.append(counter := Counter(name, unit, description, labels))
+    return counter
+
+
+def _gauge(name: str, unit: str, description: str, labels: tuple[str, ...] = ()) -> Gauge:
+    _defined.append(gauge := Gauge(name, unit, description, labels))
+    return gauge
+
+
+def _histogram(
+    name: str, unit: str, description: str, labels: tuple[str, ...] = (), buckets: tuple[float, ...] = ()
+) -> Histogram:
+    _defined.append(histogram := Histogram(name, unit, description, labels, buckets))
+    return histogram
+
+
 _WAITS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _DELAYS = (0.001, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12)
 _COMPUTING = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.03, 0.05, 0.08, 0.16, 0.32, 1.0, 5.0)
 _JOB_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
 
-REQUESTS_STARTED = Counter(
+REQUESTS_STARTED = _counter(
     "csm_requests_started_total", "requests", "Valid requests for speech, of every API, as they arrive."
 )
-REQUESTS_ENDED = Counter(
+REQUESTS_ENDED = _counter(
     "csm_requests_ended_total",
     "requests",
     "The same as they end. `outcome`: eos, length or runaway, how the speech ended; cancelled, by the client or the "
@@ -78,35 +98,35 @@ REQUESTS_ENDED = Counter(
     "invalid (422), before any audio.",
     ("outcome",),
 )
-REQUESTS_LIVE = Gauge("csm_requests_live", "requests", "Requests that wait or are being spoken, on this ingress.")
-AUDIO_SECONDS = Counter("csm_audio_seconds_total", "seconds", "Audio that was sent, of ended requests.")
-QUEUE_SECONDS = Histogram(
+REQUESTS_LIVE = _gauge("csm_requests_live", "requests", "Requests that wait or are being spoken, on this ingress.")
+AUDIO_SECONDS = _counter("csm_audio_seconds_total", "seconds", "Audio that was sent, of ended requests.")
+QUEUE_SECONDS = _histogram(
     "csm_queue_seconds", "seconds", "What an accepted request waited for a slot of the engine.", buckets=_WAITS
 )
-TIME_TO_FIRST_AUDIO = Histogram(
+TIME_TO_FIRST_AUDIO = _histogram(
     "csm_time_to_first_audio_seconds",
     "seconds",
     "From a request's arrival (its body read) to its first chunk of sound; a WAV header does not count.",
     buckets=_WAITS,
 )
-REAL_TIME_FACTOR = Histogram(
+REAL_TIME_FACTOR = _histogram(
     "csm_real_time_factor",
     "ratio",
     "From a request's arrival to its end, over the length of its audio; of answers spoken to their end. A stream that "
     "is held back to its listener's pace comes near 1.",
     buckets=(0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 4.0, 8.0),
 )
-CHUNK_LATENESS = Histogram(
+CHUNK_LATENESS = _histogram(
     "csm_chunk_lateness_seconds",
     "seconds",
     "By how much a chunk of a stream, but for the first, came after the moment at which it had to be played; in time "
     "is 0.",
     buckets=_DELAYS,
 )
-UNDERRUN_SECONDS = Counter(
+UNDERRUN_SECONDS = _counter(
     "csm_underrun_seconds_total", "seconds", "How long listeners' players stood still, counted as it happens."
 )
-STREAM_UNDERRUN = Histogram(
+STREAM_UNDERRUN = _histogram(
     "csm_stream_underrun_seconds",
     "seconds",
     "How long a stream's player stood still in all, by streams of two chunks and more, however they ended. Bucket "
@@ -114,7 +134,7 @@ STREAM_UNDERRUN = Histogram(
     buckets=(0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0),
 )
 
-FAILOVER_SECONDS = Histogram(
+FAILOVER_SECONDS = _histogram(
     "csm_failover_seconds",
     "seconds",
     "From the loss of the replica behind a stream, `part` generator or decoder, to the stream's next message from "
@@ -122,10 +142,10 @@ FAILOVER_SECONDS = Histogram(
     ("part",),
     _WAITS,
 )
-FAILOVERS_FAILED = Counter(
+FAILOVERS_FAILED = _counter(
     "csm_failovers_failed_total", "streams", "Streams given up after such losses, for want of a replica.", ("part",)
 )
-LEASES_EXPIRED = Counter(
+LEASES_EXPIRED = _counter(
     "csm_leases_expired_total",
     "streams",
     "Streams of the `part` generator or decoder that nobody had taken a message of for long, closed past their "
@@ -133,99 +153,90 @@ LEASES_EXPIRED = Counter(
     ("part",),
 )
 
-ENGINE_SLOTS = Gauge("csm_engine_slots", "slots", "Rows of the engine's batch: sequences that it can run at once.")
-ENGINE_CAPACITY = Gauge(
+ENGINE_SLOTS = _gauge("csm_engine_slots", "slots", "Rows of the engine's batch: sequences that it can run at once.")
+ENGINE_CAPACITY = _gauge(
     "csm_engine_capacity", "slots", "How many of them the measured step time allows: more sequences are not let in."
 )
-ENGINE_RUNNING = Gauge("csm_engine_running", "sequences", "Sequences that hold a row, paused ones included.")
-ENGINE_PAUSED = Gauge(
+ENGINE_RUNNING = _gauge("csm_engine_running", "sequences", "Sequences that hold a row, paused ones included.")
+ENGINE_PAUSED = _gauge(
     "csm_engine_paused", "sequences", "Of these, far enough ahead of their listeners to be left out of the steps."
 )
-ENGINE_WAITING = Gauge("csm_engine_waiting", "sequences", "Sequences that wait for one.")
-ENGINE_STREAMS = Gauge(
+ENGINE_WAITING = _gauge("csm_engine_waiting", "sequences", "Sequences that wait for one.")
+ENGINE_STREAMS = _gauge(
     "csm_engine_streams",
     "streams",
     "Calls that somebody consumes. Running and waiting sequences beyond their number belong to nobody.",
 )
-ENGINE_OLDEST_WAIT = Gauge(
+ENGINE_OLDEST_WAIT = _gauge(
     "csm_engine_oldest_wait_seconds", "seconds", "How long the longest waiting request waits to be accepted."
 )
-ENGINE_REFUSED = Counter(
+ENGINE_REFUSED = _counter(
     "csm_engine_refused_total", "requests", "Requests without room to wait, or without a slot in time: demand too."
 )
-ENGINE_SET_ASIDE = Counter(
+ENGINE_SET_ASIDE = _counter(
     "csm_engine_set_aside_total", "sequences", "How often a background sequence gave up its slot to a request."
 )
-ENGINE_STEP_SECONDS = Gauge(
+ENGINE_STEP_SECONDS = _gauge(
     "csm_engine_step_seconds",
     "seconds",
     "One frame of all sequences that decode now, as measured; above 0.08 nobody is served in real time.",
 )
-ENGINE_FRAMES = Counter("csm_engine_frames_total", "frames", "Frames of 80 ms handed out.")
-ENGINE_PROMPT_POSITIONS = Counter("csm_engine_prompt_positions_total", "positions", "Positions of prompts read.")
-ENGINE_RESTORED_POSITIONS = Counter(
+ENGINE_FRAMES = _counter("csm_engine_frames_total", "frames", "Frames of 80 ms handed out.")
+ENGINE_PROMPT_POSITIONS = _counter("csm_engine_prompt_positions_total", "positions", "Positions of prompts read.")
+ENGINE_RESTORED_POSITIONS = _counter(
     "csm_engine_restored_positions_total", "positions", "Of these, taken from the prefix cache."
 )
 
-DECODER_SLOTS = Gauge("csm_decoder_slots", "slots", "Streams that the audio decoder can take at once.")
-DECODER_BUSY = Gauge("csm_decoder_busy", "slots", "Slots that are taken.")
-DECODER_STREAMS = Gauge(
+DECODER_SLOTS = _gauge("csm_decoder_slots", "slots", "Streams that the audio decoder can take at once.")
+DECODER_BUSY = _gauge("csm_decoder_busy", "slots", "Slots that are taken.")
+DECODER_STREAMS = _gauge(
     "csm_decoder_streams", "streams", "Calls that somebody consumes. Busy slots beyond their number belong to nobody."
 )
-DECODER_TICK_SECONDS = Histogram(
+DECODER_TICK_SECONDS = _histogram(
     "csm_decoder_tick_seconds",
     "seconds",
     "Decoding one frame of every stream that has one; above 0.08 nobody is decoded in real time.",
     buckets=_COMPUTING,
 )
 
-ENCODER_CLIPS = Counter("csm_encoder_clips_total", "clips", "Context clips encoded or remembered.")
-ENCODER_CACHE_HITS = Counter("csm_encoder_cache_hits_total", "clips", "Of them, those whose codes were remembered.")
-ENCODER_SECONDS = Histogram(
+ENCODER_CLIPS = _counter("csm_encoder_clips_total", "clips", "Context clips encoded or remembered.")
+ENCODER_CACHE_HITS = _counter("csm_encoder_cache_hits_total", "clips", "Of them, those whose codes were remembered.")
+ENCODER_SECONDS = _histogram(
     "csm_encoder_seconds", "seconds", "One pass over the clips of several requests.", buckets=_WAITS
 )
 
-JOBS_QUEUED = Gauge("csm_jobs_queued", "jobs", "Jobs of the whole queue that wait; each runner says the same.")
-JOBS_RUNNING = Gauge("csm_jobs_running", "jobs", "Jobs that this runner runs.")
-JOBS_ENDED = Counter(
+JOBS_QUEUED = _gauge("csm_jobs_queued", "jobs", "Jobs of the whole queue that wait; each runner says the same.")
+JOBS_RUNNING = _gauge("csm_jobs_running", "jobs", "Jobs that this runner runs.")
+JOBS_ENDED = _counter(
     "csm_jobs_ended_total",
     "jobs",
     "Jobs that ended with a runner, or for want of one. `outcome`: completed, failed or cancelled; those cancelled "
     "before they began are not here.",
     ("outcome",),
 )
-JOBS_PUT_BACK = Counter(
+JOBS_PUT_BACK = _counter(
     "csm_jobs_put_back_total",
     "jobs",
     "Jobs that wait again: their engine was busy, or failed, or their runner stopped.",
 )
-JOB_LEASES_LOST = Counter(
+JOB_LEASES_LOST = _counter(
     "csm_job_leases_lost_total", "jobs", "Jobs whose runner died or stood still for `jobs.lease_seconds`."
 )
-JOB_QUEUE_SECONDS = Histogram(
+JOB_QUEUE_SECONDS = _histogram(
     "csm_job_queue_seconds", "seconds", "From a job's submit to its first attempt.", buckets=_JOB_SECONDS
 )
-JOB_SECONDS = Histogram("csm_job_seconds", "seconds", "From a job's submit to its end.", buckets=_JOB_SECONDS)
-WEBHOOK_DELIVERIES = Counter(
+JOB_SECONDS = _histogram("csm_job_seconds", "seconds", "From a job's submit to its end.", buckets=_JOB_SECONDS)
+WEBHOOK_DELIVERIES = _counter(
     "csm_webhook_deliveries_total",
     "webhooks",
     "Deliveries tried. `outcome`: delivered; failed, to be tried again; dead, given up.",
     ("outcome",),
 )
-WEBHOOKS_PENDING = Gauge(
+WEBHOOKS_PENDING = _gauge(
     "csm_webhooks_pending", "webhooks", "Webhooks that are not delivered yet; each runner says the same."
 )
-WEBHOOKS_DEAD = Gauge(
+WEBHOOKS_DEAD = _gauge(
     "csm_webhooks_dead", "webhooks", "Dead letters that are kept: `csm-serve webhooks list --dead` shows them."
 )
 
-ALL: tuple[Metric, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
-
-
-def markdown_table() -> str:
-    """As in docs/operations.md; a test compares."""
-    rows = ["| Metric | Kind, unit | Labels | |", "|---|---|---|---|"]
-    for metric in ALL:
-        labels = ", ".join(f"`{label}`" for label in metric.labels)
-        rows.append(f"| `{metric.name}` | {metric.kind}, {metric.unit} | {labels} | {metric.description} |")
-    return "\n".join(rows)
+ALL: tuple[Metric, ...] = tuple(_defined)

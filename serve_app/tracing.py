@@ -95,7 +95,6 @@ class OtelTracer:
     def __init__(self, provider: Any) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._provider = provider
         self._tracer = provider.get_tracer("serve_app")
         self._propagator = TraceContextTextMapPropagator()
 
@@ -105,10 +104,6 @@ class OtelTracer:
         # From an empty context: Serve may trace this request too, for other eyes.
         context = self._propagator.extract({"traceparent": parent}, context=Context()) if parent else Context()
         return _OtelSpan(self._tracer.start_span(name, context=context, attributes=attributes))
-
-    def flush(self) -> None:
-        """Send what is still held back; blocks."""
-        self._provider.force_flush()
 
 
 class _OtelSpan:

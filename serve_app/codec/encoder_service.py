@@ -12,7 +12,7 @@ from serve_app.model.out_of_memory import memory_for_start
 from serve_app.owner_thread import OwnerThread
 from serve_app.settings import Settings
 
-MOST_CLIPS = 8
+MAX_CLIPS_PER_PASS = 8
 """Encoded together."""
 
 
@@ -43,7 +43,7 @@ class EncoderService:
     def load(cls, settings: Settings, meter: Meter = NO_METER) -> Self:
         """With the codec and the voices that the settings name; raises StartupError where that fails."""
         with memory_for_start("the context encoder", "codec.cache_entries, or raise codec.memory_fraction"):
-            return cls(*_parts(settings), meter, MOST_CLIPS * settings.codec.stuck_seconds)
+            return cls(*_parts(settings), meter, MAX_CLIPS_PER_PASS * settings.codec.stuck_seconds)
 
     async def encode(self, pcm: bytes) -> Codes:
         """See `ports.ContextEncoder`."""

@@ -1,4 +1,4 @@
-"""The engine's step: drop late sequences, keep each stream's pace, admit, prefill a little, decode one frame for all."""
+"""The engine's step: drop late sequences, keep the pace, admit, prefill a little, decode one frame for all rows."""
 
 import logging
 import time

@@ -7,8 +7,8 @@ import torch
 from serve_app.engine.memory.device import claim_memory
 from serve_app.engine.memory.plan import PlannedModel, announce, plan_memory, usual_reserves
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.runner import EngineParts
 from serve_app.engine.prefix_cache import PrefixCache
+from serve_app.engine.runner import EngineParts
 from serve_app.engine.steps.choice import StepName, choose_step, step_maker
 from serve_app.messages import WEIGHTS_NOTICES, ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.runner import EngineParts
 from serve_app.engine.prompt import Prompt
+from serve_app.engine.runner import EngineParts
 from serve_app.messages import ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model
 from serve_app.model.csm import Csm

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from typing import Self
 
 from serve_app.engine.engine import Engine
-from serve_app.engine.runner import EngineParts
 from serve_app.engine.prompt import ModelLimits, build_prompt
+from serve_app.engine.runner import EngineParts
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats import EngineStats
 from serve_app.errors import GenerationFailed

@@ -78,7 +78,7 @@ class PackedKv:
     So the matrices are read once for all of them. Only attention, which is cheap, runs range by range.
     """
 
-    __slots__ = ("_kv", "_masks", "_positions", "_rows", "_ranges")
+    __slots__ = ("_kv", "_masks", "_positions", "_ranges", "_rows")
 
     def __init__(
         self, kv: Tensor, ranges: Sequence[TokenRange], rows: Tensor, positions: Tensor, masks: Sequence[Tensor]

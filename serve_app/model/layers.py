@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from serve_app.model.kv_views import LayerKv, KvView
+from serve_app.model.kv_views import KvView, LayerKv
 from serve_app.model.matrix import Matrix, linear
 from serve_app.model.rope import Rotation, rotate
 from serve_app.model.shape import TransformerShape

@@ -1,8 +1,8 @@
 """A frame by our C++ kernel, on a CPU."""
 
 from serve_app.engine.kv_cache import KvCache
-from serve_app.engine.runner import DrawnFrames, PendingFrames
 from serve_app.engine.row_state import RowState
+from serve_app.engine.runner import DrawnFrames, PendingFrames
 from serve_app.model.csm import Csm
 from serve_app.model.native.frame import NativeFrame
 from serve_app.model.sampling import SamplingPlan

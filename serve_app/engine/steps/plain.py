@@ -5,8 +5,8 @@ from functools import cache
 from typing import Protocol
 
 from serve_app.engine.kv_cache import KvCache
-from serve_app.engine.runner import DrawnFrames, PendingFrames
 from serve_app.engine.row_state import RowState
+from serve_app.engine.runner import DrawnFrames, PendingFrames
 from serve_app.model.csm import Csm
 from serve_app.model.sampling import FrameSampler, SamplingPlan
 

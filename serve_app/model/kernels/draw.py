@@ -112,8 +112,8 @@ def _penalized(logits, codes, penalty, recent_codes, frame_stride, WINDOW: tl.co
     for first in range(0, WINDOW, _RECENT):
         recent = tl.load(recent_codes + (first + tl.arange(0, _RECENT)) * frame_stride).to(tl.int32)
         marks += tl.sum((codes[:, None] == recent[None, :]).to(tl.int32), axis=1)
-    punished = tl.where(logits > 0, tl.div_rn(logits, penalty), logits * penalty)
-    return tl.where(marks > 0, punished, logits)
+    penalized = tl.where(logits > 0, tl.div_rn(logits, penalty), logits * penalty)
+    return tl.where(marks > 0, penalized, logits)
 
 
 @triton.jit(do_not_specialize=["codebook"])
