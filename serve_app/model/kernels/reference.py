@@ -1,6 +1,6 @@
-"""The kernels' functions out of torch's and the model's own operations, row by row where that is plainer.
+"""The plain forms of the kernels, made of torch's and the model's operations, row by row where that is simpler.
 
-What a kernel must agree with: `check` compares them at start, and the tests do on more sizes.
+Each kernel must agree with its plain form. `check` compares them at start, and tests do so on more sizes.
 """
 
 import torch
