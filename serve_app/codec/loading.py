@@ -1,4 +1,4 @@
-"""The codec that a checkpoint brings, placed as the settings say."""
+"""Loads the codec of a checkpoint."""
 
 from moshi.models.compression import MimiModel
 from transformers import MimiConfig
@@ -10,7 +10,7 @@ from serve_app.settings import Settings
 
 
 def load_codec(settings: Settings) -> tuple[Checkpoint, MimiModel]:
-    """Raises StartupError where the checkpoint, its codec or the device cannot be used."""
+    """The checkpoint and its codec. Raises StartupError where one of them or the device cannot be used."""
     device = pick_device(settings.device)
     limit_memory(device, settings.codec.memory_fraction)
     use_threads(settings.codec.threads)

@@ -1,6 +1,7 @@
 """Runs the engine on its own thread, and offers it to asyncio as a `ports.TokenGenerator`."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator
 from typing import Self
@@ -18,6 +19,11 @@ from serve_app.settings import EngineSettings, Settings
 
 _WARM_UP_FRAMES = 8
 """Enough steps for `StepTimes` to trust their measured time."""
+_SWITCH_INTERVAL_SECONDS = 0.0005
+"""How long asyncio's thread may keep the interpreter's lock while the engine's thread waits for it.
+
+Python's default of 5 ms is as long as a whole decode step of a GPU.
+"""
 _MEMORY = (
     "the generator",
     "engine.max_batch_size, engine.max_positions or engine.prefix_cache_mb, or raise engine.memory_fraction",
@@ -40,6 +46,7 @@ class TokenService:
     @classmethod
     def load(cls, settings: Settings, replica: str = "local") -> Self:
         """Load the model that the settings name. Raises StartupError where that fails."""
+        sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
         with memory_for_start(*_MEMORY):
             return cls(_parts(settings), settings.engine, replica)
 

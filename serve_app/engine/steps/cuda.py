@@ -31,6 +31,8 @@ class CudaDevice:
     def __init__(self, device: torch.device, max_rows: int, num_codebooks: int) -> None:
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
+        # One for all graphs, because cuBLAS keeps a workspace for every stream that it has met.
+        self._stream = torch.cuda.Stream(device)
         # Pinned, because only then the copy runs while the host continues.
         self._host = [
             torch.empty(max_rows, num_codebooks, dtype=torch.int32, pin_memory=True) for _ in range(_HOST_BUFFERS)
@@ -40,15 +42,14 @@ class CudaDevice:
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Graph, Tensor]:
         """Runs `work` twice before it records, because libraries choose and compile kernels on the first run."""
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
             for _ in range(2):
                 work()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # Other threads of this process may allocate meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             codes = work().to(torch.int32)
         return graph, codes
 

@@ -1,8 +1,10 @@
 """The decode step as CUDA graphs, one for each bucket of rows and readable positions, recorded at start."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,7 +73,8 @@ class GraphedStep:
         self._row_sizes = row_buckets(max_rows)
         self._readable_sizes = readable_buckets(max_positions)
         self._num_running = -1
-        self._graphs = dict(self._record_all())
+        with _garbage_collection_off():
+            self._graphs = dict(self._record_all())
 
     def launch(self, num_rows: int, num_readable: int, plan: SamplingPlan) -> PendingFrames:
         """See `FrameStep.launch`. All input is on the device already; only a changed number of rows is sent."""
@@ -114,6 +117,19 @@ class GraphedStep:
 
     def _work_of(self, bucket: Bucket) -> Callable[[], Tensor]:
         return lambda: self._frame(bucket.num_rows, bucket.num_readable, bucket.usual)
+
+
+@contextmanager
+def _garbage_collection_off() -> Iterator[None]:
+    """A collection during a capture could destroy an older graph, and CUDA would invalidate the one being recorded."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def row_buckets(max_rows: int) -> list[int]:

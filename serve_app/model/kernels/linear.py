@@ -20,7 +20,7 @@ MAX_SKINNY_ROWS = 64
 _WANTED_PROGRAMS = 192
 """An H100 has 132 multiprocessors, and two programs fit on each."""
 _STAGE_BYTES = 24 << 10
-"""The most that a pipeline step holds: at most two times four steps fit into a multiprocessor's 227 KiB."""
+"""The most that a pipeline step holds. Two programs of four steps each share a multiprocessor's 227 KiB."""
 _MIN_STEPS = 4
 """With fewer steps there is no pipeline."""
 _MIN_SPLIT = 512
