@@ -93,9 +93,9 @@ REQUESTS_STARTED = _counter(
 REQUESTS_ENDED = _counter(
     "csm_requests_ended_total",
     "requests",
-    "The same requests as they end. `outcome`: eos, length or runaway, if the speech ended so; cancelled, by the client "
-    "or the engine's deadline; error, after acceptance or by a failure of the server; refused (429), not_ready (503) or "
-    "invalid (422), before any audio.",
+    "The same requests as they end. `outcome`: eos, length or runaway, if the speech ended so; cancelled, by the client"
+    " or the engine's deadline; error, after acceptance or by a failure of the server; refused (429), not_ready (503) "
+    "or invalid (422), before any audio.",
     ("outcome",),
 )
 REQUESTS_LIVE = _gauge("csm_requests_live", "requests", "Requests that wait or are being spoken, on this ingress.")

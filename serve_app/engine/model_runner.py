@@ -15,6 +15,7 @@ from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.steps.plain import MakeStep, PlainStep
 from serve_app.model.csm import Csm
+from serve_app.model.device import send
 from serve_app.model.kv_views import TokenRange
 
 _CUDA_PREFILL_BUCKET = 64
@@ -117,7 +118,7 @@ class ModelRunner:
         return embedded
 
     def _on_device(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self._model.device, non_blocking=True)
+        return send(torch.from_numpy(array), self._model.device)
 
 
 def _slice(sequence: Sequence, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:

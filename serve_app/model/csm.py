@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serve_app.model.device import send
 from serve_app.model.kv_views import KvView, TokenRange, kv_at_block, kv_at_positions, kv_of_ranges
 from serve_app.model.layers import Transformer
 from serve_app.model.matrix import Matrix, Quantization, quantize
@@ -83,7 +84,7 @@ class Csm:
         padding = TokenRange(0, spare, x.shape[0] - sum(tokens.num_tokens for tokens in ranges))
         rows = [row for tokens in (*ranges, padding) for row in [tokens.row] * tokens.num_tokens]
         positions = [p for tokens in ranges for p in range(tokens.start, tokens.end)] + [spare] * padding.num_tokens
-        row_ids, places = torch.tensor([rows, positions], device=x.device)
+        row_ids, places = send(torch.tensor([rows, positions]), x.device)
         view = kv_of_ranges(kv, ranges, row_ids, places)
         return self.backbone(x[None], self.backbone_rotation.at_tokens(places), view)[0]
 

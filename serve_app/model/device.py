@@ -4,6 +4,7 @@ import os
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from serve_app.errors import StartupError
 
@@ -38,6 +39,14 @@ def limit_memory(device: torch.device, fraction: float, cuda: CudaLimit = torch.
     if device.type == "cuda":
         # Without a device this limits the current one. torch refuses a device without an index here.
         cuda.set_per_process_memory_fraction(fraction)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a host tensor to `device` without waiting for the work that the device still has to do."""
+    if device.type == "cpu":
+        return tensor
+    # From pageable memory the host would wait until the copy is done, and so for all work before it.
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def use_threads(num_threads: int) -> None:

@@ -39,10 +39,11 @@ class Tiles(NamedTuple):
 def skinny_linear(x: Tensor, matrix: Matrix, out: Tensor | None = None) -> Tensor:
     """`x` [R, K] to [R, N]. Rows of `x` and `out` may be strided, and `out` may have another type."""
     values, scales = _parts(matrix)
+    if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
+        product = F.linear(x, values)
+        return product if out is None else out.copy_(product)
     if out is None:
         out = x.new_empty(x.shape[0], values.shape[0])
-    if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
-        return out.copy_(F.linear(x, values))
     tiles = choose_tiles(x.shape[0], values.shape[0], values.shape[1], values.element_size())
     _multiply(x, values, scales, out[None], tiles)
     return out
