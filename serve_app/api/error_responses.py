@@ -10,14 +10,17 @@ from starlette.exceptions import HTTPException
 
 from serve_app.errors import (
     BodyTooLarge,
+    Cancelled,
     CsmServeError,
     FileTooLarge,
     Forbidden,
     GenerationFailed,
+    InternalError,
     InvalidRequest,
     InvalidSignature,
     NotReady,
     Overloaded,
+    RunnerLost,
     StartTimeout,
     StartupError,
     StorageFailed,
@@ -42,6 +45,9 @@ _STATUS: dict[type[CsmServeError], int] = {
     NotReady: 503,
     StartTimeout: 504,
     GenerationFailed: 500,
+    Cancelled: 499,
+    RunnerLost: 503,
+    InternalError: 500,
     StartupError: 500,
 }
 

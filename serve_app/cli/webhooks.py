@@ -9,7 +9,7 @@ import typer
 
 from serve_app.app import load_settings
 from serve_app.cli.table import moment, show_table
-from serve_app.jobs.outbox import Outbox, Webhook, WebhookState
+from serve_app.jobs.webhooks import Outbox, Webhook, WebhookState
 from serve_app.store.database import Database
 
 webhooks_app = typer.Typer(

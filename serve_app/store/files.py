@@ -123,7 +123,7 @@ class FileStore:
         Raises UnknownUpload, InvalidRequest for `number` (1 to 10 000), FileTooLarge, QuotaExceeded.
         """
         if not 1 <= number <= MAX_PARTS:
-            raise InvalidRequest("partNumber", f"must be from 1 to {MAX_PARTS}: number the parts in their order")
+            raise InvalidRequest("part_number", f"must be from 1 to {MAX_PARTS}: number the parts in their order")
         if len(data) > MAX_PART_BYTES:
             raise FileTooLarge("part", f"has {len(data)} bytes, at most {MAX_PART_BYTES} are taken: send smaller parts")
         upload = await self._upload(upload_id)
@@ -163,7 +163,7 @@ class FileStore:
     def _new_upload(self, name: str, content_type: str, owner: str, seconds: float | None, file_id: str) -> Upload:
         kept = (self._settings.kept_seconds or math.inf) if seconds is None else seconds
         if not kept > 0:
-            raise InvalidRequest("expiration_duration_seconds", "must be above 0: leave it out for the longest")
+            raise InvalidRequest("kept_seconds", "must be above 0: leave it out for the default")
         return Upload(
             id=secrets.token_hex(16),
             file_id=file_id,

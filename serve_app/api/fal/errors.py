@@ -15,15 +15,18 @@ from serve_app.api.error_responses import status_of
 from serve_app.errors import (
     AudioTooLong,
     BodyTooLarge,
+    Cancelled,
     CsmServeError,
     DownloadFailed,
     FileTooLarge,
     GenerationFailed,
+    InternalError,
     InvalidAudio,
     InvalidRequest,
     NotReady,
     Overloaded,
     ReplicaLost,
+    RunnerLost,
     StartTimeout,
     StorageFailed,
     Unauthorized,
@@ -51,7 +54,15 @@ _INFRA_TYPES: dict[type[CsmServeError], str] = {
     StartTimeout: REQUEST_TIMEOUT,
     Overloaded: "rate_limited",
     StorageFailed: "internal_error",
+    Cancelled: "client_cancelled",
+    RunnerLost: "runner_disconnected",
+    InternalError: "internal_error",
 }
+_PLACES: dict[str, list[str | int]] = {
+    "idempotency_key": ["header", IDEMPOTENCY_KEY],
+    "part_number": ["body", "partNumber"],
+}
+"""Where fal has the parameters that the core names."""
 _JOB_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 _RETRYABLE = (429, 502, 503, 504)
 
@@ -83,9 +94,11 @@ def infra_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def place(field: str) -> list[str | int]:
     """Our name of a field, such as `context.0.audio_url`, as fal writes it."""
+    if field in _PLACES:
+        return _PLACES[field]
     if field == WEBHOOK_FIELD:
         return ["query", field]
-    if field.startswith("x-fal-") or field == IDEMPOTENCY_KEY:
+    if field.startswith("x-fal-"):
         return ["header", field]
     parts = [int(part) if part.isdigit() else part for part in field.split(".")]
     return ["body"] if parts == ["body"] else ["body", *parts]

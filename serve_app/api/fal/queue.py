@@ -23,6 +23,7 @@ from serve_app.api.fal.errors import (
     name_request,
 )
 from serve_app.api.fal.event_stream import PING, EventStream, event
+from serve_app.api.fal.job_answers import answer_of, error_type_of
 from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput
@@ -134,10 +135,11 @@ class QueueApi:
         result = await self._services.queue.result(request_id, _key_for_speech(request).id)
         if result is None:
             return answered({"detail": "Request is still in progress"}, 400)
+        status, content = answer_of(result)
         if result.is_success:
-            return JSONResponse(result.body, result.status_code)
-        timeout = USER_TIMEOUT if result.error_type == REQUEST_TIMEOUT else {}
-        return answered(result.body, result.status_code, timeout)
+            return JSONResponse(content, status)
+        timeout = USER_TIMEOUT if content.get("error_type") == REQUEST_TIMEOUT else {}
+        return answered(content, status, timeout)
 
     async def cancel(self, request: Request, request_id: str) -> Response:
         """Take it out of the queue, or stop it while it runs."""
@@ -165,8 +167,8 @@ class QueueApi:
         content |= {"logs": list(_logs(status.logs)), "metrics": {}}
         if job.inference_seconds is not None:
             content["metrics"] = {"inference_time": job.inference_seconds}
-        if job.error_type is not None:
-            content |= {"error": job.error or job.error_type, "error_type": job.error_type}
+        if job.error is not None:
+            content |= {"error": str(job.error), "error_type": error_type_of(job.error)}
         return content
 
 

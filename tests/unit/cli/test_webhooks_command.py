@@ -9,10 +9,12 @@ from typer.testing import CliRunner, Result
 
 from serve_app.cli.main import app
 from serve_app.jobs.job import JobResult, NewJob
-from serve_app.jobs.outbox import Outbox, WebhookState
 from serve_app.jobs.queue import JobQueue
+from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhooks import Outbox, WebhookState
 from serve_app.settings import Settings
 from serve_app.store.database import Database
+from tests.support.jobs_harness import PlainWebhookFormat
 
 
 def run(*argv: str) -> Result:
@@ -34,11 +36,12 @@ def outbox(database: Database) -> Outbox:
 
 
 async def ended(database: Database, text: str) -> str:
-    queue = JobQueue(database, Settings().jobs)
+    queue = JobQueue(database, Settings().jobs, PlainWebhookFormat())
+    leases = JobLeases(database, Settings().jobs, PlainWebhookFormat())
     job = await queue.submit(NewJob("e", "k", {"text": text}, webhook_url=f"https://example.com/{text}"))
-    leased = await queue.lease("runner")
+    leased = await leases.lease("runner")
     assert leased is not None
-    await queue.finish(leased, JobResult(200, {}))
+    await leases.finish(leased, JobResult({}))
     return job.id
 
 

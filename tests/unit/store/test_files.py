@@ -128,7 +128,7 @@ async def test_memory_does_not_grow_with_a_file(kit: Kit) -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan])
 async def test_a_time_to_live_must_be_one(kit: Kit, seconds: float) -> None:
-    with pytest.raises(InvalidRequest, match="expiration_duration_seconds: must be above 0"):
+    with pytest.raises(InvalidRequest, match="kept_seconds: must be above 0"):
         await kit.put(seconds=seconds)
 
 
@@ -346,7 +346,7 @@ async def test_parts_that_are_not_there_cannot_be_completed(kit: Kit) -> None:
         with pytest.raises(InvalidRequest, match=r"^parts: "):
             await kit.files.complete_parts(upload.id, parts)
     for number in (0, -1, 10_001, 2**70):
-        with pytest.raises(InvalidRequest, match="partNumber: must be from 1 to 10000"):
+        with pytest.raises(InvalidRequest, match="part_number: must be from 1 to 10000"):
             await kit.files.put_part(upload.id, number, b"")
 
 
