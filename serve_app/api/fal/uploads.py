@@ -16,7 +16,7 @@ from serve_app.api.services import Services
 from serve_app.errors import FileTooLarge, InvalidRequest, UnknownUpload
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
-from serve_app.store.files import MAX_PART_BYTES
+from serve_app.store.multipart import MAX_PART_BYTES
 from serve_app.store.stored_file import (
     DEFAULT_CONTENT_TYPE,
     StoredFile,
@@ -80,7 +80,7 @@ class UploadsApi:
 
     async def initiate_parts(self, request: Request, body: NewUpload) -> UploadAddress:
         """The same for a file in parts: PUT each to `upload_url` with `/1`, `/2`, … in its path, then `/complete`."""
-        upload = await self._files.begin_parts(
+        upload = await self._files.multipart.begin(
             name=body.file_name,
             content_type=body.content_type,
             owner=_key_for_files(request).id,
@@ -121,7 +121,7 @@ class UploadsApi:
 
     async def begin_parts(self, request: Request) -> dict[str, str]:
         """A file in parts: PUT each to `access_url` with `/multipart/{uploadId}/1` … behind it, then `/complete`."""
-        upload = await self._files.begin_parts(
+        upload = await self._files.multipart.begin(
             owner=_key_for_files(request).id, seconds=kept_seconds(request.headers), **_described(request)
         )
         return {"access_url": way_of(request).url(Surface.CDN, upload.path), "uploadId": upload.id}
@@ -135,7 +135,7 @@ class UploadsApi:
         return await self._complete(request, upload_id)
 
     async def _check_owner(self, request: Request, upload_id: str) -> None:
-        if await self._files.upload_owner(upload_id) != _key_for_files(request).id:
+        if await self._files.multipart.owner(upload_id) != _key_for_files(request).id:
             raise UnknownUpload(upload_id)
 
     async def _put_part(self, request: Request, upload_id: str, number: int) -> JSONResponse:
@@ -144,13 +144,13 @@ class UploadsApi:
             part += chunk
             if len(part) > MAX_PART_BYTES:
                 raise FileTooLarge("part", f"has more than {MAX_PART_BYTES} bytes: send smaller parts")
-        etag = await self._files.put_part(upload_id, number, bytes(part))
+        etag = await self._files.multipart.put_part(upload_id, number, bytes(part))
         # One client reads the body, the other the header.
         return JSONResponse({"partNumber": number, "etag": etag}, headers={"ETag": etag})
 
     async def _complete(self, request: Request, upload_id: str) -> JSONResponse:
         parts = [(part.partNumber, part.etag) for part in await read_parts(request)]
-        return self._stored(request, await self._files.complete_parts(upload_id, parts))
+        return self._stored(request, await self._files.multipart.complete(upload_id, parts))
 
     def _stored(self, request: Request, file: StoredFile) -> JSONResponse:
         url = way_of(request).url(Surface.CDN, file.path)
