@@ -1,4 +1,4 @@
-"""Uploads, in the forms that fal's clients know: to a signed address, or with a token; whole or in parts."""
+"""Uploads as fal's clients send them: to a signed address or with a token, whole or in parts."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -44,9 +44,9 @@ class NewUpload(BaseModel):
 
 class UploadAddress(BaseModel):
     upload_url: str
-    """Takes the bytes by PUT, without a key."""
+    """PUT the bytes here. It needs no key."""
     file_url: str
-    """Where the file will be."""
+    """Address of the uploaded file."""
 
 
 class UploadsApi:
@@ -73,13 +73,13 @@ class UploadsApi:
         return router
 
     async def initiate(self, request: Request, body: NewUpload) -> UploadAddress:
-        """Two addresses: one to PUT the bytes to, and the one that the file will have."""
+        """Two addresses: one for the upload by PUT, and one of the uploaded file."""
         file_id, name = new_file_id(), safe_name(body.file_name)
         claims = {"type": safe_content_type(body.content_type), "name": name} | _lifetime(request)
         return self._addresses(request, file_id, name, claims, file_path(file_id, name))
 
     async def initiate_parts(self, request: Request, body: NewUpload) -> UploadAddress:
-        """The same for a file in parts: PUT each to `upload_url` with `/1`, `/2`, … in its path, then `/complete`."""
+        """The same for an upload in parts: PUT each to `upload_url` with `/1`, … in its path, then `/complete`."""
         upload = await self._files.multipart.begin(
             name=body.file_name,
             content_type=body.content_type,
@@ -89,10 +89,10 @@ class UploadsApi:
         return self._addresses(request, upload.id, upload.name, {}, upload.path)
 
     async def put(self, request: Request, upload_id: str, name: str) -> JSONResponse:
-        """The bytes of a file, to a signed address. Once they are there, they stay: again changes nothing."""
+        """Upload a file to a signed address. A second upload changes nothing."""
         claims = self._signed(request, upload_id, name)
         if "name" not in claims:
-            raise InvalidRequest("partNumber", "is missing: this address takes parts, at /1, /2, … behind its path")
+            raise InvalidRequest("partNumber", "is missing: this address takes parts at /1, /2, … after its path")
         file = await self._files.put(
             _body(request),
             name=claims["name"],
@@ -112,7 +112,7 @@ class UploadsApi:
         return await self._complete(request, upload_id)
 
     async def post(self, request: Request) -> JSONResponse:
-        """A file in one request; its name in `X-Fal-File-Name`."""
+        """Upload a file in one request, with its name in `X-Fal-File-Name`."""
         key = _key_for_files(request)
         file = await self._files.put(
             _body(request), owner=key.id, seconds=kept_seconds(request.headers), **_described(request)
@@ -120,7 +120,7 @@ class UploadsApi:
         return self._stored(request, file)
 
     async def begin_parts(self, request: Request) -> dict[str, str]:
-        """A file in parts: PUT each to `access_url` with `/multipart/{uploadId}/1` … behind it, then `/complete`."""
+        """Begin an upload in parts: PUT each to `access_url` with `/multipart/{uploadId}/1` … appended, then `/complete`."""
         upload = await self._files.multipart.begin(
             owner=_key_for_files(request).id, seconds=kept_seconds(request.headers), **_described(request)
         )
@@ -145,7 +145,7 @@ class UploadsApi:
             if len(part) > MAX_PART_BYTES:
                 raise FileTooLarge("part", f"has more than {MAX_PART_BYTES} bytes: send smaller parts")
         etag = await self._files.multipart.put_part(upload_id, number, bytes(part))
-        # One client reads the body, the other the header.
+        # Of fal's clients, one reads the body and the other reads the header.
         return JSONResponse({"partNumber": number, "etag": etag}, headers={"ETag": etag})
 
     async def _complete(self, request: Request, upload_id: str) -> JSONResponse:

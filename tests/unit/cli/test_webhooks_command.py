@@ -52,7 +52,7 @@ def dead_letter(database: Database, outbox: Outbox) -> str:
     async def give_up() -> str:
         dead = await ended(database, "dead")
         (webhook,) = await outbox.take(1)
-        await outbox.failed(webhook, "it answered with status 500, not 2xx", for_good=True)
+        await outbox.failed(webhook, "the receiver answered with status 500, not 2xx", for_good=True)
         await ended(database, "waits")
         return dead
 
@@ -63,7 +63,7 @@ def test_dead_letters_are_listed_with_their_reason(dead_letter: str) -> None:
     head, line = run("list", "--dead").stdout.splitlines()
     assert head.split() == ["ID", "STATE", "FAILED", "CREATED", "NEXT", "URL", "REASON"]
     assert line.startswith(f"{dead_letter}  dead ")
-    assert line.endswith("https://example.com/dead  it answered with status 500, not 2xx")
+    assert line.endswith("https://example.com/dead  the receiver answered with status 500, not 2xx")
 
 
 def test_all_are_listed_the_latest_first(dead_letter: str) -> None:
