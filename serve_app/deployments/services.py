@@ -11,8 +11,10 @@ from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.net.guarded import GuardedClient
 from serve_app.settings import Settings
+from serve_app.speech.context_audio import ContextAudio
+from serve_app.speech.files import SpeechFiles
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.scene_work import SceneWork
+from serve_app.speech.service import SpeechService
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects
@@ -31,9 +33,10 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
     )
     webhook_format = FalWebhookFormat.open(own)
     files = FileStore(database, Objects.open(settings.files, settings.data_dir), settings.files)
+    speech_files = SpeechFiles(files, file_ids_secret)
     net = GuardedClient(settings.net)
     return Services(
-        work=SceneWork(pipeline, files, net, allowance, settings, file_ids_secret),
+        speech=SpeechService(pipeline, ContextAudio(speech_files, net, settings), speech_files, allowance),
         queue=JobQueue(database, settings.jobs, webhook_format),
         files=files,
         net=net,
@@ -46,4 +49,4 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
 
 def job_work(services: Services, keys: Keys | None) -> Work:
     """The work of queued jobs. Without `keys` every job runs as anonymous."""
-    return FalJobWork(services.work, keys)
+    return FalJobWork(services.speech, keys)

@@ -13,16 +13,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from serve_app.errors import Cancelled, CsmServeError, RunnerLost, StartTimeout, UnknownJob
 from serve_app.jobs import webhooks
-from serve_app.jobs.job import (
-    TRANSITIONS,
-    Backlog,
-    CancelAnswer,
-    JobResult,
-    JobState,
-    LeasedJob,
-    LogLine,
-    run_id,
-)
+from serve_app.jobs.job import TRANSITIONS, Backlog, CancelAnswer, JobResult, JobState, LeasedJob, LogLine, run_id
 from serve_app.jobs.status import append_log
 from serve_app.jobs.tables import INPUTS, JOBS, RESULTS, UNSTORED
 from serve_app.jobs.webhooks import WebhookFormat

@@ -91,10 +91,9 @@ def serving(
 
     def build() -> tuple[Any, list[Loop]]:
         pipeline = SpeechPipeline(encoder, decoder)
-        allowance = Allowance(database)
-        services = open_services(settings, database, pipeline, allowance)
+        services = open_services(settings, database, pipeline, Allowance(database))
         checked = keys if needs_keys else None
-        app = build_api(pipeline, settings, keys=checked, allowance=allowance, services=services)
+        app = build_api(services.speech, settings, keys=checked, services=services)
         leases = JobLeases(database, settings.jobs, services.webhook_format)
         runner = JobRunner(leases, job_work(services, checked), settings.jobs, "contract")
         outbox = Outbox(database, settings.webhooks)

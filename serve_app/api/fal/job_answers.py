@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from serve_app.api.error_responses import status_of
-from serve_app.api.fal.errors import error_content, input_type
-from serve_app.errors import InternalError, InvalidRequest
+from serve_app.api.error_table import status_of
+from serve_app.api.fal.errors import FIELD_NAMES, error_content, input_type
+from serve_app.errors import CsmServeError, InternalError, InvalidRequest
 from serve_app.jobs.job import JobError, JobResult
 
 
@@ -14,15 +14,26 @@ def answer_of(result: JobResult) -> tuple[int, dict[str, Any]]:
         return result.rendered_status, result.output or {}
     if result.error is None:
         return 200, result.output or {}
-    error = result.error.exception() or InternalError(str(result.error))
+    error = _exception(result.error)
     return status_of(error), error_content(error)
 
 
 def error_type_of(error: JobError) -> str:
-    """fal's name for the error, which every failed job has."""
+    """fal's name for the error. Every failed job has one."""
     if error.is_rendered:
         return error.kind
-    exception = error.exception() or InternalError(str(error))
+    exception = _exception(error)
     if isinstance(exception, InvalidRequest):
         return input_type(exception)
     return error_content(exception).get("error_type", "internal_error")
+
+
+def error_text_of(error: JobError) -> str:
+    exception = _exception(error)
+    if isinstance(exception, InvalidRequest):
+        exception = exception.at(FIELD_NAMES.dotted(exception.field))
+    return str(exception)
+
+
+def _exception(error: JobError) -> CsmServeError:
+    return error.exception() or InternalError(str(error))

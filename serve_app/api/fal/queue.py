@@ -22,17 +22,18 @@ from serve_app.api.fal.errors import (
     input_errors,
     name_request,
 )
-from serve_app.api.fal.event_stream import PING, EventStream, event
-from serve_app.api.fal.job_answers import answer_of, error_type_of
+from serve_app.api.fal.job_answers import answer_of, error_text_of, error_type_of
 from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput
 from serve_app.api.fal.ways import APP, PREFIX, Surface, way_of
 from serve_app.api.services import Services
+from serve_app.api.streaming import EVENT_STREAM, PING, StreamedAnswer, event
 from serve_app.errors import UnknownJob
 from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry, NewJob
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
+from serve_app.speech.service import SpeechService
 
 _QUEUE = f"{PREFIX}/{Surface.QUEUE}{APP}"
 _JOB = f"{_QUEUE}/requests/{{request_id}}"
@@ -50,8 +51,9 @@ class CancelStatus(BaseModel):
 
 
 class QueueApi:
-    def __init__(self, reader: SceneReader, services: Services, settings: Settings) -> None:
+    def __init__(self, reader: SceneReader, speech: SpeechService, services: Services, settings: Settings) -> None:
         self._reader = reader
+        self._context = speech.context
         self._services = services
         self._start_timeout = settings.jobs.start_timeout_seconds
 
@@ -76,7 +78,7 @@ class QueueApi:
         if fal_webhook is not None:
             self._services.net.check_url(WEBHOOK_FIELD, fal_webhook)
         queue, start_timeout = self._services.queue, preferences.start_timeout_seconds
-        scene = await self._services.work.keep_inputs(
+        scene = await self._context.keep(
             await self._reader.read(request), key.id, (start_timeout or self._start_timeout) + _MAX_RUN_SECONDS
         )
         job = await queue.submit(
@@ -110,7 +112,7 @@ class QueueApi:
         """Server-sent events: the status at each change, with new logs only, until the job has ended."""
         after = 0 if logs.lower() in _TRUE else None
         first = await self._services.queue.status(request_id, _key_for_speech(request).id, after)
-        return EventStream(self._changes(request, first, after))
+        return StreamedAnswer(self._changes(request, first, after), EVENT_STREAM)
 
     async def _changes(self, request: Request, status: JobStatus, after: int | None) -> AsyncGenerator[str, None]:
         last_sent, silent_seconds = None, 0.0
@@ -168,14 +170,12 @@ class QueueApi:
         if job.inference_seconds is not None:
             content["metrics"] = {"inference_time": job.inference_seconds}
         if job.error is not None:
-            content |= {"error": str(job.error), "error_type": error_type_of(job.error)}
+            content |= {"error": error_text_of(job.error), "error_type": error_type_of(job.error)}
         return content
 
 
 def _key_for_speech(request: Request) -> Key:
-    key = key_of(request)
-    key.require(Scope.SPEECH)
-    return key
+    return key_of(request, Scope.SPEECH)
 
 
 def _logs(entries: Iterable[LogEntry]) -> Iterable[dict[str, str]]:

@@ -120,7 +120,7 @@ class UploadsApi:
         return self._stored(request, file)
 
     async def begin_parts(self, request: Request) -> dict[str, str]:
-        """Begin an upload in parts: PUT each to `access_url` with `/multipart/{uploadId}/1` … appended, then `/complete`."""
+        """Begin an upload in parts: PUT each to `access_url` + `/multipart/{uploadId}/1`, …, then `/complete`."""
         upload = await self._files.multipart.begin(
             owner=_key_for_files(request).id, seconds=kept_seconds(request.headers), **_described(request)
         )
