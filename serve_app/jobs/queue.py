@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from sqlalchemy import Connection, delete, select, update
@@ -31,12 +30,6 @@ class Files(Protocol):
     async def delete(self, file_id: str) -> None:
         """Delete a file. A file that does not exist is no error."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class OldJob:
-    number: int
-    file_id: str | None
 
 
 class JobQueue:
@@ -114,16 +107,15 @@ class JobQueue:
         """
         num_swept = 0
         while old := await self._old_jobs() or await self._old_unstored_jobs():
-            for job in old:
-                if job.file_id is not None:
-                    await files.delete(job.file_id)
+            for file_id in filter(None, old.values()):
+                await files.delete(file_id)
             await self._forget(old)
             num_swept += len(old)
         return num_swept
 
     @reads
-    def _old_jobs(self, connection: Connection) -> list[OldJob]:
-        """The oldest ones, at most a batch."""
+    def _old_jobs(self, connection: Connection) -> dict[int, str | None]:
+        """Numbers and file ids of the oldest ones, at most a batch."""
         query = (
             select(JOBS.c.number, RESULTS.c.file_id)
             .outerjoin_from(JOBS, RESULTS, RESULTS.c.number == JOBS.c.number)
@@ -131,10 +123,10 @@ class JobQueue:
             .order_by(JOBS.c.ended_at)
             .limit(_SWEEP_BATCH)
         )
-        return [OldJob(*row) for row in connection.execute(query)]
+        return dict(connection.execute(query).tuples().all())
 
     @reads
-    def _old_unstored_jobs(self, connection: Connection) -> list[OldJob]:
+    def _old_unstored_jobs(self, connection: Connection) -> dict[int, str | None]:
         """Those whose webhook is no longer pending, at most a batch. Their files keep their own lifetime."""
         pending = select(WEBHOOKS.c.id).where(WEBHOOKS.c.state == WebhookState.PENDING)
         query = (
@@ -143,9 +135,9 @@ class JobQueue:
             .where(JOBS.c.ended_at < self._clock() - UNSTORED_SECONDS, JOBS.c.id.not_in(pending))
             .limit(_SWEEP_BATCH)
         )
-        return [OldJob(number, None) for number in connection.scalars(query)]
+        return dict.fromkeys(connection.scalars(query))
 
     @writes
-    def _forget(self, connection: Connection, jobs: Sequence[OldJob]) -> None:
+    def _forget(self, connection: Connection, numbers: Collection[int]) -> None:
         """Inputs, results and logs go with their job."""
-        connection.execute(delete(JOBS).where(JOBS.c.number.in_([job.number for job in jobs])))
+        connection.execute(delete(JOBS).where(JOBS.c.number.in_(numbers)))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, bindparam, case, func, insert, select, tuple_
+from sqlalchemy import Connection, Row, Select, bindparam, case, func, insert, select, tuple_
 
 from serve_app.errors import UnknownJob
 from serve_app.jobs.job import PRIORITIES, Job, JobError, JobResult, JobState, LogEntry, LogLine
@@ -20,23 +20,25 @@ _POSITION = (
     .correlate(JOBS)
     .scalar_subquery()
 )
-_COLUMNS: tuple[Column[Any], ...] = (
-    JOBS.c.number,
-    JOBS.c.id,
-    JOBS.c.endpoint,
-    JOBS.c.key_id,
-    JOBS.c.state,
-    JOBS.c.rank,
-    JOBS.c.created_at,
-    JOBS.c.started_at,
-    JOBS.c.ended_at,
-    JOBS.c.attempt,
-    JOBS.c.reason,
-    JOBS.c.error_type,
-    JOBS.c.error,
-    JOBS.c.inference_seconds,
+_COLUMNS = tuple(
+    JOBS.c[name]
+    for name in [
+        "number",
+        "id",
+        "endpoint",
+        "key_id",
+        "state",
+        "rank",
+        "created_at",
+        "started_at",
+        "ended_at",
+        "attempt",
+        "reason",
+        "error_type",
+        "error",
+        "inference_seconds",
+    ]
 )
-
 # Built once, because clients ask for a status ten times a second and building a statement takes longer than running it.
 _THIS = (JOBS.c.id == bindparam("job_id"), JOBS.c.key_id == bindparam("key_id"))
 JOB = select(*_COLUMNS).where(*_THIS)

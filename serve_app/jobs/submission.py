@@ -10,12 +10,13 @@ import json
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from serve_app.errors import InvalidRequest, Overloaded
 from serve_app.jobs.job import PRIORITIES, JobState, NewJob
 from serve_app.jobs.tables import INPUTS, JOBS, UNSTORED
 from serve_app.settings import JobSettings
+from serve_app.store.database import lock_name
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
 
@@ -37,7 +38,7 @@ def submit(connection: Connection, submission: Submission, settings: JobSettings
 
     Raises InvalidRequest if the idempotency key belongs to another request, Overloaded if the queue is full.
     """
-    _lock_equals(connection, submission.new)
+    lock_name(connection, _SUBMITTING, submission.new.fingerprint)
     if submission.new.idempotency_key is not None:
         known = _with_idempotency_key(connection, submission.new)
     else:
@@ -45,12 +46,6 @@ def submit(connection: Connection, submission: Submission, settings: JobSettings
         if known is None and _is_being_answered(connection, submission, settings):
             return None
     return known or _insert(connection, submission, settings)
-
-
-def _lock_equals(connection: Connection, new: NewJob) -> None:
-    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-        lock = text("SELECT pg_advisory_xact_lock(:purpose, hashtext(:request))")
-        connection.execute(lock, {"purpose": _SUBMITTING, "request": new.fingerprint})
 
 
 def _with_idempotency_key(connection: Connection, new: NewJob) -> str | None:

@@ -8,11 +8,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from serve_app import metrics
 from serve_app.errors import DeliveryFailed, DeliveryRefused
@@ -49,6 +49,9 @@ class Webhook:
     reason: str | None
     created_at: float
     next_at: float
+
+
+_COLUMNS = tuple(WEBHOOKS.c[field.name] for field in fields(Webhook))
 
 
 class WebhookFormat(Protocol):
@@ -95,7 +98,7 @@ class Outbox:
 
     @writes
     def _take(self, connection: Connection, limit: int) -> list[Webhook]:
-        due = select(WEBHOOKS).where(self._due()).order_by(WEBHOOKS.c.next_at).limit(limit)
+        due = select(*_COLUMNS).where(self._due()).order_by(WEBHOOKS.c.next_at).limit(limit)
         found = connection.execute(due.with_for_update(skip_locked=True)).all()
         if found:
             lease_seconds = 2 * self._settings.timeout_seconds  # an attempt is recorded well before
@@ -135,7 +138,7 @@ class Outbox:
     @reads
     def list(self, connection: Connection, state: WebhookState | None = None, limit: int = 100) -> Sequence[Webhook]:
         """Newest first."""
-        query = select(WEBHOOKS).order_by(WEBHOOKS.c.created_at.desc()).limit(limit)
+        query = select(*_COLUMNS).order_by(WEBHOOKS.c.created_at.desc()).limit(limit)
         if state is not None:
             query = query.where(WEBHOOKS.c.state == state)
         return [_webhook(row, lease=row.lease) for row in connection.execute(query)]
@@ -236,16 +239,5 @@ def retry_delay(failures: int, settings: WebhookSettings) -> float:
     return min(settings.first_delay_seconds * 2.0**failures, settings.max_delay_seconds)
 
 
-def _webhook(row: Any, lease: int) -> Webhook:
-    return Webhook(
-        id=row.id,
-        key_id=row.key_id,
-        url=row.url,
-        body=row.body,
-        state=WebhookState(row.state),
-        lease=lease,
-        failures=row.failures,
-        reason=row.reason,
-        created_at=row.created_at,
-        next_at=row.next_at,
-    )
+def _webhook(row: Row[Any], lease: int) -> Webhook:
+    return Webhook(**row._asdict() | {"state": WebhookState(row.state), "lease": lease})

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
@@ -75,26 +75,22 @@ class Database:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a `reading` connection, off the event loop. Raises StorageFailed if the database fails."""
-
-        def run() -> T:
-            with self.reading() as connection:
-                return work(connection)
-
-        return await self._in_thread(run)
+        return await self._in_thread(self.reading, work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction, off the event loop. The transaction ends even if the caller is cancelled.
 
         Raises StorageFailed if the database cannot be reached, is locked for too long, is full, or is read-only.
         """
+        return await self._in_thread(self.writing, work)
 
+    async def _in_thread(
+        self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]
+    ) -> T:
         def run() -> T:
-            with self.writing() as connection:
+            with connect() as connection:
                 return work(connection)
 
-        return await self._in_thread(run)
-
-    async def _in_thread(self, run: Callable[[], T]) -> T:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, run)
@@ -121,11 +117,11 @@ class UsesDatabase(Protocol):
 
 
 S = TypeVar("S", bound=UsesDatabase)
+Statements = Callable[Concatenate[S, Connection, P], T]
+Awaited = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
 
 
-def reads(
-    method: Callable[Concatenate[S, Connection, P], T],
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+def reads(method: Statements[S, P, T]) -> Awaited[S, P, T]:
     """Make a method that takes a connection awaitable without one, through `Database.read`."""
 
     @wraps(method)
@@ -135,9 +131,7 @@ def reads(
     return run
 
 
-def writes(
-    method: Callable[Concatenate[S, Connection, P], T],
-) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+def writes(method: Statements[S, P, T]) -> Awaited[S, P, T]:
     """The same in a transaction, through `Database.write`."""
 
     @wraps(method)
@@ -145,6 +139,13 @@ def writes(
         return await self._database.write(lambda connection: method(self, connection, *args, **kwargs))
 
     return run
+
+
+def lock_name(connection: Connection, purpose: int, name: str) -> None:
+    """Hold PostgreSQL's advisory lock on `name` until the transaction ends. SQLite has one writer at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock(:purpose, hashtext(:name))")
+        connection.execute(lock, {"purpose": purpose, "name": name})
 
 
 def _failed(reason: object) -> StorageFailed:

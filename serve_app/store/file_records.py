@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from serve_app.errors import FileTooLarge, QuotaExceeded, UnknownUpload
 from serve_app.settings import FileSettings
-from serve_app.store.database import Database
+from serve_app.store.database import Database, lock_name
 from serve_app.store.stored_file import StoredFile, Upload
 from serve_app.store.tables import FILES, PIECES, UPLOADS
 
@@ -72,7 +72,7 @@ class FileRecords:
         if self._bytes(PIECES.c.upload_id == upload.id) + piece.size > limits.max_file_bytes:
             raise FileTooLarge("file", f"is larger than {limits.max_file_bytes} bytes: send a smaller file")
         if limits.quota_bytes:
-            self._lock_quota(upload.owner)
+            lock_name(self._connection, _COUNTING_QUOTA, upload.owner)
             if self._bytes(PIECES.c.owner == upload.owner) + piece.size > limits.quota_bytes:
                 raise QuotaExceeded(
                     "file",
@@ -134,11 +134,6 @@ class FileRecords:
     def _bytes(self, which: ColumnElement[bool]) -> int:
         stored = select(func.coalesce(func.sum(PIECES.c.size), 0)).where(which, PIECES.c.owner.is_not(None))
         return int(self._connection.execute(stored).scalar_one())
-
-    def _lock_quota(self, owner: str) -> None:
-        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-            lock = text("SELECT pg_advisory_xact_lock(:purpose, hashtext(:owner))")
-            self._connection.execute(lock, {"purpose": _COUNTING_QUOTA, "owner": owner})
 
 
 class FileTransactions:

@@ -9,7 +9,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from serve_app.api.error_table import headers_of, is_retryable, status_of
 from serve_app.api.field_names import FieldNames
@@ -141,6 +141,13 @@ def validation_content(error: RequestValidationError) -> dict[str, Any]:
     """pydantic's own words, as fal gives them, without the input that was wrong: it may be a whole file."""
     problems = [InputProblem(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()]
     return {"detail": [problem.model_dump() for problem in problems]}
+
+
+def in_body(error: ValidationError) -> RequestValidationError:
+    """The error of a body that a route validated by itself."""
+    return RequestValidationError(
+        [found | {"loc": ("body", *found["loc"])} for found in error.errors(include_context=False)]
+    )
 
 
 class FalRoute(APIRoute):

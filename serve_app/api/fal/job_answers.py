@@ -18,21 +18,15 @@ def answer_of(result: JobResult) -> tuple[int, dict[str, Any]]:
     return status_of(error), error_content(error)
 
 
-def error_type_of(error: JobError) -> str:
-    """fal's name for the error. Every failed job has one."""
+def error_of(error: JobError) -> dict[str, str]:
+    """Text and type of the error. Every failed job has both."""
     if error.is_rendered:
-        return error.kind
+        return {"error": str(error), "error_type": error.kind}
     exception = _exception(error)
     if isinstance(exception, InvalidRequest):
-        return input_type(exception)
-    return error_content(exception).get("error_type", "internal_error")
-
-
-def error_text_of(error: JobError) -> str:
-    exception = _exception(error)
-    if isinstance(exception, InvalidRequest):
-        exception = exception.at(FIELD_NAMES.dotted(exception.field))
-    return str(exception)
+        text = str(exception.at(FIELD_NAMES.dotted(exception.field)))
+        return {"error": text, "error_type": input_type(exception)}
+    return {"error": str(exception), "error_type": error_content(exception).get("error_type", "internal_error")}
 
 
 def _exception(error: JobError) -> CsmServeError:

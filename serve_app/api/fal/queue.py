@@ -22,7 +22,7 @@ from serve_app.api.fal.errors import (
     input_errors,
     name_request,
 )
-from serve_app.api.fal.job_answers import answer_of, error_text_of, error_type_of
+from serve_app.api.fal.job_answers import answer_of, error_of
 from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput
@@ -170,7 +170,7 @@ class QueueApi:
         if job.inference_seconds is not None:
             content["metrics"] = {"inference_time": job.inference_seconds}
         if job.error is not None:
-            content |= {"error": error_text_of(job.error), "error_type": error_type_of(job.error)}
+            content |= error_of(job.error)
         return content
 
 

@@ -6,10 +6,10 @@ It is read here, because FastAPI would read a body of any size before the addres
 from typing import Any
 
 from fastapi import Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from serve_app.api.openapi import schema_ref
+from serve_app.api.fal.errors import in_body
+from serve_app.api.openapi import body_schemas, schema_ref
 from serve_app.errors import FileTooLarge
 
 _MAX_BYTES = 2 * 1024 * 1024
@@ -35,17 +35,10 @@ async def read_parts(request: Request) -> list[Part]:
     try:
         return Parts.model_validate_json(bytes(body)).parts
     except ValidationError as error:
-        raise RequestValidationError(
-            [found | {"loc": ("body", *found["loc"])} for found in error.errors(include_context=False)]
-        ) from None
+        raise in_body(error) from None
 
 
-def _schemas() -> dict[str, dict[str, Any]]:
-    body = Parts.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"Parts": body, **body.pop("$defs")}
-
-
-BODY_SCHEMAS = _schemas()
+BODY_SCHEMAS = body_schemas(Parts)
 """Of bodies that routes read by themselves, which FastAPI therefore does not know."""
 PARTS_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": schema_ref("Parts")}}}

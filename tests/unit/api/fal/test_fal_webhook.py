@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, update
 
-from serve_app.api.fal.job_answers import answer_of, error_type_of
+from serve_app.api.fal.job_answers import answer_of, error_of
 from serve_app.api.fal.webhook import FalWebhookFormat, new_private_key
 from serve_app.errors import (
     Cancelled,
@@ -72,18 +72,20 @@ def test_a_failure_is_told_with_its_error(webhooks: FalWebhookFormat) -> None:
 def test_each_end_without_work_has_its_status_and_type(error: CsmServeError, status: int, error_type: str) -> None:
     result = JobResult.failed(error)
     assert answer_of(result) == (status, {"detail": str(error), "error_type": error_type})
-    assert result.error is not None and error_type_of(result.error) == error_type
+    assert result.error is not None and error_of(result.error) == {"error": str(error), "error_type": error_type}
 
 
 def test_bad_input_keeps_its_place() -> None:
-    result = JobResult.failed(DownloadFailed("scene.0.text", "cannot be had"))
-    problem = {"loc": ["body", "scene", 0, "text"], "msg": "cannot be had", "type": "file_download_error"}
+    result = JobResult.failed(DownloadFailed("context[0].audio", "cannot be had"))
+    problem = {"loc": ["body", "context", 0, "audio_url"], "msg": "cannot be had", "type": "file_download_error"}
     assert answer_of(result) == (422, {"detail": [problem]})
+    told = {"error": "context.0.audio_url: cannot be had", "error_type": "file_download_error"}
+    assert result.error is not None and error_of(result.error) == told
 
 
 def test_every_failed_job_has_an_error_type() -> None:
     error = JobResult.failed(Unauthorized("revoked")).error
-    assert error is not None and error_type_of(error) == "internal_error"
+    assert error is not None and error_of(error) == {"error": "revoked", "error_type": "internal_error"}
 
 
 async def test_a_failure_that_an_older_release_stored_reads_as_it_was(database: Database) -> None:
@@ -97,7 +99,8 @@ async def test_a_failure_that_an_older_release_stored_reads_as_it_was(database: 
     result = await harness.queue.result(job_id, KEY)
     assert result is not None and answer_of(result) == (413, body)
     error = (await harness.queue.get(job_id, KEY)).error
-    assert error is not None and (error_type_of(error), str(error)) == ("file_too_large", "the file is too large")
+    assert error is not None
+    assert error_of(error) == {"error": "the file is too large", "error_type": "file_too_large"}
 
 
 def test_a_receiver_verifies_what_we_sign(webhooks: FalWebhookFormat) -> None:
