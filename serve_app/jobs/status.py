@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, case, func, insert, select, tuple_
@@ -20,25 +21,8 @@ _POSITION = (
     .correlate(JOBS)
     .scalar_subquery()
 )
-_COLUMNS = tuple(
-    JOBS.c[name]
-    for name in [
-        "number",
-        "id",
-        "endpoint",
-        "key_id",
-        "state",
-        "rank",
-        "created_at",
-        "started_at",
-        "ended_at",
-        "attempt",
-        "reason",
-        "error_type",
-        "error",
-        "inference_seconds",
-    ]
-)
+_JOB_COLUMNS = (JOBS.c[field.name] for field in fields(Job) if field.name in JOBS.c)
+_COLUMNS = (JOBS.c.number, JOBS.c.rank, JOBS.c.error_type, *_JOB_COLUMNS)
 # Built once, because clients ask for a status ten times a second and building a statement takes longer than running it.
 _THIS = (JOBS.c.id == bindparam("job_id"), JOBS.c.key_id == bindparam("key_id"))
 JOB = select(*_COLUMNS).where(*_THIS)
