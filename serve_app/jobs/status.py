@@ -21,8 +21,8 @@ _POSITION = (
     .correlate(JOBS)
     .scalar_subquery()
 )
-_JOB_COLUMNS = (JOBS.c[field.name] for field in fields(Job) if field.name in JOBS.c)
-_COLUMNS = (JOBS.c.number, JOBS.c.rank, JOBS.c.error_type, *_JOB_COLUMNS)
+_NAMES = [field.name for field in fields(Job) if field.name in JOBS.c]
+_COLUMNS = (JOBS.c.number, JOBS.c.rank, JOBS.c.error_type, *(JOBS.c[name] for name in _NAMES))
 # Built once, because clients ask for a status ten times a second and building a statement takes longer than running it.
 _THIS = (JOBS.c.id == bindparam("job_id"), JOBS.c.key_id == bindparam("key_id"))
 JOB = select(*_COLUMNS).where(*_THIS)
@@ -48,20 +48,8 @@ def find(connection: Connection, query: Select[*tuple[Any, ...]], job_id: str, k
 
 
 def job_of(row: Row[Any]) -> Job:
-    return Job(
-        id=row.id,
-        endpoint=row.endpoint,
-        key_id=row.key_id,
-        state=JobState(row.state),
-        priority=PRIORITIES[row.rank],
-        created_at=row.created_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        attempt=row.attempt,
-        reason=row.reason,
-        error=_error_of(row),
-        inference_seconds=row.inference_seconds,
-    )
+    values = {name: row._mapping[name] for name in _NAMES}
+    return Job(**values | {"state": JobState(row.state), "priority": PRIORITIES[row.rank], "error": _error_of(row)})
 
 
 def result_of(row: Row[Any]) -> JobResult | None:
