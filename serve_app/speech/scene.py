@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from serve_app.messages import FRAME_RATE_HZ, SamplingParams
-from serve_app.speech.text.duration import frame_cap, spoken_words
+from serve_app.speech.text.duration import frame_cap
 from serve_app.speech.text.splitting import Break, Piece
+from serve_app.speech.text.word_count import spoken_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,11 @@ class Turn:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        prepared = tuple(
-            Piece(**{**piece, "ends_with": Break(piece["ends_with"])}) for piece in value.get("prepared", ())
-        )
-        return cls(value["text"], value["speaker"], prepared)
+        return cls(value["text"], value["speaker"], tuple(map(_piece, value.get("prepared", ()))))
+
+
+def _piece(value: Mapping[str, Any]) -> Piece:
+    return Piece(**{**value, "ends_with": Break(value["ends_with"])})
 
 
 @dataclass(frozen=True, slots=True)
