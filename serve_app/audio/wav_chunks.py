@@ -1,0 +1,127 @@
+"""WAV in all its spellings (RIFF, RIFX, RF64, BW64, W64), written anew with sizes that are true.
+
+A size in a header is a claim. Writers that do not know the length yet leave 0, 0xFFFFFFFF or what the last flush
+was, and joined files keep the size of their first one. So the samples end where the next header begins, and not
+where the size says.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+
+_NEXT_FILE = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE(?:fmt |ds64|JUNK|bext|LIST)", re.DOTALL)
+_W64_START = b"riff\x2e\x91\xcf\x11"
+_W64_NEXT_FILE = re.compile(re.escape(_W64_START))
+_UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
+_CHUNK_NAME = re.compile(rb"[A-Za-z0-9_][\w \-+.]{3}")
+_MOST_FORMAT_BYTES = 4096
+_MOST_CHUNKS = 10_000
+_PCM = 1
+_EXTENSIBLE = 0xFFFE
+_CONTAINER_BITS = (8, 16, 24, 32)
+_LONGEST_SIZE = 0xFFFFFFFF
+
+
+def wav_parts(data: bytes) -> Iterator[bytes]:
+    """One plain WAV (format and samples) for each file that was joined here; files without either are left out."""
+    starts = _W64_NEXT_FILE if data.startswith(_W64_START) else _NEXT_FILE
+    begin = 0
+    while begin < len(data):
+        parsed = _w64(data, begin) if data.startswith(_W64_START, begin) else _riff(data, begin)
+        if parsed is None:
+            following = starts.search(data, begin + 4)
+        else:
+            head, format_chunk, first, claimed_end = parsed
+            following = starts.search(data, first)
+            end = following.start() if following else len(data)
+            if claimed_end is not None and claimed_end < end and _is_chunks(data, head, claimed_end, end):
+                end = claimed_end
+            yield _plain(head, format_chunk, data[first:end])
+        if following is None:
+            return
+        begin = following.start()
+
+
+_Parsed = tuple[bytes, bytes, int, int | None]
+"""RIFF or RIFX, the format chunk's content, where the samples begin, and where they end if the header knows."""
+
+
+def _riff(data: bytes, begin: int) -> _Parsed | None:
+    head = b"RIFX" if data.startswith(b"RIFX", begin) else b"RIFF"
+    position, format_chunk, long_size = begin + 12, b"", None
+    for _ in range(_MOST_CHUNKS):
+        if position + 8 > len(data):
+            return None
+        name, size = data[position : position + 4], _size(data, head, position + 4)
+        content = position + 8
+        if name == b"data" and format_chunk:
+            if size == _LONGEST_SIZE and long_size:
+                size = long_size
+            return head, format_chunk, content, None if size in _UNKNOWN_SIZES else content + size
+        if name == b"fmt ":
+            format_chunk = data[content : content + min(size, _MOST_FORMAT_BYTES)]
+        elif name == b"ds64":
+            long_size = int.from_bytes(data[content + 8 : content + 16], "little")
+        position = _next_chunk(data, content, size)
+    return None
+
+
+def _next_chunk(data: bytes, content: int, size: int) -> int:
+    """Odd chunks are followed by a byte of padding, which some writers leave out."""
+    end = content + size
+    return end + 1 if size & 1 and not _CHUNK_NAME.match(data, end) else end
+
+
+def _w64(data: bytes, begin: int) -> _Parsed | None:
+    """Names of 16 bytes, of which the first four say enough; sizes count the head of 24 and are rounded up to 8."""
+    position, format_chunk = begin + 40, b""
+    for _ in range(_MOST_CHUNKS):
+        if position + 24 > len(data):
+            return None
+        name, size = data[position : position + 4], int.from_bytes(data[position + 16 : position + 24], "little")
+        content = position + 24
+        if name == b"data" and format_chunk:
+            return b"RIFF", format_chunk, content, position + size if 24 < size < 1 << 62 else None
+        if name == b"fmt ":
+            format_chunk = data[content : min(position + size, content + _MOST_FORMAT_BYTES)]
+        position += max(24, size + 7 & ~7)
+    return None
+
+
+def _size(data: bytes, head: bytes, position: int) -> int:
+    return int.from_bytes(data[position : position + 4], "big" if head == b"RIFX" else "little")
+
+
+def _is_chunks(data: bytes, head: bytes, position: int, end: int) -> bool:
+    """Whether chunks stand here, and not more samples than the header knew of."""
+    position += position & 1 if not _CHUNK_NAME.match(data, position) else 0
+    if end - position < 8:
+        return True
+    return bool(_CHUNK_NAME.match(data, position)) and _size(data, head, position + 4) <= end - position
+
+
+def _plain(head: bytes, format_chunk: bytes, samples: bytes) -> bytes:
+    order = ">" if head == b"RIFX" else "<"
+    mended = _mended_format(order, format_chunk)
+    mended += bytes(len(mended) & 1)
+    sizes = struct.Struct(order + "I")
+    return b"".join((
+        head, sizes.pack(min(20 + len(mended) + len(samples), _LONGEST_SIZE)), b"WAVE",
+        b"fmt ", sizes.pack(len(mended)), mended,
+        b"data", sizes.pack(len(samples)), samples,
+    ))  # fmt: skip
+
+
+def _mended_format(order: str, content: bytes) -> bytes:
+    """PCM's bits a sample as the size of a sample says: 20 or 24 bits may lie in 32."""
+    if len(content) < 16:
+        return content
+    kind, channels, rate, byte_rate, block_bytes, bits = struct.unpack_from(order + "HHIIHH", content)
+    if kind not in (_PCM, _EXTENSIBLE) or not channels:
+        return content
+    container_bits = 8 * block_bytes // channels
+    if container_bits in _CONTAINER_BITS and bits <= container_bits:
+        bits = container_bits
+    elif kind == _PCM:
+        block_bytes = channels * ((bits + 7) // 8)
+    return struct.pack(order + "HHIIHH", kind, channels, rate, byte_rate, block_bytes, bits) + content[16:]
