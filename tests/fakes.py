@@ -31,6 +31,13 @@ def pcm_of(value: int, num_frames: int = 1) -> bytes:
     return np.full(num_frames * FRAME_SAMPLES, value, dtype="<i2").tobytes()
 
 
+def sound_of(value: int, num_frames: int = 1) -> bytes:
+    """A loud square wave, whose first sample alone is `value`."""
+    wave = np.resize(np.repeat(np.array([3000, -3000], "<i2"), 20), num_frames * FRAME_SAMPLES)
+    wave[0] = value
+    return wave.tobytes()
+
+
 class FakeEncoder:
     """The codes of a clip are its first sample's value."""
 

@@ -99,7 +99,7 @@ def _part_blocks(field: str, part: Part, max_seconds: float, losses: Losses) -> 
     blocks = iter(()) if _is_of_soundfile(part) else _ffmpeg_blocks(part, losses)
     try:
         first = next(blocks, None)
-    except FFmpegError:
+    except (FFmpegError, Unreadable):
         if part.demuxer not in _OF_SOUNDFILE_TOO:
             raise
         first = None
@@ -111,8 +111,7 @@ def _part_blocks(field: str, part: Part, max_seconds: float, losses: Losses) -> 
 
 def _is_of_soundfile(part: Part) -> bool:
     if part.demuxer == "wav":
-        order = "big" if part.data.startswith(b"RIFX") else "little"
-        return int.from_bytes(part.data[20:22], order) in _WAV_KINDS_OF_SOUNDFILE
+        return int.from_bytes(part.data[20:22], "little") in _WAV_KINDS_OF_SOUNDFILE
     if part.demuxer == "au":
         return part.data.startswith(b"dns.") or int.from_bytes(part.data[12:16], "big") in _AU_KINDS_OF_SOUNDFILE
     return False

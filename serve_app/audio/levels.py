@@ -6,6 +6,8 @@ from numpy.typing import NDArray
 from serve_app.messages import SAMPLE_RATE_HZ
 
 _WINDOW_SAMPLES = SAMPLE_RATE_HZ // 50
+_EDGE_WINDOWS = 1
+"""Left out at either end, where a constant offset begins and stops with a click."""
 _FULL_SCALE = 32_767
 _SILENT_DBFS = -60.0
 """RMS of 20 ms. Below it 16 bits hold a voice in 5, and a microphone's own noise is louder."""
@@ -71,7 +73,9 @@ def clipped_frames(samples: NDArray[np.float32]) -> int:
 
 def _window_dbfs(pcm: NDArray[np.int16]) -> NDArray[np.float64]:
     samples = pcm.astype(np.float64) / _FULL_SCALE
-    samples -= samples.mean() if len(samples) else 0
     whole = len(samples) // _WINDOW_SAMPLES * _WINDOW_SAMPLES
     windows = samples[:whole].reshape(-1, _WINDOW_SAMPLES) if whole else samples[None, :]
+    if len(windows) > 2 * _EDGE_WINDOWS + 1:
+        windows = windows[_EDGE_WINDOWS:-_EDGE_WINDOWS]
+    windows = windows - windows.mean(axis=1, keepdims=True)
     return 10 * np.log10(np.maximum((windows**2).mean(axis=1), 1e-12))

@@ -9,6 +9,8 @@ import re
 import struct
 from collections.abc import Iterator
 
+import numpy as np
+
 _NEXT_FILE = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE(?:fmt |ds64|JUNK|bext|LIST)", re.DOTALL)
 _W64_START = b"riff\x2e\x91\xcf\x11"
 _W64_NEXT_FILE = re.compile(re.escape(_W64_START))
@@ -16,7 +18,12 @@ _UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 _CHUNK_NAME = re.compile(rb"[A-Za-z0-9_][\w \-+.]{3}")
 _MOST_FORMAT_BYTES = 4096
 _MOST_CHUNKS = 10_000
+_UINT32 = struct.Struct("<I")
+_FORMAT = struct.Struct("<HHIIHH")
+_FORMAT_BIG = struct.Struct(">HHIIHH")
+"""Kind, channels, sample rate, bytes a second, bytes of all channels' samples, bits of one."""
 _PCM = 1
+_FLOAT = 3
 _EXTENSIBLE = 0xFFFE
 _CONTAINER_BITS = (8, 16, 24, 32)
 _LONGEST_SIZE = 0xFFFFFFFF
@@ -101,22 +108,37 @@ def _is_chunks(data: bytes, head: bytes, position: int, end: int) -> bool:
 
 
 def _plain(head: bytes, format_chunk: bytes, samples: bytes) -> bytes:
-    order = ">" if head == b"RIFX" else "<"
-    mended = _mended_format(order, format_chunk)
+    if head == b"RIFX":
+        # FFmpeg reads RIFX's header, but takes its samples for little-endian ones.
+        format_chunk, samples = _little_endian(format_chunk, samples)
+    mended = _mended_format(format_chunk)
     mended += bytes(len(mended) & 1)
-    sizes = struct.Struct(order + "I")
+    riff_size = min(20 + len(mended) + len(samples), _LONGEST_SIZE)
     return b"".join((
-        head, sizes.pack(min(20 + len(mended) + len(samples), _LONGEST_SIZE)), b"WAVE",
-        b"fmt ", sizes.pack(len(mended)), mended,
-        b"data", sizes.pack(len(samples)), samples,
+        b"RIFF", _UINT32.pack(riff_size), b"WAVE",
+        b"fmt ", _UINT32.pack(len(mended)), mended,
+        b"data", _UINT32.pack(min(len(samples), _LONGEST_SIZE)), samples,
     ))  # fmt: skip
 
 
-def _mended_format(order: str, content: bytes) -> bytes:
+def _little_endian(format_chunk: bytes, samples: bytes) -> tuple[bytes, bytes]:
+    if len(format_chunk) < _FORMAT_BIG.size:
+        return format_chunk, samples
+    kind, channels, rate, byte_rate, block_bytes, bits = _FORMAT_BIG.unpack_from(format_chunk)
+    if kind == _EXTENSIBLE and len(format_chunk) >= 28:
+        kind = int.from_bytes(format_chunk[24:28], "big")
+    width = block_bytes // max(channels, 1)
+    if kind in (_PCM, _FLOAT) and width > 1:
+        whole = np.frombuffer(samples, np.uint8, len(samples) // width * width)
+        samples = whole.reshape(-1, width)[:, ::-1].tobytes()
+    return _FORMAT.pack(kind & 0xFFFF, channels, rate, byte_rate, block_bytes, bits), samples
+
+
+def _mended_format(content: bytes) -> bytes:
     """PCM's bits a sample as the size of a sample says: 20 or 24 bits may lie in 32."""
-    if len(content) < 16:
+    if len(content) < _FORMAT.size:
         return content
-    kind, channels, rate, byte_rate, block_bytes, bits = struct.unpack_from(order + "HHIIHH", content)
+    kind, channels, rate, byte_rate, block_bytes, bits = _FORMAT.unpack_from(content)
     if kind not in (_PCM, _EXTENSIBLE) or not channels:
         return content
     container_bits = 8 * block_bytes // channels
@@ -124,4 +146,4 @@ def _mended_format(order: str, content: bytes) -> bytes:
         bits = container_bits
     elif kind == _PCM:
         block_bytes = channels * ((bits + 7) // 8)
-    return struct.pack(order + "HHIIHH", kind, channels, rate, byte_rate, block_bytes, bits) + content[16:]
+    return _FORMAT.pack(kind, channels, rate, byte_rate, block_bytes & 0xFFFF, bits) + content[_FORMAT.size :]

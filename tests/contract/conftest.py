@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from contract_server import Server, serving
+from fakes import sound_of
 
 from serve_app.audio.wav import wav_file
 from serve_app.settings import JobSettings, NetSettings, WebhookSettings
@@ -25,5 +26,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def clip(tmp_path: Path) -> Path:
     """A second of sound."""
     path = tmp_path / "clip.wav"
-    path.write_bytes(wav_file(b"\x05\x00" * 24_000))
+    path.write_bytes(wav_file(sound_of(5, 13)[:48_000]))
     return path

@@ -17,6 +17,7 @@ from contextlib import suppress
 import httpx
 import pytest
 from conftest import Server
+from fakes import sound_of
 from stand_in_graph import (
     Heard,
     expected_sound,
@@ -124,7 +125,7 @@ async def test_streams_survive_the_replicas_behind_them(server: Server, num_kill
 
 async def test_a_killed_encoder_costs_requests_with_context_no_more_than_time(server: Server) -> None:
     await until_running("ContextEncoder", 1)
-    sound = base64.b64encode(wav_file(bytes(3840 * 5))).decode()
+    sound = base64.b64encode(wav_file(sound_of(0, 5))).decode()
     body = {"text": "Hello.", "seed": 1, "max_audio_seconds": 1, "context": [{"text": "Before.", "audio": sound}]}
     async with httpx.AsyncClient(timeout=60) as client, asyncio.TaskGroup() as tasks:
         asked = []

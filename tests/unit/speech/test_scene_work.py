@@ -7,7 +7,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from fakes import FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of
+from fakes import FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of, sound_of
 
 from serve_app.audio.wav import wav_file
 from serve_app.errors import (
@@ -32,7 +32,7 @@ from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects
 
 TWO_TURNS = (Turn("Hello.", 0), Turn("Hi.", 1))
-CLIP = wav_file(pcm_of(5, 10))
+CLIP = wav_file(sound_of(5, 10))
 OWNER = "anonymous"
 
 
@@ -113,14 +113,14 @@ async def test_context_comes_from_the_request_a_url_or_a_file(parts: Parts) -> N
     stored = await parts.files.put(CLIP, name="a", content_type="audio/wav", owner=OWNER)
     parts.net.pages["https://x/a.wav"] = CLIP
     await spoken(parts.work(), scene(InlineAudio(CLIP), UrlAudio("https://x/a.wav"), FileAudio(stored.id)))
-    assert parts.encoder.clips == [pcm_of(5, 10)] * 3
+    assert parts.encoder.clips == [sound_of(5, 10)] * 3
 
 
 @pytest.mark.parametrize(
     ("audio", "kind"),
     [
         (InlineAudio(b"no sound"), InvalidAudio),
-        (InlineAudio(wav_file(pcm_of(5, 30))), AudioTooLong),
+        (InlineAudio(wav_file(sound_of(5, 30))), AudioTooLong),
         (UrlAudio("https://x/nothing"), DownloadFailed),
         (FileAudio("unknown"), DownloadFailed),
     ],
