@@ -55,16 +55,15 @@ def level_notices(pcm: NDArray[np.int16], num_clipped: int, num_frames: int) -> 
     return tuple(notices)
 
 
-def clipped_frames(samples: NDArray[np.float32]) -> int:
+def clipped_frames(samples: NDArray[np.float64], peak: float) -> int:
     """Frames in which a channel stands at its ceiling: three in a row that are equal and loud, or at full scale.
 
     samples: [frames, channels]
+    peak: the largest of their magnitudes.
     """
-    if len(samples) < 3:
+    if len(samples) < 3 or peak < _NEARLY_FULL:
         return 0
     level = np.abs(samples).max(axis=1)
-    if level.max() < _NEARLY_FULL:
-        return 0
     first, second, third = level[:-2], level[1:-1], level[2:]
     flat = (first == second) & (second == third) & (second >= _NEARLY_FULL)
     full = np.minimum(np.minimum(first, second), third) >= _FULL

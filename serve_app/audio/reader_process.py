@@ -20,7 +20,7 @@ from serve_app.audio.clip import Recording, decode_recording
 from serve_app.errors import AudioTooLong, InvalidAudio
 
 CPU_SECONDS = 10
-"""90 seconds of 8 channels at 655 kHz, the worst that is an honest file, take 3."""
+"""90 seconds of 8 channels at 192 kHz, the worst that is an honest file, take 5."""
 MEMORY_BYTES = 512 * 1024 * 1024
 """Beside the file itself, twice."""
 

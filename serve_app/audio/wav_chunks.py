@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_NEXT_FILE = re.compile(rb"(?:RIFF|RIFX|RF64|BW64)....WAVE(?:fmt |ds64|JUNK|bext|LIST)", re.DOTALL)
+_RIFF_STARTS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
+_FORM_AND_CHUNK = re.compile(rb"WAVE(?:fmt |ds64|JUNK|bext|LIST)")
 _W64_START = b"riff\x2e\x91\xcf\x11"
-_W64_NEXT_FILE = re.compile(re.escape(_W64_START))
 _UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 _CHUNK_NAME = re.compile(rb"[A-Za-z0-9_][\w \-+.]{3}")
 _MOST_FORMAT_BYTES = 4096
@@ -31,22 +31,27 @@ _LONGEST_SIZE = 0xFFFFFFFF
 
 def wav_parts(data: bytes) -> Iterator[bytes]:
     """One plain WAV (format and samples) for each file that was joined here; files without either are left out."""
-    starts = _W64_NEXT_FILE if data.startswith(_W64_START) else _NEXT_FILE
     begin = 0
     while begin < len(data):
         parsed = _w64(data, begin) if data.startswith(_W64_START, begin) else _riff(data, begin)
         if parsed is None:
-            following = starts.search(data, begin + 4)
+            end = _next_file(data, begin + 4)
         else:
             head, format_chunk, first, claimed_end = parsed
-            following = starts.search(data, first)
-            end = following.start() if following else len(data)
-            if claimed_end is not None and claimed_end < end and _is_chunks(data, head, claimed_end, end):
-                end = claimed_end
-            yield _plain(head, format_chunk, data[first:end])
-        if following is None:
-            return
-        begin = following.start()
+            end = _next_file(data, first)
+            is_right = claimed_end is not None and claimed_end < end and _is_chunks(data, head, claimed_end, end)
+            yield _plain(head, format_chunk, data[first : claimed_end if is_right else end])
+        begin = end
+
+
+def _next_file(data: bytes, position: int) -> int:
+    if data.startswith(_W64_START):
+        found = data.find(_W64_START, position)
+        return found if found >= 0 else len(data)
+    for match in _FORM_AND_CHUNK.finditer(data, position + 8):
+        if data[match.start() - 8 : match.start() - 4] in _RIFF_STARTS:
+            return match.start() - 8
+    return len(data)
 
 
 _Parsed = tuple[bytes, bytes, int, int | None]
