@@ -13,9 +13,9 @@ from serve_app.deployments.context_encoder import ContextEncoder
 from serve_app.deployments.ingress import Ingress
 from serve_app.deployments.job_runner import JobRunner
 from serve_app.deployments.options import computes_on_gpu, deployment_options, with_gpu_shares
-from serve_app.deployments.serve_config import meant, models_in
 from serve_app.deployments.token_generator import TokenGenerator
 from serve_app.errors import StartupError
+from serve_app.preflight.serve_config import meant, models_in
 from serve_app.settings import Settings, misspelt_variables
 
 

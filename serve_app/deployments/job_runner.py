@@ -10,8 +10,8 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.fal.job_work import FalJobWork
 from serve_app.deployments import replica_log
-from serve_app.deployments.backlog_policy import BACKLOG, ROOM
 from serve_app.deployments.ray_meter import RayMeter
+from serve_app.deployments.scaling.backlog import BACKLOG, ROOM
 from serve_app.deployments.services import open_services
 from serve_app.deployments.speech import speech_pipeline
 from serve_app.errors import StorageFailed
@@ -43,7 +43,7 @@ class JobRunner:
         services = open_services(
             settings, database, speech_pipeline(encoder, decoder, settings, meter, watcher), Allowance(database)
         )
-        work = FalJobWork(services.work, Keys(database, settings.keys) if settings.keys.required else None)
+        work = FalJobWork(services.speech, Keys(database, settings.keys) if settings.keys.required else None)
         outbox = Outbox(database, settings.webhooks)
         signer = WebhookSigner.open(Secrets(database))
         self._settings = settings

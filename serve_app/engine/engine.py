@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from serve_app.engine.door import Door
+from serve_app.engine.admission import Door
 from serve_app.engine.pacing import Pace
 from serve_app.engine.parts import PendingFrames, Runner
 from serve_app.engine.prefill_plan import next_parts

@@ -4,12 +4,12 @@ import logging
 
 import torch
 
-from serve_app.engine.device_memory import claim_memory
-from serve_app.engine.memory_plan import PlannedModel, announce, plan_memory, usual_reserves
+from serve_app.engine.memory.device import claim_memory
+from serve_app.engine.memory.plan import PlannedModel, announce, plan_memory, usual_reserves
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.parts import EngineParts
 from serve_app.engine.prefix_cache import PrefixCache
-from serve_app.engine.step_choice import StepName, choose_step, step_maker
+from serve_app.engine.steps.choice import StepName, choose_step, step_maker
 from serve_app.messages import WEIGHTS_NOTICES, ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
 from serve_app.model.csm import Csm

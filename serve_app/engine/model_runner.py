@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from serve_app.engine.frame_step import MakeStep, PlainStep
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.parts import PendingFrames, PrefillPart
 from serve_app.engine.prefix_cache import CachedPiece, PrefixCache
@@ -13,8 +12,9 @@ from serve_app.engine.prompt import Piece
 from serve_app.engine.row_state import RowState, plan_for
 from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
+from serve_app.engine.steps.plain import MakeStep, PlainStep
 from serve_app.model.csm import Csm
-from serve_app.model.memory import Span
+from serve_app.model.kv_views import Span
 
 _CUDA_PREFILL_BUCKET = 64
 """A pass is padded to a multiple of it, so that a GPU meets few shapes: each new one has its kernels chosen anew."""

@@ -19,7 +19,7 @@ from serve_app.messages import ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model
 from serve_app.model.csm import Csm
 from serve_app.model.device import use_threads
-from serve_app.model.memory import Span
+from serve_app.model.kv_views import Span
 from serve_app.model.tokenizer import TextTokenizer
 
 _CPU = torch.device("cpu")

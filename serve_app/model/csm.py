@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serve_app.model.kv_views import Memory, Span, memory_at_block, memory_at_positions, memory_of_spans
 from serve_app.model.layers import Transformer
 from serve_app.model.matrix import Matrix, Quantization, quantize
-from serve_app.model.memory import Memory, Span, memory_at_block, memory_at_positions, memory_of_spans
 from serve_app.model.rope import RotationTable
 from serve_app.model.shape import CsmShape
 

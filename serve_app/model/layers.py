@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serve_app.model.kv_views import LayerMemory, Memory
 from serve_app.model.matrix import Matrix, linear
-from serve_app.model.memory import LayerMemory, Memory
 from serve_app.model.rope import Rotation, rotate
 from serve_app.model.shape import TransformerShape
 

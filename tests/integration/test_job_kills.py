@@ -9,10 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from job_processes import KEY, Place, Processes, answers, own_seed, result_of
-from postgres_server import postgres_server
 from sqlalchemy import func, select
-from unreliable_receiver import Receiver, receiving
 
 from serve_app.jobs.job import JobState
 from serve_app.jobs.outbox import WebhookState
@@ -20,6 +17,9 @@ from serve_app.jobs.tables import JOBS, RESULTS, WEBHOOKS
 from serve_app.jobs.webhook import WebhookSigner
 from serve_app.store.database import Database
 from serve_app.store.secrets import Secrets
+from tests.support.job_processes import KEY, Place, Processes, answers, own_seed, result_of
+from tests.support.postgres_server import postgres_server
+from tests.support.unreliable_receiver import Receiver, receiving
 
 RUNNERS = 3
 

@@ -10,7 +10,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
-from recording_meter import RecordingMeter
 
 from serve_app import tracing
 from serve_app.codec.decoder_service import DecoderService
@@ -22,9 +21,11 @@ from serve_app.errors import Overloaded
 from serve_app.messages import Accepted, GenerationRequest, ModelInfo, SamplingParams, TokenFrames
 from serve_app.settings import CodecSettings, EngineSettings, Settings, StandInSettings, TracingSettings
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import ContextClip, SpeechRequest, Turn
+from serve_app.speech.request import ContextClip, SpeechRequest
+from serve_app.speech.scene import Turn
 from serve_app.speech.watch import Watcher
 from serve_app.tracing import OtelTracer
+from tests.support.recording_meter import RecordingMeter
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = f"00-{TRACE_ID}-00f067aa0ba902b7-01"

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput
+from serve_app.model.kv_views import attention, memory_at_block
 from serve_app.model.matrix import Matrix, linear
-from serve_app.model.memory import attention, memory_at_block
 from serve_app.model.rope import RotationTable, rotate
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, FrameSampler, RowSampling, SamplingPlan
 

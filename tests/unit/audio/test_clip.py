@@ -10,7 +10,10 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_up_clips import (
+
+from serve_app.audio.clip import decode_clip
+from serve_app.errors import InvalidAudio
+from tests.support.made_up_clips import (
     AMPLITUDE,
     FREQUENCY_HZ,
     MAX_SECONDS,
@@ -26,9 +29,6 @@ from made_up_clips import (
     wav_of_float,
     without_length,
 )
-
-from serve_app.audio.clip import decode_clip
-from serve_app.errors import InvalidAudio
 
 
 def patched(data: bytes, box: bytes, offset: int, fields: str, *values: int) -> bytes:

@@ -4,11 +4,11 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from recordings import KINDS, recording
 
 from serve_app.audio import reader_process
 from serve_app.audio.read import ClipReader
 from serve_app.errors import InvalidAudio
+from tests.support.recordings import KINDS, recording
 
 MAX_SECONDS = 5.0
 SHORT_SECONDS = 0.1

@@ -4,11 +4,11 @@ import struct
 
 import numpy as np
 import pytest
-from made_up_clips import MAX_SECONDS, encoded, m4a, muxed
-from recordings import RATE_HZ, assert_is_the_sweep, likeness, recording, sweep
 
 from serve_app.audio.clip import decode_clip, decode_recording
 from serve_app.errors import InvalidAudio
+from tests.support.made_up_clips import MAX_SECONDS, encoded, m4a, muxed
+from tests.support.recordings import RATE_HZ, assert_is_the_sweep, likeness, recording, sweep
 
 UNKNOWN = (0, 0xFFFFFFFF, 0x7FFFFFFF, 2_000_000_000, 1000)
 ID3 = b"ID3\x04\0\0\0\0\x01\x00" + b"\xff\xfb\x90\0" * 32

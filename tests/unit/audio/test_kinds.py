@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_clips import MAX_SECONDS, encoded
-from recordings import KINDS, RATE_HZ, assert_is_the_sweep, likeness, recording, sweep
-from system_packages import need
 
 from serve_app.audio.clip import decode_clip
+from tests.support.made_up_clips import MAX_SECONDS, encoded
+from tests.support.recordings import KINDS, RATE_HZ, assert_is_the_sweep, likeness, recording, sweep
+from tests.support.system_packages import need
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -13,12 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from made_up_clips import MAX_SECONDS, SEEDS, encoded, seed, sine, wav_head
 
 from serve_app.audio import reader_process
 from serve_app.audio.clip import decode_clip
 from serve_app.audio.read import ClipReader, read_clip
 from serve_app.errors import AudioTooLong, GenerationFailed, InvalidAudio
+from tests.support.made_up_clips import MAX_SECONDS, SEEDS, encoded, seed, sine, wav_head
 
 OPUS_HEAD = b"OpusHead\x01\x01\0\0\x80\xbb\0\0\0\0\0"
 

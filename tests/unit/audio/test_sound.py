@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from made_up_clips import AMPLITUDE, MAX_SECONDS, encoded, sine
 from numpy.typing import NDArray
 
 from serve_app.audio.clip import Recording, decode_recording
 from serve_app.audio.read import read_recording
 from serve_app.errors import InvalidAudio
+from tests.support.made_up_clips import AMPLITUDE, MAX_SECONDS, encoded, sine
 
 
 def recorded(samples: NDArray[np.float64], container: str = "WAV", subtype: str | None = "PCM_16") -> Recording:

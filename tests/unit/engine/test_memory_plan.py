@@ -7,9 +7,9 @@ from dataclasses import fields
 import pytest
 import torch
 
-from serve_app.engine.device_memory import DeviceMemory
 from serve_app.engine.kv_cache import KvCache
-from serve_app.engine.memory_plan import MemoryPlan, PlannedModel, Reserves, announce, plan_memory, usual_reserves
+from serve_app.engine.memory.device import DeviceMemory
+from serve_app.engine.memory.plan import MemoryPlan, PlannedModel, Reserves, announce, plan_memory, usual_reserves
 from serve_app.engine.row_state import RowState
 from serve_app.errors import StartupError
 from serve_app.model.csm import Csm

@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from harness import Harness, Stream, random_segment, request
 
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import FinishReason
+from tests.support.engine_harness import Harness, Stream, random_segment, request
 
 REQUESTS = 10_000
 WARM_UP = 2_000

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import Harness, Stream, random_segment, request
 
 from serve_app.engine.engine import Engine
 from serve_app.engine.parts import DrawnFrames, PendingFrames, PrefillPart
@@ -16,6 +15,7 @@ from serve_app.engine.sequence import Sequence
 from serve_app.engine.stand_in import StandInTokenizer
 from serve_app.messages import GenerationRequest
 from serve_app.settings import EngineSettings
+from tests.support.engine_harness import Harness, Stream, random_segment, request
 
 
 @dataclass

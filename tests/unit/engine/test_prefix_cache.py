@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import Harness, Stream, random_segment, request
 
 from serve_app.engine.prefix_cache import CachedPiece, PrefixCache
 from serve_app.engine.prompt import Piece
 from serve_app.messages import ContextSegment, FinishReason, GenerationRequest
+from tests.support.engine_harness import Harness, Stream, random_segment, request
 
 VOICE = random_segment(32, 64, 30, seed=1)
 OTHER = random_segment(32, 64, 30, seed=2)

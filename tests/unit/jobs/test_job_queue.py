@@ -5,13 +5,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from jobs_harness import BROKEN, DONE, HOOK, KEY, Harness, new_job
 from sqlalchemy import select
 
 from serve_app.errors import Overloaded, UnknownJob
 from serve_app.jobs.job import CancelAnswer, JobState, LogLine
 from serve_app.jobs.sweeping import UNSTORED_SECONDS
 from serve_app.jobs.tables import INPUTS
+from tests.support.jobs_harness import BROKEN, DONE, HOOK, KEY, Harness, new_job
 
 
 async def state(harness: Harness, job_id: str) -> JobState:

@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from jobs_harness import DONE, KEY, Harness
-from recording_meter import RecordingMeter
 
 from serve_app.errors import (
     CsmServeError,
@@ -22,6 +20,8 @@ from serve_app.errors import (
 )
 from serve_app.jobs.job import CancelAnswer, JobResult, JobState, LeasedJob
 from serve_app.jobs.runner import JobRunner, Progress
+from tests.support.jobs_harness import DONE, KEY, Harness
+from tests.support.recording_meter import RecordingMeter
 
 Act = Callable[[LeasedJob, Progress], Awaitable[JobResult]]
 

@@ -4,8 +4,6 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
-from jobs_harness import DONE, HOOK, KEY, Harness
-from recording_meter import RecordingMeter
 
 from serve_app.errors import CsmServeError, StartupError, UnknownJob
 from serve_app.jobs import service
@@ -16,6 +14,8 @@ from serve_app.jobs.sender import WebhookSender
 from serve_app.jobs.service import JobService
 from serve_app.jobs.webhook import WebhookSigner, new_private_key
 from serve_app.settings import JobSettings
+from tests.support.jobs_harness import DONE, HOOK, KEY, Harness
+from tests.support.recording_meter import RecordingMeter
 
 
 class Work:

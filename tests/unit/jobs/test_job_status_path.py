@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from jobs_harness import DONE, KEY, Harness, new_job
 from sqlalchemy import event, text
 
 from serve_app.jobs.job import LogLine
 from serve_app.store.database import Database
+from tests.support.jobs_harness import DONE, KEY, Harness, new_job
 
 
 @contextmanager

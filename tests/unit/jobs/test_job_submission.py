@@ -4,10 +4,10 @@ import asyncio
 import random
 
 import pytest
-from jobs_harness import DONE, KEY, Harness, new_job
 
 from serve_app.errors import InvalidRequest
 from serve_app.jobs.submission import Submission, submit
+from tests.support.jobs_harness import DONE, KEY, Harness, new_job
 
 
 async def test_an_idempotency_key_names_one_job(harness: Harness) -> None:

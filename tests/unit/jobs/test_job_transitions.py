@@ -9,13 +9,13 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
-from jobs_harness import BROKEN, DONE, HOOK, KEY, Clock, Harness, new_job
 from sqlalchemy import delete, select
 
 from serve_app.jobs.job import TRANSITIONS, CancelAnswer, JobResult, JobState, LeasedJob
 from serve_app.jobs.tables import JOBS, RESULTS, WEBHOOKS
 from serve_app.settings import JobSettings
 from serve_app.store.database import METADATA, Database
+from tests.support.jobs_harness import BROKEN, DONE, HOOK, KEY, Clock, Harness, new_job
 
 T = TypeVar("T")
 

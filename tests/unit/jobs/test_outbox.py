@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from jobs_harness import BROKEN, DONE, HOOK, KEY, Harness
 
 from serve_app.jobs.job import JobResult
 from serve_app.jobs.outbox import Webhook, WebhookState, retry_delay
 from serve_app.settings import WebhookSettings
+from tests.support.jobs_harness import BROKEN, DONE, HOOK, KEY, Harness
 
 
 async def ended(harness: Harness, result: JobResult = DONE) -> str:

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from jobs_harness import DONE, HOOK, KEY, Harness
-from recording_meter import RecordingMeter
-from webhook_verifier import verify
 
 from serve_app.errors import DeliveryFailed, DeliveryRefused
 from serve_app.jobs.outbox import WebhookState
 from serve_app.jobs.sender import WebhookSender
 from serve_app.jobs.webhook import WebhookSigner, new_private_key
+from tests.support.jobs_harness import DONE, HOOK, KEY, Harness
+from tests.support.recording_meter import RecordingMeter
+from tests.support.webhook_verifier import verify
 
 SIGNER = WebhookSigner(new_private_key())
 

@@ -1,11 +1,11 @@
 """A signature that fal's receivers verify, and the public key they verify it with."""
 
 import pytest
-from webhook_verifier import verify
 
 from serve_app.jobs.webhook import WebhookSigner, new_private_key
 from serve_app.store.database import Database
 from serve_app.store.secrets import Secrets
+from tests.support.webhook_verifier import verify
 
 
 def test_a_receiver_verifies_what_we_sign() -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from replicas import Clock, CountingDatabase
 from sqlalchemy import select, update
 
 from serve_app.errors import Forbidden, InvalidRequest, Unauthorized, UnknownKey
@@ -13,6 +12,7 @@ from serve_app.keys.key import ANONYMOUS, Key, KeyLimits, Scope
 from serve_app.keys.keys import Keys
 from serve_app.keys.tables import KEYS
 from serve_app.settings import KeySettings
+from tests.support.key_replicas import Clock, CountingDatabase
 
 UNKNOWN = f"csm_{'0' * 16}:{'x' * 43}"
 

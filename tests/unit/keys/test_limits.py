@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from replicas import Clock, CountingDatabase
 
 from serve_app.errors import LimitReached
 from serve_app.keys import limits
@@ -13,6 +12,7 @@ from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.settings import KeySettings
+from tests.support.key_replicas import Clock, CountingDatabase
 
 
 @pytest.fixture

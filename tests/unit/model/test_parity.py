@@ -13,7 +13,7 @@ from transformers import CsmForConditionalGeneration
 from serve_app.model.checkpoint import load_model, open_checkpoint
 from serve_app.model.create import create_checkpoint
 from serve_app.model.csm import Csm
-from serve_app.model.memory import Span
+from serve_app.model.kv_views import Span
 from serve_app.model.shape import CsmShape, TransformerShape
 
 DEFAULT_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.step_choice import step_maker
+from serve_app.engine.steps.choice import step_maker
 from serve_app.model.checkpoint import load_model, open_checkpoint
+from serve_app.model.kv_views import Span
 from serve_app.model.matrix import QuantizedMatrix, linear, quantize
-from serve_app.model.memory import Span
 from serve_app.model.native.multiply import NativeProduct, use_native_products
 
 

@@ -1,0 +1,1 @@
+"""How a frame is computed: one function in four ways."""
