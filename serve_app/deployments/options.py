@@ -5,7 +5,7 @@ from typing import Any
 from serve_app.settings import EngineSettings, Settings
 
 _MAX_STREAM_SECONDS = 180
-"""Draining waits this long for running streams. `limits.max_audio_seconds` cannot exceed 160."""
+"""Draining waits this long for running streams. Longer ones are then cut off."""
 
 _GPU_SHARES = {"ContextEncoder": 0.15, "TokenGenerator": 0.6, "AudioDecoder": 0.25}
 """One card holds all three. The shares only place replicas. `memory_fraction` limits their memory."""

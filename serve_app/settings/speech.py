@@ -95,15 +95,17 @@ class CodecSettings(Section):
 class LimitSettings(Section):
     """What a request may ask for."""
 
-    max_text_chars: int = Field(default=2000, ge=1)
-    """Characters of one text."""
+    max_text_chars: int = Field(default=20_000, ge=1)
+    """Characters of all texts of one request together."""
+    max_job_text_chars: int = Field(default=200_000, ge=1)
+    """The same for a queued job."""
     max_scene_turns: int = Field(default=32, ge=1)
     """Turns of a scene."""
     max_context_segments: int = Field(default=16, ge=0)
     """Context clips of a request."""
     max_context_seconds: float = Field(default=90.0, gt=0)
     """Length of one context clip."""
-    max_audio_seconds: float = Field(default=90.0, gt=0, le=160)
+    max_audio_seconds: float = Field(default=1800.0, gt=0, le=14_400)
     """Length of a whole answer, and the default of requests that name none."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Size of a request's body."""

@@ -45,3 +45,7 @@ def test_every_metric_that_is_written_exists_and_the_other_way_round() -> None:
     names = {name for _, name in used() if name.isupper()}
     defined = {name for name, value in vars(metrics).items() if isinstance(value, Metric)}
     assert names == defined, names ^ defined
+
+
+def test_every_metric_is_in_the_list_of_all() -> None:
+    assert tuple(value for value in vars(metrics).values() if isinstance(value, Metric)) == metrics.ALL
