@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from serve_app.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ
 
 SILENCE_DBFS = -60.0
-"""A frame whose RMS is below this is silent: under any room's noise, so the breath before a word does not count."""
+"""A frame with a lower RMS is silent. It is below any room's noise, so a breath before a word does not count."""
 
 _SILENCE_RMS = 32768.0 * 10.0 ** (SILENCE_DBFS / 20.0)
 _STEP = FRAME_SAMPLES // 8
@@ -27,7 +27,7 @@ def silent_tail_samples(samples: NDArray[np.int16]) -> int:
 
 
 class SilenceGuard:
-    """Measures the silent tail of one stream. A stream that was silent from its start counts like any other."""
+    """Measures the silent tail of one stream, also if the stream was silent from its start."""
 
     def __init__(self, limit_seconds: float) -> None:
         self._limit_samples = limit_seconds * SAMPLE_RATE_HZ
