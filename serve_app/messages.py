@@ -152,6 +152,25 @@ class AudioChunk:
     finish: FinishReason | None = None
     turn: int = 0
     """The turn of a scene that speaks, from 0."""
+    spoken_chars: int = 0
+    """Characters of the typed texts that are spoken once the piece before this chunk has ended."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of audio. A pause has audio and no codes."""
+        return len(self.pcm) // (2 * FRAME_SAMPLES)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedFor:
+    """What a checkpoint learnt. The pipeline splits text and context accordingly."""
+
+    longest_piece_words: int = 40
+    """Words of the longest utterance that it speaks reliably."""
+    longest_context_seconds: float = 90.0
+    """Audio of the longest context that it has learnt to follow."""
+    alphabet: str = ""
+    """The only characters that it can read, besides spaces; empty where it reads any."""
 
 
 TRAINED, RANDOM, DEMO_VOICE = "trained", "random", "demo voice"
@@ -178,6 +197,7 @@ class ModelInfo:
     """The type of quantized matrices, "int8" or "fp8", or "none"."""
     step: str = "none"
     """The decode step: "plain", "native", "graphs" or "fused"."""
+    trained_for: TrainedFor = TrainedFor()
 
     @property
     def notice(self) -> str | None:

@@ -90,6 +90,13 @@ _JOB_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 9
 REQUESTS_STARTED = _counter(
     "csm_requests_started_total", "requests", "Valid requests for speech, of every API, as they arrive."
 )
+UTTERANCES_ENDED = _counter(
+    "csm_utterances_ended_total",
+    "utterances",
+    "Pieces of text that were spoken. `how`: itself; rescued, after it ran away; cut, where it ran away again and "
+    "again; limit, of the request's audio; broken, by an error or the engine's deadline.",
+    ("how",),
+)
 REQUESTS_ENDED = _counter(
     "csm_requests_ended_total",
     "requests",

@@ -99,6 +99,11 @@ def place(field: str) -> list[str | int]:
     return ["body"] if parts == ("body",) else ["body", *parts]
 
 
+def sentence(error: CsmServeError) -> str:
+    """The error in one line, with the field in fal's names."""
+    return str(error.at(FIELD_NAMES.dotted(error.field)) if isinstance(error, InvalidRequest) else error)
+
+
 def error_content(error: CsmServeError) -> dict[str, Any]:
     """The body alone: for answers, and for jobs, which keep it."""
     if isinstance(error, InvalidRequest):
