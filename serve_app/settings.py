@@ -167,7 +167,7 @@ class JobSettings(Section):
     """Of one job; later ones are dropped."""
     resend_seconds: float = Field(default=300.0, ge=0)
     """A submit that equals one from this long ago whose answer was never sent is that one, sent again. 0 takes each
-    submit for a new one; an `Idempotency-Key` works anyway."""
+    submit for a new one; an idempotency key works in either case."""
     resend_wait_seconds: float = Field(default=1.0, ge=0)
     """How long an equal submit waits for the earlier one to be answered, before it is taken for the same."""
 

@@ -34,6 +34,6 @@ class SilenceGuard:
         self._silent_samples = 0
 
     def feed(self, samples: NDArray[np.int16]) -> bool:
-        """Take the next frame. True once the silent tail is longer than the limit."""
+        """Take the next frame. True once the stream ends in more silence than the limit."""
         self._silent_samples = self._silent_samples + len(samples) if is_silent(samples) else 0
         return self._silent_samples > self._limit_samples
