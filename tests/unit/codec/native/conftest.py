@@ -1,0 +1,7 @@
+import pytest
+from system_packages import need
+
+
+@pytest.fixture(autouse=True)
+def compiler() -> None:
+    need("g++")
