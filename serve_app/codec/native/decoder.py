@@ -58,11 +58,11 @@ class NativeSlotDecoder:
     """Of each stream: enough that a call's own cost does not count, few enough that a mate of a stream which is
     replayed does not wait long."""
 
-    def __init__(self, mimi: MimiModel, num_slots: int, num_threads: int) -> None:
-        """Raises StartupError where `supports` has a reason."""
+    def __init__(self, mimi: MimiModel, num_slots: int, num_threads: int, kernels: ctypes.CDLL | None = None) -> None:
+        """`kernels` may be ones compiled otherwise. Raises StartupError where `supports` has a reason."""
         if reason := supports(mimi):
             raise StartupError(f"native codec: {reason}")
-        self._library = library()
+        self._library = kernels or library()
         if self._library.mimi_description_size() != ctypes.sizeof(DecoderDescription):
             raise StartupError("native codec: the kernels and structures.py disagree on DecoderDescription")
         self._num_codebooks, self._num_codes = mimi.num_codebooks, mimi.cardinality

@@ -20,11 +20,15 @@ struct MatrixDescription {
 };
 
 // A panel is some vectors of neighbouring results. A tile of rows by vectors has its sums in registers; what is left
-// of them holds the weights and one input.
+// of them holds weights and inputs: one of each on x86, where an input can be loaded into all lanes, more on ARM.
 constexpr int kPanelVectors = 4;
 constexpr int kTileRows = 8;
 constexpr int tile_rows(int num_vectors) {
+#if defined(__aarch64__)
+  const int num_sums = kNumRegisters * 5 / 8;
+#else
   const int num_sums = kNumRegisters * 3 / 4;
+#endif
   return std::min(kTileRows, num_sums / num_vectors);
 }
 
@@ -63,6 +67,12 @@ class Matrix {
 
 using Tile = void (*)(const float* const* inputs, const float* panel, const float* bias, int64_t depth, float* sums);
 
+template <int N, class SumOf>
+MIMI_INLINE void add_products(Vector one, const Vector* others, SumOf&& sum_of) {
+#pragma GCC unroll 8
+  for (int i = 0; i < N; ++i) sum_of(i) = sum_of(i) + one * others[i];
+}
+
 template <int R, int V>
 void multiply_tile(const float* const* inputs, const float* panel, const float* bias, int64_t depth, float* sums) {
   Vector local[R][V];
@@ -74,14 +84,21 @@ void multiply_tile(const float* const* inputs, const float* panel, const float* 
     for (int v = 0; v < V; ++v) local[r][v] = load(bias + v * kLanes);
   }
   for (int64_t k = 0; k < depth; ++k) {
-    Vector weight[V];
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) weight[v] = load(panel + (k * V + v) * kLanes);
+    // The fewer of the two are held, so that all fits where there are sixteen registers.
+    const auto weight = [&](int v) { return held(load(panel + (k * V + v) * kLanes)); };
+    const auto one = [&](int r) { return broadcast(input[r][k]); };
+    if constexpr (R < V) {
+      Vector x[R];
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      const Vector x = broadcast(input[r][k]);
+      for (int r = 0; r < R; ++r) x[r] = held(one(r));
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) local[r][v] = local[r][v] + x * weight[v];
+      for (int v = 0; v < V; ++v) add_products<R>(weight(v), x, [&](int r) -> Vector& { return local[r][v]; });
+    } else {
+      Vector w[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) w[v] = weight(v);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) add_products<V>(one(r), w, [&](int v) -> Vector& { return local[r][v]; });
     }
   }
 #pragma GCC unroll 8
@@ -90,8 +107,9 @@ void multiply_tile(const float* const* inputs, const float* panel, const float* 
     for (int v = 0; v < V; ++v) store(sums + (r * V + v) * kLanes, local[r][v]);
 }
 
+// Not inline, so that the table is this library's own: a process may hold another one, for another processor.
 template <int V, int... R>
-inline Tile tile_of(int num_rows, std::integer_sequence<int, R...>) {
+static Tile tile_of(int num_rows, std::integer_sequence<int, R...>) {
   static constexpr Tile kTiles[] = {multiply_tile<R + 1, V>...};
   return kTiles[num_rows - 1];
 }

@@ -48,6 +48,24 @@ struct TransformerDescription {
 };
 
 class Transformer {
+ private:
+  static Walk walk(const Window& window, int64_t row) {
+    return Walk(window, 0, row, window.rows(), window.channels());
+  }
+
+  auto put(const Window& window, int64_t row) const {
+    return [to = walk(window, row)](const float* sums, int64_t column, int64_t count) mutable {
+      std::copy_n(sums, count, to.next() + column);
+    };
+  }
+
+  auto add(int64_t row) const {
+    return [to = walk(stream_, row)](const float* sums, int64_t column, int64_t count) mutable {
+      float* place = to.next() + column;
+      for (int64_t i = 0; i < count; ++i) place[i] += sums[i];
+    };
+  }
+
  public:
   // Works on the rows of `stream`, in place: `stream.rows()` positions a frame.
   Transformer(const TransformerDescription& from, const Pass* pass, const Window& stream)
@@ -118,23 +136,6 @@ class Transformer {
     Norm attention_norm, mlp_norm;
     Matrix qkv, out, up, down;
   };
-
-  static Walk walk(const Window& window, int64_t row) {
-    return Walk(window, 0, row, window.rows(), window.channels());
-  }
-
-  auto put(const Window& window, int64_t row) const {
-    return [to = walk(window, row)](const float* sums, int64_t column, int64_t count) mutable {
-      std::copy_n(sums, count, to.next() + column);
-    };
-  }
-
-  auto add(int64_t row) const {
-    return [to = walk(stream_, row)](const float* sums, int64_t column, int64_t count) mutable {
-      float* place = to.next() + column;
-      for (int64_t i = 0; i < count; ++i) place[i] += sums[i];
-    };
-  }
 
   void norm(Member& member, int64_t num_frames, const Norm& norm) {
     member.stage(num_frames, [&](int64_t frame) {

@@ -32,7 +32,16 @@ typedef float LooseVector __attribute__((vector_size(kVectorBytes), aligned(4), 
 
 MIMI_INLINE Vector load(const float* p) { return *reinterpret_cast<const LooseVector*>(p); }
 MIMI_INLINE void store(float* p, Vector v) { *reinterpret_cast<LooseVector*>(p) = v; }
-MIMI_INLINE Vector broadcast(float x) { return Vector{} + x; }
+// Less zero is x itself, which compilers see; more zero is not where x is -0, and would be an addition each time.
+MIMI_INLINE Vector broadcast(float x) { return x - Vector{}; }
+
+// Keeps a vector in its register. GCC would rather load it again for every product, of which loads are the limit.
+MIMI_INLINE Vector held(Vector v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
 
 // The first n lanes, 0 < n < kLanes; nothing past them is touched, and what is loaded there is zero.
 #if defined(__AVX512F__)

@@ -1,6 +1,5 @@
 """The native decoder sounds as moshi's does, and a stream does not feel its mates."""
 
-import ctypes
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +15,7 @@ from serve_app.codec.decoder import SlotDecoder
 from serve_app.codec.decoder_service import Slots
 from serve_app.codec.mimi import MimiModel as MoshiMimi
 from serve_app.codec.mimi import load_mimi
-from serve_app.codec.native import decoder as native
-from serve_app.codec.native.decoder import NativeSlotDecoder
+from serve_app.codec.native.decoder import SOURCE, NativeSlotDecoder
 from serve_app.model.checkpoint import open_checkpoint
 from serve_app.model.native import build
 
@@ -164,18 +162,13 @@ def test_misuse_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("flags", [("-mavx2", "-mfma", "-O1"), ("-O1",)], ids=["avx2", "any processor"])
-def test_older_processors_sound_the_same(
-    flags: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_older_processors_sound_the_same(flags: tuple[str, ...], tmp_path: Path) -> None:
     if not sys.platform.startswith("linux") or build.native_flags() != ("-march=native",):
         pytest.skip("these flags are x86's")
     mimi = small(sliding_window=7, hidden_size=48, num_filters=5)
     frames = random_frames(mimi, 20)
-    expected = solo(mimi, frames)
-    library = build.load(build.build(flags, tmp_path, native.SOURCE))
-    monkeypatch.setattr(native, "library", lambda: library)
-    assert_equal_within_one(solo(mimi, frames, group=3, num_threads=2), expected)
-    assert isinstance(library, ctypes.CDLL)
+    decoder = NativeSlotDecoder(mimi, 2, 2, build.load(build.build(flags, tmp_path, SOURCE)))
+    assert_equal_within_one(decoded(decoder, opened(decoder), frames, 3), solo(mimi, frames))
 
 
 @pytest.fixture(autouse=True)
