@@ -13,7 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from transformers import MimiConfig
 from benchmarks.engine.run import PRESETS, Run, console, numbers, one_of, parser_for, refuse
 from serve_app.errors import StartupError
 from serve_app.model.checkpoint import open_checkpoint
-from serve_app.model.presets import preset_config
+from serve_app.model.presets import Preset, preset_config
 from serve_app.model.random_weights import random_tensors
 from serve_app.model.weights import CODEC_PREFIX
 
@@ -82,7 +82,7 @@ def _codec(preset: str, device: torch.device) -> "Callable[[], MimiModel]":
         checkpoint = open_checkpoint("demo", None)
         config, tensors = checkpoint.config.codec_config, list(checkpoint.codec_tensors())
     else:
-        whole = preset_config(preset)
+        whole = preset_config(cast(Preset, preset))
         made = [tensor for tensor in random_tensors(whole, seed=0) if tensor.name.startswith(CODEC_PREFIX)]
         config, tensors = whole.codec_config, [(t.name.removeprefix(CODEC_PREFIX), t.make(0)) for t in made]
     assert isinstance(config, MimiConfig), "CsmConfig makes it one"

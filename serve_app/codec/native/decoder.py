@@ -5,6 +5,7 @@ import functools
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,8 @@ def supports(mimi: MimiModel) -> str | None:
         return f"it runs on a CPU, the codec is on {device.type}"
     if any(m.conv.conv.dilation[0] != 1 for m in mimi.decoder.modules() if isinstance(m, StreamingConv1d)):
         return "it has no dilated convolutions"
-    layers = mimi.decoder_transformer.transformer.layers
+    parts: Any = mimi  # to a type checker all that a module holds is a tensor or a module
+    layers = parts.decoder_transformer.transformer.layers
     if not layers:
         return "it needs a transformer of one layer or more"
     if mimi.encoder_frame_rate == mimi.frame_rate:

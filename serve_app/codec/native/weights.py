@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from moshi.models.compression import MimiModel
 from moshi.modules.conv import StreamingConv1d, StreamingConvTranspose1d
 from moshi.modules.seanet import SEANetResnetBlock
-from moshi.modules.transformer import LayerScale, StreamingTransformerLayer
+from moshi.modules.transformer import LayerScale
 from torch import Tensor
 
 
@@ -63,11 +64,13 @@ def decoder_weights(mimi: MimiModel) -> DecoderWeights:
     """Of a Mimi that `mimi.load_mimi` made, on a CPU."""
     first, *blocks, last = _parts(mimi)
     assert isinstance(first, StreamingConv1d) and isinstance(last, StreamingConv1d), "SEANet begins and ends so"
-    transformer = mimi.decoder_transformer.transformer
+    # To a type checker all that torch's modules hold is a tensor or a module.
+    parts: Any = mimi
+    transformer = parts.decoder_transformer.transformer
     attention = transformer.layers[0].self_attn
-    upsampling = mimi.upsample.convtr.convtr.convtr.weight
+    upsampling = parts.upsample.convtr.convtr.convtr.weight
     return DecoderWeights(
-        table=_table(mimi),
+        table=_table(parts.quantizer),
         spread=upsampling[:, 0].T.contiguous(),
         frequencies=_frequencies(attention.embed_dim // attention.num_heads, transformer.max_period),
         layers=[_layer(layer) for layer in transformer.layers],
@@ -82,14 +85,15 @@ def decoder_weights(mimi: MimiModel) -> DecoderWeights:
 
 def _parts(mimi: MimiModel) -> Iterator[torch.nn.Module]:
     """The decoder's convolutions and residual blocks in their order, without what lies between: all of it is ELU."""
-    for module in mimi.decoder.model:
+    model: Any = mimi.decoder.model
+    for module in model:
         if not isinstance(module, torch.nn.ELU):
             yield module
 
 
-def _table(mimi: MimiModel) -> Tensor:
+def _table(split: Any) -> Tensor:
     parts = []
-    for quantizer in (mimi.quantizer.rvq_first, mimi.quantizer.rvq_rest):
+    for quantizer in (split.rvq_first, split.rvq_rest):
         projection = quantizer.output_proj.weight[:, :, 0].double()
         for layer in quantizer.vq.layers[: quantizer.n_q]:
             parts.append((layer.embedding.double() @ projection.T).float())
@@ -102,7 +106,7 @@ def _frequencies(head_dim: int, max_period: float) -> Tensor:
     return torch.exp(pairs * (-torch.log(torch.tensor(max_period, dtype=torch.float64)).item() * 2 / head_dim))
 
 
-def _layer(layer: StreamingTransformerLayer) -> LayerWeights:
+def _layer(layer: Any) -> LayerWeights:
     attention = layer.self_attn
     assert layer.linear1 is not None and layer.linear2 is not None, "its MLP has no gate"
     return LayerWeights(
@@ -130,6 +134,7 @@ def _block(spread: torch.nn.Module, residual: torch.nn.Module) -> BlockWeights:
     narrow, widen = (module for module in residual.block if isinstance(module, StreamingConv1d))
     transposed = spread.convtr.convtr
     stride = transposed.stride[0]
+    assert transposed.bias is not None, "SEANet's convolutions have one"
     return BlockWeights(
         Product(_transposed(transposed.weight, stride), transposed.bias.repeat(stride)),
         _convolution(narrow),
