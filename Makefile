@@ -8,7 +8,7 @@ PYTHON ?= $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bootstrap/bin/uv)
 STAMP := $(VENV)/.installed
 
-.PHONY: install serve demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -22,6 +22,10 @@ $(STAMP): requirements.lock pyproject.toml
 
 serve: install
 	$(VENV)/bin/csm-serve serve --model $(MODEL) --port $(PORT)
+
+# Rewrites the tables of settings and metrics in docs/.
+docs: install
+	$(PYTHON) -m docs.tables
 
 # From nothing to serve_app/demo_voice, in a little over two hours; training/README.md says what it needs.
 demo-voice: install
@@ -59,10 +63,10 @@ lint: install
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
 
 bench: install
-	$(PYTHON) -m benchmarks.engine_step --preset tiny,small
-	$(PYTHON) -m benchmarks.engine_step --preset csm-1b --batch 1,4 --dtype bf16,int8
-	$(PYTHON) -m benchmarks.first_audio
-	$(PYTHON) -m benchmarks.regression
+	$(PYTHON) -m benchmarks.engine.step --preset tiny,small
+	$(PYTHON) -m benchmarks.engine.step --preset csm-1b --batch 1,4 --dtype bf16,int8
+	$(PYTHON) -m benchmarks.load.first_audio
+	$(PYTHON) -m benchmarks.common.regression
 
 # Everything that wants a GPU, in under nine minutes. Installs nothing, so that PYTHON=python3 runs it on a bare machine;
 # there COMMIT says what was measured.
@@ -75,7 +79,7 @@ bench-datapath: install
 
 # Beside transformers' generate behind a minimal server, under the same load.
 bench-versus: install
-	$(PYTHON) -m benchmarks.versus
+	$(PYTHON) -m benchmarks.peers.versus
 
 # Rewrites requirements.lock; holds no index address.
 lock:

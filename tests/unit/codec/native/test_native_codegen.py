@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from system_packages import need
 
 from serve_app.codec.native.decoder import SOURCE
 from serve_app.model.native import build
+from tests.support.system_packages import need
 
 # What the library is compiled with decides how wide a vector is.
 PROCESSORS = {

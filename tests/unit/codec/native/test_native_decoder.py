@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from small_mimi import CPU, NUM_CODEBOOKS, random_mimi, small_config
 from transformers import MimiConfig
 
 from serve_app.codec.decoder import SlotDecoder
@@ -18,6 +17,7 @@ from serve_app.codec.mimi import load_mimi
 from serve_app.codec.native.decoder import SOURCE, NativeSlotDecoder
 from serve_app.model.checkpoint import open_checkpoint
 from serve_app.model.native import build
+from tests.support.small_mimi import CPU, NUM_CODEBOOKS, random_mimi, small_config
 
 Frames = NDArray[np.int64]
 NewMimi = Callable[[], MoshiMimi]

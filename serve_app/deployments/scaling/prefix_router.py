@@ -1,0 +1,127 @@
+"""Routes a request to the token generator replica that has read its voice before.
+
+Serve runs this class in every process that calls the deployment (`request_router_config`). The routers share no state.
+The preferred replicas of a voice follow from the voice's name and the replicas' names (rendezvous hashing). So all
+callers agree, and a replica that starts or stops moves its own voices only.
+"""
+
+import hashlib
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ray.serve.request_router import PendingRequest, RunningReplica
+
+from serve_app.deployments.ray_private import ExactRequestRouter
+from serve_app.errors import StartupError
+from serve_app.messages import GenerationRequest
+
+_NUM_PLACES = 2
+"""Preferred replicas of a voice. The second takes over when the first is full, so it should know the voice too."""
+CAPACITY = "capacity"
+"""Name of the figure that a replica reports to routers (`record_routing_stats`): usable slots, as measured."""
+_NUM_ASKED = 4
+"""Replicas whose load is compared, the preferred ones and random others. The least busy of a few is nearly the least
+busy of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingRules:
+    """How much load a preferred replica may have. Raises StartupError for impossible numbers."""
+
+    slots: int
+    """Requests that a replica runs at once. One with so many is full."""
+    slack: int | None = None
+    """Requests that a preferred replica may have more than the least busy one. Default: a quarter of the slots."""
+
+    def __post_init__(self) -> None:
+        if self.slots < 1 or self.max_ahead < 0:
+            raise StartupError(
+                f"request_router_kwargs: slots {self.slots} must be 1 or more, slack {self.slack} 0 or more"
+            )
+
+    @property
+    def max_ahead(self) -> int:
+        return max(1, self.slots // 4) if self.slack is None else self.slack
+
+    def within(self, capacity: float | None) -> "RoutingRules":
+        """The same rules for a replica that reports how many of its slots are usable."""
+        return self if capacity is None else replace(self, slots=max(1, min(self.slots, int(capacity))))
+
+
+class PrefixRouter(ExactRequestRouter):
+    """Prefers the replicas that know the voice while they have a free slot and are not clearly busier than others.
+
+    Keyword arguments (`request_router_kwargs`) are those of `RoutingRules`.
+    """
+
+    def initialize_state(  # pyright: ignore[reportIncompatibleMethodOverride] Serve passes what the config holds
+        self, *, slots: int, slack: int | None = None
+    ) -> None:
+        """Called by Serve."""
+        self._rules = RoutingRules(slots, slack)
+
+    async def choose_replicas(
+        self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
+    ) -> list[list[RunningReplica]]:
+        """One replica a rank, the best first."""
+        if pending_request is not None:
+            # Without it, Serve asks again without a pause while all replicas are full.
+            pending_request.routing_context.should_backoff = True
+        request = _request(pending_request)
+        by_name = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
+        places = _places(request, list(by_name))
+        others = [name for name in by_name if name not in places]
+        asked = places + random.sample(others, min(_NUM_ASKED - len(places), len(others)))
+        loads = await self._loads([by_name[name] for name in asked])
+        rules = {name: self._rules.within(by_name[name].routing_stats.get(CAPACITY)) for name in places}
+        return [[by_name[name]] for name in ranked(places, loads, rules)]
+
+    async def _loads(self, replicas: Sequence[RunningReplica]) -> dict[str, int]:
+        """Requests that each replica runs or keeps waiting, without the replicas that do not answer."""
+        lengths = await self.queue_lengths(replicas)
+        return {replica_id.unique_id: load for replica_id, load in lengths.items() if load is not None}
+
+
+def ranked(places: Sequence[str], loads: Mapping[str, int], rules: Mapping[str, RoutingRules]) -> list[str]:
+    """The replicas of `loads`, best first: a preferred one with a free slot, then the others by load.
+
+    places: the preferred replicas, in order. rules: of each preferred replica.
+    """
+    by_load = sorted(loads, key=loads.__getitem__)
+    for place in places:
+        if place in loads and _is_free(loads[place], loads[by_load[0]], rules[place]):
+            return [place] + [name for name in by_load if name != place]
+    return by_load
+
+
+def places_of(voice: bytes, replicas: Iterable[str]) -> list[str]:
+    """All replicas in this voice's own order (rendezvous hashing)."""
+    return sorted(replicas, key=lambda name: hashlib.blake2b(name.encode(), digest_size=8, key=voice).digest())
+
+
+def voice_of(request: GenerationRequest) -> bytes | None:
+    """A name for the beginning of the prompt: the first anchor, or else the first clip. None without context."""
+    segment = next((s for s in request.context if s.anchor), next(iter(request.context), None))
+    if segment is None:
+        return None
+    return hashlib.blake2b(segment.codes.data, digest_size=16, key=segment.text.encode()[:64]).digest()
+
+
+def _is_free(load: int, least: int, rules: RoutingRules) -> bool:
+    return load < rules.slots and load - least <= rules.max_ahead
+
+
+def _places(request: GenerationRequest | None, replicas: Iterable[str]) -> list[str]:
+    # A request that already waited goes to the least busy replica: reading its voice anew is faster than waiting.
+    if request is None or request.waited_seconds or (voice := voice_of(request)) is None:
+        return []
+    order = places_of(voice, replicas)
+    # A replica that this stream has lost may look alive for a while, so it is skipped.
+    skipped = request.num_lost % len(order)
+    return (order[skipped:] + order[:skipped])[:_NUM_PLACES]
+
+
+def _request(pending_request: PendingRequest | None) -> GenerationRequest | None:
+    first = next(iter(pending_request.args), None) if pending_request is not None else None
+    return first if isinstance(first, GenerationRequest) else None
