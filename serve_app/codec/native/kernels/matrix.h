@@ -20,14 +20,14 @@ struct MatrixDescription {
 };
 
 // A panel is some vectors of neighbouring results. A tile of rows by vectors has its sums in registers; what is left
-// of them holds weights and inputs: one of each on x86, where an input can be loaded into all lanes, more on ARM.
+// of them holds weights and inputs: one of each on x86, more on ARM, and products where they are not added at once.
 constexpr int kPanelVectors = 4;
 constexpr int kTileRows = 8;
 constexpr int tile_rows(int num_vectors) {
-#if defined(__aarch64__)
-  const int num_sums = kNumRegisters * 5 / 8;
-#else
+#if defined(__FMA__)
   const int num_sums = kNumRegisters * 3 / 4;
+#else
+  const int num_sums = kNumRegisters * 5 / 8;
 #endif
   return std::min(kTileRows, num_sums / num_vectors);
 }
