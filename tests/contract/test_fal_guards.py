@@ -12,7 +12,7 @@ import pytest
 
 from serve_app.settings import DatabaseSettings, JobSettings
 from tests.support.contract_server import Server, serving
-from tests.support.postgres_server import postgres_server
+from tests.support.postgres_server import PostgresServer
 
 RUN = "/fal/run/fal-ai/csm-1b"
 PRIVATE = "my most private words"
@@ -117,10 +117,9 @@ PATHS = [
 ]
 
 
-def test_a_name_that_postgresql_cannot_read_is_unknown(tmp_path: Path) -> None:
-    with postgres_server() as postgres:
-        database = DatabaseSettings(url=postgres.new_database())
-        with serving(tmp_path, database=database) as server:
-            answers = {path: httpx.request(method, server.url + path, timeout=30) for method, path in PATHS}
+def test_a_name_that_postgresql_cannot_read_is_unknown(tmp_path: Path, postgres: PostgresServer) -> None:
+    database = DatabaseSettings(url=postgres.new_database())
+    with serving(tmp_path, database=database) as server:
+        answers = {path: httpx.request(method, server.url + path, timeout=30) for method, path in PATHS}
     assert {path: answer.status_code for path, answer in answers.items()} == {path: 404 for _, path in PATHS}
     assert all("x-fal-request-id" in answer.headers for answer in answers.values())

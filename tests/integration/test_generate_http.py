@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from ray import serve
 
-from tests.integration.conftest import Server
+from tests.support.ray_server import Server
 
 LONG = "This goes on for a good while, so that there is time to look at what happens meanwhile. " * 4
 

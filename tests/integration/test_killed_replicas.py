@@ -19,7 +19,7 @@ import pytest
 
 from serve_app.audio.wav import wav_file
 from serve_app.settings import EngineSettings, Settings, StandInSettings
-from tests.integration.conftest import Server
+from tests.support.ray_server import Server
 from tests.support.stand_in_graph import (
     Heard,
     expected_sound,
