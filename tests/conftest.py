@@ -10,9 +10,11 @@ import hypothesis
 import pytest
 
 from tests.support.postgres_server import PostgresServer, postgres_server
+from tests.support.waiting import let_http_be_slow
 
 _LONG = ("fake_cluster", "job_kills", "kills", "slow", "soak")
 
+let_http_be_slow()
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=500, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

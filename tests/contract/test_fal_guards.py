@@ -13,6 +13,7 @@ import pytest
 from serve_app.settings import DatabaseSettings, JobSettings
 from tests.support.contract_server import Server, serving
 from tests.support.postgres_server import PostgresServer
+from tests.support.waiting import until
 
 RUN = "/fal/run/fal-ai/csm-1b"
 PRIVATE = "my most private words"
@@ -97,8 +98,8 @@ def test_no_words_sound_or_key_reach_the_log(
                     with suppress(httpx.RemoteProtocolError):  # a stream that fails is broken off
                         http.post(f"{RUN}/stream", json=asked)
                     job = http.post("/fal/queue/fal-ai/csm-1b", json=asked, headers={"x-fal-no-retry": "1"}).json()
-                    while "status_url" in job and http.get(job["status_url"]).status_code == 202:
-                        pass
+                    if "status_url" in job:
+                        until(lambda job=job: http.get(job["status_url"]).status_code != 202, "the job ends")
             token = http.post("/fal/rest/tokens/", json={}).json()
             httpx.post(f"{server.url}{RUN}?fal_jwt_token={token}x", json=body)
     assert "job" in caplog.text

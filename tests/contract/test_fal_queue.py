@@ -16,6 +16,7 @@ from sqlalchemy import event, func, select
 
 from serve_app.jobs.tables import INPUTS, JOBS
 from tests.support.contract_server import Server
+from tests.support.waiting import until
 from tests.support.webhook_receiver import Delivered, receiving
 
 QUEUE = "/fal/queue/fal-ai/csm-1b"
@@ -39,8 +40,8 @@ def submit(http: httpx.Client, body: dict[str, Any], **headers: str) -> dict[str
 
 
 def ended(http: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
-    while (status := http.get(job["status_url"], params={"logs": "1"})).status_code == 202:
-        time.sleep(0.01)
+    until(lambda: http.get(job["status_url"]).status_code != 202, "the job ends")
+    status = http.get(job["status_url"], params={"logs": "1"})
     assert status.status_code == 200
     return status.json()
 
@@ -49,8 +50,7 @@ def test_a_job_that_waits_has_a_place_and_one_that_runs_has_logs(http: httpx.Cli
     server.decoder.go_on.clear()
     jobs = [submit(http, saying(f"job {number} [wait]")) for number in range(10)]
     try:
-        while http.get(jobs[7]["status_url"]).json()["status"] == "IN_QUEUE":
-            time.sleep(0.01)
+        until(lambda: http.get(jobs[7]["status_url"]).json()["status"] != "IN_QUEUE", "eight jobs run")
         running = http.get(jobs[0]["status_url"])
         assert (running.status_code, running.json()["logs"]) == (202, [])
         waiting = [http.get(job["status_url"]) for job in jobs[8:]]
@@ -131,8 +131,7 @@ def test_a_submit_that_is_sent_again_unanswered_is_one_job(http: httpx.Client, s
     before = num_jobs(server)
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + body)
-    while num_jobs(server) == before:
-        time.sleep(0.01)
+    until(lambda: num_jobs(server) > before, "the job is submitted")
     assert http.post(QUEUE, content=body).status_code == 200
     assert num_jobs(server) == before + 1
 
