@@ -160,7 +160,7 @@ class InvalidSignature(CsmServeError):
 
 
 class Unauthorized(CsmServeError):
-    """The key is missing or wrong, or the token has expired. The message does not tell a wrong secret from an unknown id."""
+    """The key is missing or wrong, or the token has expired. A wrong secret and an unknown id get the same message."""
 
     kind = "unauthorized"
 

@@ -43,7 +43,7 @@ class JobRunner:
         services = open_services(
             settings, database, speech_pipeline(encoder, decoder, settings, meter, watcher), Allowance(database)
         )
-        work = FalJobWork(services.work, Keys(database, settings.keys) if settings.keys.required else None)
+        work = FalJobWork(services.speech, Keys(database, settings.keys) if settings.keys.required else None)
         outbox = Outbox(database, settings.webhooks)
         signer = WebhookSigner.open(Secrets(database))
         self._settings = settings

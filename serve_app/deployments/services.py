@@ -8,8 +8,10 @@ from serve_app.jobs.webhook import WebhookSigner
 from serve_app.keys.limits import Allowance
 from serve_app.net.guarded import GuardedClient
 from serve_app.settings import Settings
+from serve_app.speech.context_audio import ContextAudio
+from serve_app.speech.files import SpeechFiles
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.scene_work import SceneWork
+from serve_app.speech.service import SpeechService
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects
@@ -27,9 +29,10 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
         own.get(name, lambda: secrets.token_bytes(32)) for name in (_SIGNING_SECRET, _FILE_IDS_SECRET)
     )
     files = FileStore(database, Objects.open(settings.files, settings.data_dir), settings.files)
+    speech_files = SpeechFiles(files, file_ids_secret)
     net = GuardedClient(settings.net)
     return Services(
-        work=SceneWork(pipeline, files, net, allowance, settings, file_ids_secret),
+        speech=SpeechService(pipeline, ContextAudio(speech_files, net, settings), speech_files, allowance),
         queue=JobQueue(database, settings.jobs),
         files=files,
         net=net,

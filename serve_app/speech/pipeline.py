@@ -7,6 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from serve_app import log
+from serve_app.errors import InvalidRequest
 from serve_app.messages import (
     FRAME_RATE_HZ,
     Accepted,
@@ -18,7 +19,8 @@ from serve_app.messages import (
     ModelInfo,
 )
 from serve_app.ports import AudioDecoder, ContextEncoder
-from serve_app.speech.request import ContextClip, SpeechRequest, Turn
+from serve_app.speech.request import ContextClip, SpeechRequest
+from serve_app.speech.scene import Turn
 from serve_app.speech.turns import frame_cap, turn_seed
 from serve_app.speech.watch import Watcher
 
@@ -62,7 +64,7 @@ class SpeechPipeline:
     async def _speak(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         answer = _Answer(request, await self._context(request))
         for number, turn in enumerate(request.turns):
-            async with aclosing(self._decoder.stream(answer.next_turn(number))) as messages:
+            async with aclosing(self._turn(answer.next_turn(number), number)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
                         yield answer.take(message)
@@ -72,6 +74,15 @@ class SpeechPipeline:
             if answer.is_over:
                 break
         yield answer.last_chunk()
+
+    async def _turn(self, request: GenerationRequest, number: int) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """What the decoder yields. The engine knows one text; here it gets its path in the scene."""
+        try:
+            async with aclosing(self._decoder.stream(request)) as messages:
+                async for message in messages:
+                    yield message
+        except InvalidRequest as error:
+            raise (error.at(f"turns[{number}].text") if error.field == "text" else error) from None
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
         """The caller's clips; and for each speaker of the scene without one, the voice the checkpoint brings."""

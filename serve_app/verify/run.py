@@ -21,7 +21,7 @@ from serve_app.messages import GenerationRequest, ModelInfo
 from serve_app.model.checkpoint import Checkpoint, open_checkpoint
 from serve_app.model.device import check_quantization, pick_device
 from serve_app.settings import Settings
-from serve_app.speech.request import check_text
+from serve_app.speech.build import check_text
 from serve_app.verify import files, parity, sound, words
 from serve_app.verify.check import (
     PARITY,

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 
 from serve_app.api.app import build_api
 from serve_app.settings import LimitSettings, SamplingSettings, Settings
-from serve_app.speech.pipeline import SpeechPipeline
 from tests.support.fakes import FakeDecoder, FakeEncoder
+from tests.support.speech import speech_service
 
 HEADER_BYTES = 44
 
@@ -24,7 +24,7 @@ def api(
     **limits: Any,
 ) -> FastAPI:
     settings = Settings(limits=LimitSettings(**limits), sampling=sampling or SamplingSettings())
-    return build_api(SpeechPipeline(encoder or FakeEncoder(), decoder or FakeDecoder()), settings)
+    return build_api(speech_service(decoder, encoder, settings), settings)
 
 
 def client(app: FastAPI) -> httpx.AsyncClient:

@@ -101,11 +101,10 @@ def serving(
 
     def build() -> tuple[Any, list[Loop]]:
         pipeline = SpeechPipeline(encoder, decoder)
-        allowance = Allowance(database)
-        services = open_services(settings, database, pipeline, allowance)
+        services = open_services(settings, database, pipeline, Allowance(database))
         checked = keys if needs_keys else None
-        app = build_api(pipeline, settings, keys=checked, allowance=allowance, services=services)
-        runner = JobRunner(services.queue, FalJobWork(services.work, checked), settings.jobs, "contract")
+        app = build_api(services.speech, settings, keys=checked, services=services)
+        runner = JobRunner(services.queue, FalJobWork(services.speech, checked), settings.jobs, "contract")
         signer = WebhookSigner.open(Secrets(database))
         sender = WebhookSender(Outbox(database, settings.webhooks), services.net, signer, settings.webhooks)
         return app, [runner.run, sender.run]

@@ -21,7 +21,8 @@ from serve_app.errors import Overloaded
 from serve_app.messages import Accepted, GenerationRequest, ModelInfo, SamplingParams, TokenFrames
 from serve_app.settings import CodecSettings, EngineSettings, Settings, StandInSettings, TracingSettings
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import ContextClip, SpeechRequest, Turn
+from serve_app.speech.request import ContextClip, SpeechRequest
+from serve_app.speech.scene import Turn
 from serve_app.speech.watch import Watcher
 from serve_app.tracing import OtelTracer
 from tests.support.recording_meter import RecordingMeter

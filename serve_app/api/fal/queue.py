@@ -22,16 +22,17 @@ from serve_app.api.fal.errors import (
     input_errors,
     name_request,
 )
-from serve_app.api.fal.event_stream import PING, EventStream, event
 from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput
 from serve_app.api.fal.ways import APP, PREFIX, Surface, way_of
 from serve_app.api.services import Services
+from serve_app.api.streaming import EVENT_STREAM, PING, StreamedAnswer, event
 from serve_app.errors import UnknownJob
 from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry, NewJob
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
+from serve_app.speech.service import SpeechService
 
 _QUEUE = f"{PREFIX}/{Surface.QUEUE}{APP}"
 _JOB = f"{_QUEUE}/requests/{{request_id}}"
@@ -49,8 +50,9 @@ class CancelStatus(BaseModel):
 
 
 class QueueApi:
-    def __init__(self, reader: SceneReader, services: Services, settings: Settings) -> None:
+    def __init__(self, reader: SceneReader, speech: SpeechService, services: Services, settings: Settings) -> None:
         self._reader = reader
+        self._context = speech.context
         self._services = services
         self._start_timeout = settings.jobs.start_timeout_seconds
 
@@ -75,7 +77,7 @@ class QueueApi:
         if fal_webhook is not None:
             self._services.net.check_url(WEBHOOK_FIELD, fal_webhook)
         queue, start_timeout = self._services.queue, preferences.start_timeout_seconds
-        scene = await self._services.work.keep_inputs(
+        scene = await self._context.keep(
             await self._reader.read(request), key.id, (start_timeout or self._start_timeout) + _LONGEST_RUN_SECONDS
         )
         job = await queue.submit(
@@ -109,7 +111,7 @@ class QueueApi:
         """The status at each change, in server-sent events that hold only new logs, until it is over."""
         after = 0 if logs.lower() in _TRUE else None
         first = await self._services.queue.status(request_id, _key_for_speech(request).id, after)
-        return EventStream(self._changes(request, first, after))
+        return StreamedAnswer(self._changes(request, first, after), EVENT_STREAM)
 
     async def _changes(self, request: Request, status: JobStatus, after: int | None) -> AsyncGenerator[str, None]:
         told, silent_seconds = None, 0.0
@@ -171,9 +173,7 @@ class QueueApi:
 
 
 def _key_for_speech(request: Request) -> Key:
-    key = key_of(request)
-    key.require(Scope.SPEECH)
-    return key
+    return key_of(request, Scope.SPEECH)
 
 
 def _logs(entries: Iterable[LogEntry]) -> Iterable[dict[str, str]]:

@@ -12,7 +12,8 @@ import pytest
 from serve_app.errors import GenerationFailed, NotReady, Overloaded
 from serve_app.messages import Accepted, AudioChunk, ContextSegment, FinishReason, SamplingParams
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import ContextClip, SpeechRequest, Turn
+from serve_app.speech.request import ContextClip, SpeechRequest
+from serve_app.speech.scene import Turn
 from serve_app.speech.turns import frame_cap
 from tests.support.fakes import FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of
 

@@ -10,7 +10,8 @@ import pytest
 from serve_app.errors import ContextTooLong, GenerationFailed, NotReady, Overloaded
 from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo, SamplingParams
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import SpeechRequest, Turn
+from serve_app.speech.request import SpeechRequest
+from serve_app.speech.scene import Turn
 from serve_app.speech.watch import Watcher
 from tests.support.fakes import NUM_CODEBOOKS, FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of
 from tests.support.recording_meter import RecordingMeter
