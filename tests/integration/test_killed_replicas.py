@@ -162,7 +162,7 @@ class Leaving:
                 self.num_whole += 1
 
 
-@pytest.mark.parametrize("seconds", [20, pytest.param(1800, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])])
+@pytest.mark.parametrize("seconds", [10, pytest.param(1800, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])])
 async def test_listeners_come_and_leave_and_nothing_is_left_behind(server: Server, seconds: int) -> None:
     seconds = int(os.environ.get("CSM_SOAK_SECONDS", seconds))
     for kind in KINDS:
