@@ -13,6 +13,9 @@ os.environ |= {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.1",
+    # On a busy machine a proxy starts more slowly than Serve waits by default; then Serve replaces it again and again.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
 }
 
 _FOLDER = Path(__file__).parent

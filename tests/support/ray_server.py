@@ -41,7 +41,11 @@ def start_ray(host: str = "127.0.0.1") -> int:
         for name, value in _ENVIRONMENT.items():
             patch.setenv(name, value)
         ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
-    serve.start(http_options={"host": host, "port": port})
+    try:
+        serve.start(http_options={"host": host, "port": port})
+    except BaseException:
+        stop_ray()  # otherwise no later test could start another
+        raise
     return port
 
 
@@ -72,9 +76,13 @@ class SharedRay:
         self.start()
         if self._running != name:
             self.clear()
+            try:
+                serve.run(graph(), name=APP, route_prefix="/")
+                _wait_until_ready(self._url)
+            except BaseException:
+                self.stop()
+                raise
             self._running = name
-            serve.run(graph(), name=APP, route_prefix="/")
-            _wait_until_ready(self._url)
         return Server(self._url, APP)
 
     def start(self) -> None:
