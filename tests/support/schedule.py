@@ -10,9 +10,10 @@ _WITHOUT_RAY = ("tests/integration/test_job_kills.py",)
 _LONGEST = (
     _RAY,
     "tests/unit/voice/",
+    "tests/unit/model/native/",
     "tests/unit/model/kernels/",
-    "tests/unit/benchmarks/",
     "tests/unit/cli/",
+    "tests/unit/benchmarks/",
     "tests/contract/",
 )
 """By what they took; the rest comes in any order. What is long and begins last keeps one process waiting."""
