@@ -24,6 +24,9 @@
     ├── DeliveryFailed
     │   └── DeliveryRefused
     ├── NotReady
+    ├── Cancelled
+    ├── RunnerLost
+    ├── InternalError
     ├── GenerationFailed
     │   └── ReplicaLost
     │       └── ReplicaSilent
@@ -232,6 +235,22 @@ class NotReady(CsmServeError):
     """The models are still loading."""
 
     kind = "not_ready"
+
+
+class Cancelled(CsmServeError):
+    """The caller cancelled the job."""
+
+    kind = "cancelled"
+
+
+class RunnerLost(CsmServeError):
+    """The process that ran a job died or lost its lease."""
+
+    kind = "runner_lost"
+
+
+class InternalError(CsmServeError):
+    """A job failed with an error that was not raised on purpose. The log has the cause."""
 
 
 class GenerationFailed(CsmServeError):

@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.engine.prompts import Prompts
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.parts import EngineParts, PendingFrames
 from serve_app.engine.prefix_cache import PrefixCache
+from serve_app.engine.runner import EngineParts, PendingFrames
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.service import TokenService
 from serve_app.engine.steps.choice import StepName, step_maker

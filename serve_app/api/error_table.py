@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from serve_app.errors import (
     BodyTooLarge,
+    Cancelled,
     CsmServeError,
     FileTooLarge,
     Forbidden,
@@ -12,6 +13,7 @@ from serve_app.errors import (
     InvalidSignature,
     NotReady,
     Overloaded,
+    RunnerLost,
     StartTimeout,
     StorageFailed,
     Unauthorized,
@@ -43,6 +45,8 @@ _ROWS: dict[type[CsmServeError], Row] = {
     NotReady: Row(503, is_retryable=True),
     StorageFailed: Row(503, is_retryable=True),
     StartTimeout: Row(504, is_retryable=True),
+    RunnerLost: Row(503, is_retryable=True),
+    Cancelled: Row(499),
     GenerationFailed: Row(500),
     CsmServeError: Row(500),
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve_app.jobs.queue import JobQueue
+from serve_app.jobs.webhooks import WebhookFormat
 from serve_app.speech.context_audio import Fetcher
 from serve_app.speech.service import SpeechService
 from serve_app.store.files import FileStore
@@ -19,5 +20,6 @@ class Services:
     net: Fetcher
     urls: UrlSigner
     tokens: Tokens
+    webhook_format: WebhookFormat
     jwks: Callable[[], dict[str, Any]]
     """The public keys that webhooks are signed with, as a JSON Web Key Set."""

@@ -1,4 +1,4 @@
-"""How many are let in, by what was measured; and when the others should come again."""
+"""Admission: how many sequences may run at once, by measured step time, and when a refused request should retry."""
 
 import math
 from collections.abc import Sequence as Rows
@@ -9,12 +9,12 @@ from serve_app.engine.step_times import StepTimes
 from serve_app.errors import Overloaded
 from serve_app.settings import EngineSettings
 
-_LONGEST_RETRY_SECONDS = 60
-"""Sequences mostly end long before they must."""
+_MAX_RETRY_SECONDS = 60
+"""Most sequences end long before their maximum length."""
 
 
-class Door:
-    """Asked wherever a row could be given."""
+class Admission:
+    """The engine asks it before it gives a row to a sequence."""
 
     def __init__(self, settings: EngineSettings, step_times: StepTimes, pace: Pace) -> None:
         self.max_step_ms = settings.max_step_ms
@@ -24,12 +24,12 @@ class Door:
 
     @property
     def capacity(self) -> int:
-        """How many rows may be taken."""
+        """How many rows may be in use."""
         return self._step_times.capacity(self.max_step_ms)
 
     def refuse(self, reason: str, rows: Rows[Sequence], now: float) -> Overloaded:
-        """To be raised or emitted. A place comes free when the first of `rows` has ended."""
+        """The error for a refused request. It may retry when the first of `rows` must have ended."""
         self.num_refused += 1
         step_seconds = self._step_times.estimate_ms(max(1, len(rows))) / 1000
-        seconds = min((self._pace.longest_left(sequence, step_seconds, now) for sequence in rows), default=0.0)
-        return Overloaded(reason, min(max(1, math.ceil(seconds)), _LONGEST_RETRY_SECONDS))
+        seconds = min((self._pace.max_seconds_left(sequence, step_seconds, now) for sequence in rows), default=0.0)
+        return Overloaded(reason, min(max(1, math.ceil(seconds)), _MAX_RETRY_SECONDS))

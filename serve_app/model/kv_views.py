@@ -1,6 +1,6 @@
-"""Keys and values of earlier positions: where new ones are written, and how attention reads them.
+"""Views of the KV memory: where a pass writes new keys and values, and which ones attention reads.
 
-The caller owns the memory, `kv` [layers, 2, rows, G, positions, D]; what is made here are views of it.
+The caller owns the memory, `kv` [layers, 2, rows, G, positions, D].
 Shapes: R rows, S new tokens a row, N heads, G key-value heads, L readable positions, D head dim.
 """
 
@@ -12,20 +12,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-class LayerMemory(Protocol):
-    """One layer's part, for the tokens of one pass."""
+class LayerKv(Protocol):
+    """One layer's keys and values, for the tokens of one pass."""
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Write `keys` and `values` [R, S, G, D], then let `queries` [R, S, N, D] read: [R, S, N * D]."""
+        """Write `keys` and `values` [R, S, G, D], then attend with `queries` [R, S, N, D]: [R, S, N * D]."""
         ...
 
 
-Memory = Sequence[LayerMemory]
-"""One pass's view of all layers."""
+KvView = Sequence[LayerKv]
+"""All layers, for one pass."""
 
 
-class Span(NamedTuple):
-    """Consecutive tokens of one row's prompt."""
+class TokenRange(NamedTuple):
+    """Consecutive prompt tokens of one row."""
 
     row: int
     start: int
@@ -37,7 +37,7 @@ class Span(NamedTuple):
         return self.start + self.num_tokens
 
 
-class BlockMemory:
+class BlockKv:
     """All rows at the same consecutive positions."""
 
     __slots__ = ("_keys", "_mask", "_new_keys", "_new_values", "_values")
@@ -53,8 +53,8 @@ class BlockMemory:
         return attention(queries, self._keys, self._values, self._mask)
 
 
-class RowMemory:
-    """One token a row, each row at a position of its own."""
+class RowKv:
+    """One token a row, each row at its own position."""
 
     __slots__ = ("_keys", "_kv", "_mask", "_positions", "_rows", "_values")
 
@@ -66,23 +66,25 @@ class RowMemory:
         self._mask = mask
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        # Indexed dimensions come first where a slice stands between them: [R, G, D].
+        # A slice between two indexed dimensions puts those first: [R, G, D].
         self._kv[0, self._rows, :, self._positions] = keys[:, 0]
         self._kv[1, self._rows, :, self._positions] = values[:, 0]
         return attention(queries, self._keys, self._values, self._mask)
 
 
-class PackedMemory:
-    """Spans of several rows, one after the other as the tokens of a single row: the matrices are read once for all,
-    and only attention, which is cheap, goes span by span."""
+class PackedKv:
+    """Token ranges of several rows, concatenated as the tokens of a single row.
 
-    __slots__ = ("_kv", "_masks", "_positions", "_rows", "_spans")
+    So the matrices are read once for all of them. Only attention, which is cheap, runs range by range.
+    """
+
+    __slots__ = ("_kv", "_masks", "_positions", "_ranges", "_rows")
 
     def __init__(
-        self, kv: Tensor, spans: Sequence[Span], rows: Tensor, positions: Tensor, masks: Sequence[Tensor]
+        self, kv: Tensor, ranges: Sequence[TokenRange], rows: Tensor, positions: Tensor, masks: Sequence[Tensor]
     ) -> None:
         self._kv = kv
-        self._spans = spans
+        self._ranges = ranges
         self._rows = rows
         self._positions = positions
         self._masks = masks
@@ -90,48 +92,48 @@ class PackedMemory:
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         self._kv[0, self._rows, :, self._positions] = keys[0]
         self._kv[1, self._rows, :, self._positions] = values[0]
-        sizes = [span.num_tokens for span in self._spans]
+        sizes = [tokens.num_tokens for tokens in self._ranges]
         num_used = sum(sizes)
         mixed = []
-        for span, part, mask in zip(self._spans, queries[:, :num_used].split(sizes, dim=1), self._masks, strict=True):
-            readable_keys, readable_values = self._kv[:, span.row : span.row + 1, :, : span.end]
+        parts = queries[:, :num_used].split(sizes, dim=1)
+        for tokens, part, mask in zip(self._ranges, parts, self._masks, strict=True):
+            readable_keys, readable_values = self._kv[:, tokens.row : tokens.row + 1, :, : tokens.end]
             mixed.append(attention(part, readable_keys, readable_values, mask))
         if queries.shape[1] > num_used:
             mixed.append(mixed[0].new_zeros(1, queries.shape[1] - num_used, mixed[0].shape[-1]))
         return torch.cat(mixed, dim=1)
 
 
-def memory_at_block(kv: Tensor, start: int, end: int) -> list[LayerMemory]:
+def kv_at_block(kv: Tensor, start: int, end: int) -> list[LayerKv]:
     """For tokens at positions start..end-1 of every row; token s reads positions up to its own."""
     mask = causal_mask(start, end, kv.device) if end - start > 1 else None
-    return list[LayerMemory](BlockMemory(layer, start, end, mask) for layer in kv)
+    return list[LayerKv](BlockKv(layer, start, end, mask) for layer in kv)
 
 
-def memory_at_positions(kv: Tensor, positions: Tensor, num_readable: int) -> list[LayerMemory]:
-    """For one token a row at `positions` [R], all of them below `num_readable`."""
+def kv_at_positions(kv: Tensor, positions: Tensor, num_readable: int) -> list[LayerKv]:
+    """For one token a row at `positions` [R], all below `num_readable`."""
     rows = torch.arange(positions.shape[0], device=kv.device)
     mask = (torch.arange(num_readable, device=kv.device) <= positions[:, None])[:, None, None]
-    return list[LayerMemory](RowMemory(layer, rows, positions, mask) for layer in kv)
+    return list[LayerKv](RowKv(layer, rows, positions, mask) for layer in kv)
 
 
-def memory_of_spans(kv: Tensor, spans: Sequence[Span], rows: Tensor, positions: Tensor) -> list[LayerMemory]:
-    """For the tokens of `spans`, whose `rows` and `positions` are [T]; tokens behind the last span belong to nobody."""
-    masks = [causal_mask(span.start, span.end, kv.device) for span in spans]
-    return list[LayerMemory](PackedMemory(layer, spans, rows, positions, masks) for layer in kv)
+def kv_of_ranges(kv: Tensor, ranges: Sequence[TokenRange], rows: Tensor, positions: Tensor) -> list[LayerKv]:
+    """For the tokens of `ranges`, whose `rows` and `positions` are [T]. Tokens after the last range are padding."""
+    masks = [causal_mask(tokens.start, tokens.end, kv.device) for tokens in ranges]
+    return list[LayerKv](PackedKv(layer, ranges, rows, positions, masks) for layer in kv)
 
 
 def causal_mask(start: int, end: int, device: torch.device) -> Tensor:
-    """[1, 1, S, L] for tokens at positions start..end-1: True where a token may read."""
+    """[1, 1, S, L] for tokens at positions start..end-1. True where a token may read."""
     positions = torch.arange(end, device=device)
     return (positions <= positions[start:, None])[None, None]
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
-    """`queries` [R, S, N, D] over `keys` and `values` [R, G, L, D] to [R, S, N * D]; `mask` [R or 1, 1, S, L] is None
-    where everything may be read.
+    """`queries` [R, S, N, D] over `keys` and `values` [R, G, L, D] to [R, S, N * D].
 
-    The query heads of a group share its keys: each group's are taken for further tokens of one query head, which
-    spares copying the keys.
+    `mask` is [R or 1, 1, S, L], or None where every position may be read. The query heads of a group share its keys:
+    they are folded into the token axis, so that the keys need not be copied for each head.
     """
     num_rows, num_tokens, num_heads, head_dim = queries.shape
     num_groups = keys.shape[1]

@@ -103,7 +103,7 @@ class Answer:
         return self.stored
 
     def _take(self, chunk: AudioChunk) -> None:
-        self._note(self.outcome.num_frames + chunk.codes.num_frames, chunk.finish)
+        self._note(self.outcome.num_frames + chunk.num_frames, chunk.finish)
         self._taken.settle(self.outcome.audio_seconds)
         if self._store is not None:
             self._pcm.append(chunk.pcm)

@@ -4,7 +4,7 @@ Errors carry neutral paths: `turns[0].text`, `context[2].audio`, `temperature`. 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from serve_app.audio.payload import audio_bytes
@@ -12,6 +12,10 @@ from serve_app.errors import InvalidRequest
 from serve_app.messages import MAX_SEED, ModelInfo, SamplingParams
 from serve_app.settings import LimitSettings, Settings
 from serve_app.speech.scene import AnswerFile, Audio, ContextSource, InlineAudio, Scene, Turn, UrlAudio
+from serve_app.speech.text.normalize import normalize
+from serve_app.speech.text.prepared import Notice, Prepared, merged
+from serve_app.speech.text.readable import readable
+from serve_app.speech.text.splitting import pieces
 
 _MAX_SPEAKER = 999
 
@@ -36,19 +40,39 @@ class Asked:
     seed: int | None = None
     max_audio_seconds: float | None = None
     file: AnswerFile | None = None
+    normalize: bool = True
+    """Whether numbers, signs and abbreviations are spelled out before they are spoken."""
+    is_job: bool = False
+    """Whether the scene is queued. A job may be longer than a request whose caller waits."""
 
 
 def build_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene:
     """The scene that `asked` describes. Raises InvalidRequest for the first field beyond a limit."""
     limits = settings.limits
+    turns = _turns(asked, limits)
+    context = _context(asked.context, limits)
+    sampling = _sampling(asked.sampling, info, settings)
+    prepared = [_prepared(f"turns[{number}].text", turn, asked.normalize, info) for number, turn in enumerate(turns)]
     return Scene(
-        turns=_turns(asked.turns, limits),
-        context=_context(asked.context, limits),
+        turns=tuple(turn for turn, _ in prepared),
+        context=context,
         seed=_seed(asked.seed),
-        sampling=_sampling(asked.sampling, info, settings),
+        sampling=sampling,
         max_audio_seconds=_max_audio_seconds(asked.max_audio_seconds, limits),
         file=asked.file,
+        notices=tuple(map(str, merged(*(notices for _, notices in prepared)))),
     )
+
+
+def _prepared(path: str, turn: Turn, is_normalized: bool, info: ModelInfo) -> tuple[Turn, tuple[Notice, ...]]:
+    """The turn with its text as the model will speak it, and what of the text is not spoken."""
+    trained = info.trained_for
+    text = normalize(turn.text) if is_normalized else Prepared.typed(turn.text)
+    if trained.alphabet:
+        text = readable(text, trained.alphabet)
+    if not text.text.strip():
+        raise InvalidRequest(path, "holds nothing that can be spoken: send words")
+    return replace(turn, prepared=pieces(text, trained.longest_piece_words)), text.notices
 
 
 def audio_source(path: str, value: str) -> Audio:
@@ -58,16 +82,20 @@ def audio_source(path: str, value: str) -> Audio:
     return InlineAudio(audio_bytes(path, value))
 
 
-def _turns(turns: Sequence[Turn], limits: LimitSettings) -> tuple[Turn, ...]:
+def _turns(asked: Asked, limits: LimitSettings) -> tuple[Turn, ...]:
+    turns, max_chars = asked.turns, limits.max_job_text_chars if asked.is_job else limits.max_text_chars
     if not 1 <= len(turns) <= limits.max_scene_turns:
         raise InvalidRequest("turns", f"has {len(turns)} turns: send from 1 to {limits.max_scene_turns}")
-    return tuple(
+    checked = tuple(
         Turn(
-            check_text(f"turns[{number}].text", turn.text, limits.max_text_chars),
+            check_text(f"turns[{number}].text", turn.text, max_chars),
             _speaker(f"turns[{number}].speaker", turn.speaker),
         )
         for number, turn in enumerate(turns)
     )
+    if (num_chars := sum(len(turn.text) for turn in checked)) > max_chars:
+        raise InvalidRequest("turns", f"have {num_chars} characters together, at most {max_chars} are allowed")
+    return checked
 
 
 def _context(clips: Sequence[AskedClip], limits: LimitSettings) -> tuple[ContextSource, ...]:

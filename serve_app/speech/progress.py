@@ -33,7 +33,7 @@ class SpeechProgress:
         if chunk.turn != self._turn:
             yield f"{self._where()} done: {_amount(self._frames)}"
             self._turn, self._frames, self._frames_told = chunk.turn, 0, 0
-        self._frames += chunk.codes.num_frames
+        self._frames += chunk.num_frames
         if self._frames - self._frames_told >= _FRAMES_BETWEEN_LINES:
             self._frames_told = self._frames
             yield f"{self._where()}: {_amount(self._frames)} so far"

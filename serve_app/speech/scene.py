@@ -5,15 +5,32 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from serve_app.messages import FRAME_RATE_HZ, SamplingParams
-from serve_app.speech.turns import frame_cap
+from serve_app.speech.text.duration import frame_cap
+from serve_app.speech.text.splitting import Break, Piece
+from serve_app.speech.text.word_count import spoken_words
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A passage to speak."""
+    """A passage to speak. `text` is what the caller typed."""
 
     text: str
     speaker: int
+    prepared: tuple[Piece, ...] = ()
+    """The text as it will be spoken, in pieces; empty where it is one piece and spoken as typed."""
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        whole = Piece(self.text, spoken_words(self.text), 0, len(self.text), Break.PARAGRAPH)
+        return self.prepared or (whole,)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(value["text"], value["speaker"], tuple(map(_piece, value.get("prepared", ()))))
+
+
+def _piece(value: Mapping[str, Any]) -> Piece:
+    return Piece(**{**value, "ends_with": Break(value["ends_with"])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +104,14 @@ class Scene:
     max_audio_seconds: float
     """Of the whole answer."""
     file: AnswerFile | None = None
+    notices: tuple[str, ...] = ()
+    """What of the texts is not spoken. They never quote a text."""
 
     @property
     def longest_seconds(self) -> float:
         """An upper bound of the answer's length."""
-        return min(self.max_audio_seconds, sum(frame_cap(turn.text) for turn in self.turns) / FRAME_RATE_HZ)
+        frames = sum(frame_cap(piece.num_words) for turn in self.turns for piece in turn.pieces)
+        return min(self.max_audio_seconds, frames / FRAME_RATE_HZ)
 
     def with_context(self, context: tuple[ContextSource, ...]) -> Self:
         return replace(self, context=context)
@@ -105,15 +125,17 @@ class Scene:
             "sampling": asdict(self.sampling),
             "max_audio_seconds": self.max_audio_seconds,
             "file": asdict(self.file) if self.file else None,
+            "notices": list(self.notices),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         return cls(
-            turns=tuple(Turn(**turn) for turn in value["turns"]),
+            turns=tuple(Turn.from_json(turn) for turn in value["turns"]),
             context=tuple(ContextSource.from_json(item) for item in value["context"]),
             seed=value["seed"],
             sampling=SamplingParams(**value["sampling"]),
             max_audio_seconds=value["max_audio_seconds"],
             file=AnswerFile(**value["file"]) if value["file"] else None,
+            notices=tuple(value.get("notices", ())),
         )

@@ -19,6 +19,7 @@ import pytest
 
 from serve_app.audio.wav import wav_file
 from serve_app.settings import EngineSettings, Settings, StandInSettings
+from tests.support.fakes import pcm_of
 from tests.support.ray_server import Server
 from tests.support.stand_in_graph import (
     Heard,
@@ -124,7 +125,7 @@ async def test_streams_survive_the_replicas_behind_them(server: Server, num_kill
 
 async def test_a_killed_encoder_costs_requests_with_context_no_more_than_time(server: Server) -> None:
     await until_running("ContextEncoder", 1)
-    sound = base64.b64encode(wav_file(bytes(3840 * 5))).decode()
+    sound = base64.b64encode(wav_file(pcm_of(0, 5))).decode()
     body = {"text": "Hello.", "seed": 1, "max_audio_seconds": 1, "context": [{"text": "Before.", "audio": sound}]}
     async with httpx.AsyncClient(timeout=60) as client, asyncio.TaskGroup() as tasks:
         asked = []

@@ -42,7 +42,8 @@ def wav(num_samples: int = 24_000, value: int = 1000, rate: int = 24_000, channe
         file.setnchannels(channels)
         file.setsampwidth(2)
         file.setframerate(rate)
-        file.writeframes(value.to_bytes(2, "little") * num_samples * channels)
+        cycle = [value.to_bytes(2, "little")] * 20 + [(-value).to_bytes(2, "little", signed=True)] * 20
+        file.writeframes(b"".join(cycle[n % 40] * channels for n in range(num_samples)))
     return buffer.getvalue()
 
 

@@ -13,20 +13,17 @@ import uvicorn
 from sqlalchemy import update
 
 from serve_app.api.app import build_api
-from serve_app.api.fal.job_work import FalJobWork
-from serve_app.deployments.services import open_services
+from serve_app.deployments.services import job_work, open_services
 from serve_app.errors import GenerationFailed, Overloaded
-from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.runner import JobRunner
-from serve_app.jobs.sender import WebhookSender
-from serve_app.jobs.webhook import WebhookSigner
+from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhooks import Outbox, WebhookSender
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.messages import Accepted, AudioChunk, FinishReason, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.store.database import Database
-from serve_app.store.secrets import Secrets
 from serve_app.store.tables import FILES
 from tests.support.fakes import NUM_CODEBOOKS, FakeEncoder, frames_of, pcm_of
 
@@ -104,9 +101,10 @@ def serving(
         services = open_services(settings, database, pipeline, Allowance(database))
         checked = keys if needs_keys else None
         app = build_api(services.speech, settings, keys=checked, services=services)
-        runner = JobRunner(services.queue, FalJobWork(services.speech, checked), settings.jobs, "contract")
-        signer = WebhookSigner.open(Secrets(database))
-        sender = WebhookSender(Outbox(database, settings.webhooks), services.net, signer, settings.webhooks)
+        leases = JobLeases(database, settings.jobs, services.webhook_format)
+        runner = JobRunner(leases, job_work(services, checked), settings.jobs, "contract")
+        outbox = Outbox(database, settings.webhooks)
+        sender = WebhookSender(outbox, services.net, services.webhook_format, settings.webhooks)
         return app, [runner.run, sender.run]
 
     with in_thread(build, ssl or {}) as url:

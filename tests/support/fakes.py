@@ -28,7 +28,10 @@ def frames_of(value: int, num_frames: int) -> Codes:
 
 
 def pcm_of(value: int, num_frames: int = 1) -> bytes:
-    return np.full(num_frames * FRAME_SAMPLES, value, dtype="<i2").tobytes()
+    """A loud square wave, whose first sample alone is `value`: a clip must be audible."""
+    wave = np.resize(np.repeat(np.array([3000, -3000], "<i2"), 20), num_frames * FRAME_SAMPLES)
+    wave[0] = value
+    return wave.tobytes()
 
 
 class FakeEncoder:

@@ -11,8 +11,8 @@ from benchmarks.engine.prompts import Prompts
 from benchmarks.engine.random_model import config_of, quantized_model
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.parts import EngineParts
 from serve_app.engine.prefix_cache import PrefixCache
+from serve_app.engine.runner import EngineParts
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.steps.choice import StepName, step_maker
 from serve_app.messages import Accepted, GenerationRequest, ModelInfo, SamplingParams, TokenFrames

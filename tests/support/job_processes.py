@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from serve_app.errors import CsmServeError
+from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.jobs.job import JobResult, LeasedJob, NewJob
-from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.runner import JobRunner, Progress
-from serve_app.jobs.sender import WebhookSender
 from serve_app.jobs.service import JobService
-from serve_app.jobs.webhook import WebhookSigner
+from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhooks import Outbox, WebhookSender
 from serve_app.net.guarded import GuardedClient
 from serve_app.settings import JobSettings, NetSettings, WebhookSettings
 from serve_app.store.database import Database
@@ -59,7 +58,7 @@ def new_job(place: Place, text: str) -> NewJob:
 
 
 def result_of(text: str) -> JobResult:
-    return JobResult(200, {"spoken": text})
+    return JobResult({"spoken": text})
 
 
 class BriefWork:
@@ -70,9 +69,6 @@ class BriefWork:
             progress.log(f"step {step}")
             await asyncio.sleep(random.uniform(0.001, 0.2))
         return result_of(job.input["text"])
-
-    def failure(self, error: CsmServeError) -> JobResult:
-        raise AssertionError(f"this work raises nothing, and not {error!r}")
 
 
 class NoFiles:
@@ -86,11 +82,11 @@ def run_jobs(place: Place) -> None:
 
 async def _run_jobs(place: Place) -> None:
     database = Database.open(place.database_url)
-    queue, outbox = JobQueue(database, JOBS), Outbox(database, WEBHOOKS)
+    webhooks = FalWebhookFormat.open(Secrets(database))
+    queue, outbox = JobQueue(database, JOBS, webhooks), Outbox(database, WEBHOOKS)
     net = GuardedClient(NetSettings(allowed_hosts=["127.0.0.1"]))
-    signer = WebhookSigner.open(Secrets(database))
-    runner = JobRunner(queue, BriefWork(), JOBS, uuid.uuid4().hex)
-    await JobService(queue, outbox, runner, WebhookSender(outbox, net, signer, WEBHOOKS), NoFiles()).run()
+    runner = JobRunner(JobLeases(database, JOBS, webhooks), BriefWork(), JOBS, uuid.uuid4().hex)
+    await JobService(queue, outbox, runner, WebhookSender(outbox, net, webhooks, WEBHOOKS), NoFiles()).run()
 
 
 def take_in(place: Place, texts: Sequence[str]) -> None:
@@ -99,7 +95,8 @@ def take_in(place: Place, texts: Sequence[str]) -> None:
 
 
 async def _take_in(place: Place, texts: Sequence[str]) -> None:
-    queue = JobQueue(Database.open(place.database_url), JOBS)
+    database = Database.open(place.database_url)
+    queue = JobQueue(database, JOBS, FalWebhookFormat.open(Secrets(database)))
     for text in texts:
         job = await queue.submit(new_job(place, text))
         with place.accepted.open("a") as file:

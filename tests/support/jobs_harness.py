@@ -1,18 +1,32 @@
-"""A queue on a database of its own, under a clock that the test turns."""
+"""A job queue on its own database, under a clock that the test turns."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from serve_app.errors import GenerationFailed
 from serve_app.jobs.job import JobResult, LeasedJob, NewJob
-from serve_app.jobs.outbox import Outbox
 from serve_app.jobs.queue import JobQueue
+from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhooks import Outbox
 from serve_app.settings import JobSettings, WebhookSettings
 from serve_app.store.database import Database
 
 KEY = "key-1"
 HOOK = "https://example.com/hook"
-DONE = JobResult(200, {"audio": {"url": "http://here/files/a/speech.wav"}}, inference_seconds=1.5)
-BROKEN = JobResult.failure(500, "runner_server_error", "the engine broke")
+DONE = JobResult({"audio": {"url": "http://here/files/a/speech.wav"}}, inference_seconds=1.5)
+ENGINE_BROKE = GenerationFailed("the engine broke")
+BROKEN = JobResult.failed(ENGINE_BROKE)
+
+
+class PlainWebhookFormat:
+    """The outcome as JSON, and headers that differ between deliveries."""
+
+    def body(self, job_id: str, result: JobResult) -> str:
+        return json.dumps({"id": job_id, "output": result.output, "error": result.error and str(result.error)})
+
+    def headers(self, request_id: str, user_id: str, body: bytes, now: float) -> dict[str, str]:
+        return {"X-Job": request_id, "X-Key": user_id, "X-Length": str(len(body)), "X-Time": str(now)}
 
 
 @dataclass
@@ -27,7 +41,7 @@ class Clock:
 
 
 def new_job(text: str = "hello", **more: Any) -> NewJob:
-    return NewJob(**({"endpoint": "fal-ai/csm-1b", "key_id": KEY, "input": {"text": text}} | more))
+    return NewJob(**({"endpoint": "csm-1b", "key_id": KEY, "input": {"text": text}} | more))
 
 
 @dataclass
@@ -42,7 +56,11 @@ class Harness:
 
     @property
     def queue(self) -> JobQueue:
-        return JobQueue(self.database, self.settings, self.clock)
+        return JobQueue(self.database, self.settings, PlainWebhookFormat(), self.clock)
+
+    @property
+    def leases(self) -> JobLeases:
+        return JobLeases(self.database, self.settings, PlainWebhookFormat(), self.clock)
 
     @property
     def outbox(self) -> Outbox:
@@ -55,6 +73,6 @@ class Harness:
         return job.id
 
     async def leased(self, owner: str = "runner-1") -> LeasedJob:
-        leased = await self.queue.lease(owner)
+        leased = await self.leases.lease(owner)
         assert leased is not None, "a job waits"
         return leased

@@ -161,7 +161,7 @@ class PlainFrame:
         self._rows = rows
         shape = model.shape.depth
         sizes = (shape.num_layers, 2, len(rows.position), shape.num_kv_heads, model.shape.num_codebooks, shape.head_dim)
-        self._depth_memory = model.depth_memory(torch.zeros(sizes, dtype=model.dtype))
+        self._depth_kv = model.depth_kv(torch.zeros(sizes, dtype=model.dtype))
 
     @torch.inference_mode()
     def step(self) -> Tensor:
@@ -170,7 +170,7 @@ class PlainFrame:
         plan = SamplingPlan(top_k, one_top_k=False, any_greedy=True, all_greedy=False, any_top_p=True, any_penalty=True)
         hidden = model.step(rows.next_input, rows.kv, rows.position, int(rows.position.max()) + 1)
         sampler = FrameSampler(sampling, plan, model.shape.num_codebooks, model.shape.codebook_size)
-        codes = model.draw_frame(hidden, self._depth_memory, sampler)
+        codes = model.draw_frame(hidden, self._depth_kv, sampler)
         places = sampling.frame % REPETITION_WINDOW_FRAMES
         sampling.history[torch.arange(len(places)), places] = codes
         sampling.frame.add_(1)

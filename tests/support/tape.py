@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from serve_app.engine.parts import DrawnFrames, PendingFrames
+from serve_app.engine.runner import DrawnFrames, PendingFrames
 
 _ASKS_THE_DEVICE = {"aten._local_scalar_dense.default", "aten.nonzero.default", "aten.item.default"}
 

@@ -159,8 +159,10 @@ def test_spans_go_to_the_collectors_path_for_them() -> None:
     assert tracing.traces_url("https://x.example/otlp/v1/traces") == "https://x.example/otlp/v1/traces"
 
 
-async def test_spans_reach_a_collector() -> None:
+async def test_spans_reach_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")  # milliseconds
     bodies: list[bytes] = []
+    has_come = asyncio.Event()
 
     async def collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -169,6 +171,7 @@ async def test_spans_reach_a_collector() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
         writer.close()
+        has_come.set()
 
     collector = await asyncio.start_server(collect, "127.0.0.1", 0)
     async with collector:
@@ -176,8 +179,7 @@ async def test_spans_reach_a_collector() -> None:
         tracer = tracing.open_tracer(TracingSettings(endpoint=f"http://127.0.0.1:{port}"), "Ingress", "replica-1")
         with tracer.span("request", CALLER, request_id="r-1"):
             pass
-        assert isinstance(tracer, OtelTracer)
-        await asyncio.to_thread(tracer.flush)
+        await asyncio.wait_for(has_come.wait(), 30)
     (body,) = bodies
     assert body.startswith(b"POST /v1/traces ") and b"r-1" in body and b"replica-1" in body
     assert bytes.fromhex(TRACE_ID) in body

@@ -9,22 +9,25 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from serve_app.api.error_table import headers_of, is_retryable, status_of
 from serve_app.api.field_names import FieldNames
 from serve_app.errors import (
     AudioTooLong,
     BodyTooLarge,
+    Cancelled,
     CsmServeError,
     DownloadFailed,
     FileTooLarge,
     GenerationFailed,
+    InternalError,
     InvalidAudio,
     InvalidRequest,
     NotReady,
     Overloaded,
     ReplicaLost,
+    RunnerLost,
     StartTimeout,
     StorageFailed,
 )
@@ -43,6 +46,7 @@ FIELD_NAMES = FieldNames(
         "context[].speaker": "speaker_id",
         "context[].text": "prompt",
         "context[].audio": "audio_url",
+        "part_number": "partNumber",
     }
 )
 _INPUT_TYPES: dict[type[InvalidRequest], str] = {
@@ -60,6 +64,9 @@ _INFRA_TYPES: dict[type[CsmServeError], str] = {
     StartTimeout: REQUEST_TIMEOUT,
     Overloaded: "rate_limited",
     StorageFailed: "internal_error",
+    Cancelled: "client_cancelled",
+    RunnerLost: "runner_disconnected",
+    InternalError: "internal_error",
 }
 _JOB_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
@@ -93,10 +100,17 @@ def place(field: str) -> list[str | int]:
     """A path of ours, such as `context[0].audio`, as fal writes it."""
     if field == WEBHOOK_FIELD:
         return ["query", field]
-    if field.startswith("x-fal-") or field == IDEMPOTENCY_KEY:
+    if field.startswith("x-fal-"):
         return ["header", field]
+    if field == "idempotency_key":
+        return ["header", IDEMPOTENCY_KEY]
     parts = FIELD_NAMES.place(field)
     return ["body"] if parts == ("body",) else ["body", *parts]
+
+
+def sentence(error: CsmServeError) -> str:
+    """The error in one line, with the field in fal's names."""
+    return str(error.at(FIELD_NAMES.dotted(error.field)) if isinstance(error, InvalidRequest) else error)
 
 
 def error_content(error: CsmServeError) -> dict[str, Any]:
@@ -132,6 +146,13 @@ def validation_content(error: RequestValidationError) -> dict[str, Any]:
     """pydantic's own words, as fal gives them, without the input that was wrong: it may be a whole file."""
     problems = [InputProblem(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()]
     return {"detail": [problem.model_dump() for problem in problems]}
+
+
+def in_body(error: ValidationError) -> RequestValidationError:
+    """The error of a body that a route validated by itself."""
+    return RequestValidationError(
+        [found | {"loc": ("body", *found["loc"])} for found in error.errors(include_context=False)]
+    )
 
 
 class FalRoute(APIRoute):

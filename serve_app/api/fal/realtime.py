@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
 from serve_app.api.auth import key_of
-from serve_app.api.fal.errors import error_content, validation_content
+from serve_app.api.fal.errors import error_content, sentence, validation_content
 from serve_app.api.fal.run import chunk_content
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import output_of
@@ -71,7 +71,7 @@ class RealtimeApi:
                 await _send_error(socket, "BAD_REQUEST", _reason(error), **validation_content(error))
             except CsmServeError as error:
                 content = error_content(error)
-                await _send_error(socket, content.pop("error_type", "bad_request").upper(), str(error), **content)
+                await _send_error(socket, content.pop("error_type", "bad_request").upper(), sentence(error), **content)
 
     async def _speak(self, socket: WebSocket, values: dict[str, Any], key: Key) -> None:
         echoed = {"request_id": values["request_id"]} if isinstance(values.get("request_id"), str) else {}

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from serve_app.api.fal.errors import in_body
 from serve_app.api.native_schema import Integer, Number
-from serve_app.api.openapi import schema_ref
+from serve_app.api.openapi import body_schemas, schema_ref
 from serve_app.errors import InvalidRequest
 from serve_app.speech.answer import StoredAnswer
 from serve_app.speech.build import Asked, AskedClip
@@ -97,9 +98,7 @@ def validated(values: dict[str, Any]) -> FalInput:
     try:
         return FalInput.model_validate({name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        raise RequestValidationError(
-            [found | {"loc": ("body", *found["loc"])} for found in error.errors(include_context=False)]
-        ) from None
+        raise in_body(error) from None
 
 
 def asked(body: FalInput, file: AnswerFile) -> Asked:
@@ -127,12 +126,7 @@ def _problem(kind: str, message: str) -> dict[str, Any]:
     return {"loc": ("body",), "msg": message, "type": kind}
 
 
-def _schemas() -> dict[str, dict[str, Any]]:
-    body = FalInput.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"FalInput": body, **body.pop("$defs")}
-
-
-BODY_SCHEMAS = _schemas()
+BODY_SCHEMAS = body_schemas(FalInput)
 """Of bodies that routes read by themselves, which FastAPI therefore does not know."""
 INPUT_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": schema_ref("FalInput")}}}

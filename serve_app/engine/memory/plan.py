@@ -1,4 +1,4 @@
-"""What the generator spends memory on, worked out before any of it is taken."""
+"""Plans the generator's memory before any of it is taken."""
 
 import logging
 import math
@@ -21,21 +21,21 @@ _log = logging.getLogger(__name__)
 _FLOAT32_BYTES = 4
 _CODE_BYTES = 8
 _ROW_SCALARS_BYTES = 128
-"""Of one row's position, seed and sampling parameters: some 50, and room for more."""
+"""One row's position, seed and sampling parameters: some 50 bytes, and room for more."""
 _QUANTIZING_COPIES = 3
 """Float32 copies of the one matrix that is being quantized."""
-_SHORTEST_ADVISED = 512
-"""Positions: fewer hold neither a voice's clip nor a long answer, so nobody is told to do with them."""
+_MIN_ADVISED_POSITIONS = 512
+"""Fewer positions hold neither a voice's clip nor a long answer, so an error never advises them."""
 
 _GRAPH_BYTES = 24 << 20
-"""Estimated, for some 3,000 kernels; never measured on a GPU. The log says at start what the graphs really took."""
+"""An estimate for some 3,000 kernels, never measured on a GPU. The log says at start what the graphs took."""
 _WORKSPACE_BYTES = {"cuda": 256 << 20, "cpu": 64 << 20}
 """A prompt chunk's activations are some 20 MB at full size; cuBLAS and the allocator's rounding take the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedModel:
-    """How a checkpoint's weights are going to be held."""
+    """The shape of a checkpoint, and the types its weights will have in memory."""
 
     shape: CsmShape
     dtype: torch.dtype
@@ -44,13 +44,13 @@ class PlannedModel:
 
 @dataclass(frozen=True, slots=True)
 class Reserves:
-    """What cannot be worked out from shapes, as estimates."""
+    """Estimates of memory that does not follow from shapes."""
 
     num_graphs: int = 0
     bytes_per_graph: int = 0
-    """What each adds to the private pool that CUDA graphs share."""
+    """What each graph adds to the private pool that CUDA graphs share."""
     workspace_bytes: int = 0
-    """Activations of the largest pass, and what libraries take for themselves."""
+    """Activations of the largest pass, and the memory of libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """Made by `plan_memory`; `weights` and `others` are its rows."""
+    """Made by `plan_memory`. `weights` and `others` are its rows."""
 
     model: PlannedModel
     engine: EngineSettings
@@ -79,7 +79,7 @@ class MemoryPlan:
 
     @property
     def loading_bytes(self) -> int:
-        """Weights are quantized after they are loaded, when nothing else is there yet."""
+        """The peak while loading: weights are quantized after they are loaded, before anything else is allocated."""
         model = self.model
         if model.quantization == "none":
             return self.weights_bytes
@@ -93,7 +93,7 @@ class MemoryPlan:
         return max(self.loading_bytes, self.total_bytes)
 
     def table(self, memory: DeviceMemory) -> str:
-        """Aligned lines: what is needed for what, the sum, and what there is."""
+        """Aligned lines: each purpose and its size, the sum, and the memory that is available."""
         lines = [(row.name, shown(row.num_bytes)) for row in self.weights + self.others]
         lines.append(("total", shown(self.total_bytes)))
         if self.loading_bytes > self.total_bytes:
@@ -104,7 +104,7 @@ class MemoryPlan:
 
 
 def usual_reserves(device: torch.device, engine: EngineSettings) -> Reserves:
-    """Of the step that `engine` asks for: two kinds of graphs on CUDA, which is the most that any step records."""
+    """For the step that `engine` asks for. On CUDA two kinds of graphs, the most that any step records."""
     if device.type != "cuda":
         return Reserves(workspace_bytes=_WORKSPACE_BYTES["cpu"])
     recorded = 0 if engine.step == "plain" else num_graphs(engine.max_batch_size, engine.max_positions, kinds=2)
@@ -112,15 +112,15 @@ def usual_reserves(device: torch.device, engine: EngineSettings) -> Reserves:
 
 
 def plan_memory(model: PlannedModel, engine: EngineSettings, reserves: Reserves) -> MemoryPlan:
-    """Every tensor that outlives a step, in bytes, by what it is for."""
+    """The bytes of every tensor that outlives a step, by purpose."""
     others = (row for row in _others(model, engine, reserves) if row.num_bytes)
     return MemoryPlan(model, engine, reserves, tuple(_weights(model)), tuple(others))
 
 
 def announce(plan: MemoryPlan, memory: DeviceMemory) -> None:
-    """Log the plan as a table. Raises StartupError, in one line with the remedies, where it cannot be kept.
+    """Log the plan as a table. Raises StartupError with the remedies where it does not fit.
 
-    A CPU's untouched pages cost nothing, so there only weights that do not fit are refused; the rest is a warning.
+    On a CPU only weights that do not fit raise, because untouched pages cost nothing. The rest is a warning.
     """
     dtype, quantization = str(plan.model.dtype).removeprefix("torch."), plan.model.quantization
     _log.info("memory plan (%s, quantization %s):\n%s", dtype, quantization, plan.table(memory))
@@ -164,7 +164,7 @@ def _others(model: PlannedModel, engine: EngineSettings, reserves: Reserves) -> 
 
 
 def _matrices(stack: TransformerShape) -> tuple[tuple[int, int], ...]:
-    """[out, in] of one layer's four, as `layers.Block` has them."""
+    """The [out, in] sizes of one layer's four matrices, as in `layers.Block`."""
     hidden, inner, heads = stack.hidden_size, stack.intermediate_size, stack.num_heads * stack.head_dim
     qkv = heads + 2 * stack.num_kv_heads * stack.head_dim
     return (qkv, hidden), (hidden, heads), (2 * inner, hidden), (hidden, inner)
@@ -197,7 +197,7 @@ def _remedies(plan: MemoryPlan, memory: DeviceMemory) -> Iterator[str]:
     engine = plan.engine
     if slots := _largest_that_fits(plan, memory, "max_batch_size", 1, 1):
         yield f"{slots} {'slot' if slots == 1 else 'slots'} would fit"
-    if positions := _largest_that_fits(plan, memory, "max_positions", _SHORTEST_ADVISED, 64):
+    if positions := _largest_that_fits(plan, memory, "max_positions", _MIN_ADVISED_POSITIONS, 64):
         yield f"engine.max_positions {positions}"
     if engine.prefix_cache_mb and _fits(_changed(plan, prefix_cache_mb=0), memory):
         yield f"engine.prefix_cache_mb {_largest_that_fits(plan, memory, 'prefix_cache_mb', 1, 1)}"

@@ -1,1 +1,1 @@
-"""How a frame is computed: one function in four ways."""
+"""The decode step: one function, with four implementations."""

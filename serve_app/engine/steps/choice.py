@@ -1,4 +1,4 @@
-"""Which way of computing a frame runs on this machine."""
+"""Chooses the decode step that runs on this machine."""
 
 import logging
 from typing import Literal
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def choose_step(asked: Literal["auto"] | StepName, model: Csm) -> StepName:
-    """What `asked` comes to for `model`. Raises StartupError where what was asked for by name cannot run."""
+    """The step to use for `model`. Raises StartupError where `asked` names a step that cannot run here."""
     names: dict[str, tuple[StepName, ...]] = {"cuda": ("fused", "graphs"), "cpu": ("native",)}
     candidates = names[model.device.type] if asked == "auto" else (asked,)
     for name in candidates:
@@ -28,12 +28,12 @@ def choose_step(asked: Literal["auto"] | StepName, model: Csm) -> StepName:
             return name
         if asked != "auto":
             raise StartupError(f"engine.step: {name} cannot run here ({reason}); use auto or plain")
-        _log.warning("the %s step cannot run here, a slower one will: %s", name, reason)
+        _log.warning("the %s step cannot run here, so a slower one will: %s", name, reason)
     return "plain"
 
 
 def step_maker(name: StepName) -> MakeStep:
-    """Makes the step that `choose_step` named."""
+    """The function that makes the step of this name."""
     return {"plain": PlainStep, "native": _native, "graphs": _graphs, "fused": _fused}[name]
 
 
@@ -47,7 +47,7 @@ def _why_not(name: StepName, model: Csm) -> str | None:
     if model.device.type != "cuda":
         return "it needs a CUDA device"
     if name == "fused":
-        # Not on every platform that torch is.
+        # Triton is not there on every platform that torch supports.
         from serve_app.model.kernels.check import first_failure
 
         return first_failure(model.device, model.dtype, model.quantization)

@@ -1,4 +1,4 @@
-"""Recording graphs and copying to the host on CUDA. One thread does both, on that thread's stream."""
+"""Records CUDA graphs and copies their results to the host, on the stream of the thread that calls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from serve_app.engine.parts import PendingFrames
+from serve_app.engine.runner import PendingFrames
 from serve_app.engine.steps.graphs import Graph
 
 _HOST_BUFFERS = 4
-"""More than steps in flight."""
+"""More than the decode steps in flight, so that no buffer is written while it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,14 @@ class _CopiedFrames:
 
 
 class CudaDevice:
-    """Satisfies `graphed_step.Device`. All graphs share one memory pool: only one runs at a time."""
+    """Satisfies `graphs.Device`. All graphs share one memory pool, because only one runs at a time."""
 
     def __init__(self, device: torch.device, max_rows: int, num_codebooks: int) -> None:
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
-        # Pinned: only then does the copy leave the host free to go on.
+        # One for all graphs, because cuBLAS keeps a workspace for every stream that it has met.
+        self._stream = torch.cuda.Stream(device)
+        # Pinned, because only then the copy runs while the host continues.
         self._host = [
             torch.empty(max_rows, num_codebooks, dtype=torch.int32, pin_memory=True) for _ in range(_HOST_BUFFERS)
         ]
@@ -39,16 +41,15 @@ class CudaDevice:
         self._num_sent = 0
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Graph, Tensor]:
-        """Twice before it is recorded: libraries choose and compile their kernels on the first run."""
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        """Runs `work` twice before it records, because libraries choose and compile kernels on the first run."""
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
             for _ in range(2):
                 work()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # Other threads of this process may allocate meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             codes = work().to(torch.int32)
         return graph, codes
 

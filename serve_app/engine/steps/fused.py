@@ -1,4 +1,4 @@
-"""Our kernels as what a graph records."""
+"""The decode step of our Triton kernels, which a CUDA graph records."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from serve_app.model.kernels.frame import FusedFrame
 
 
 class FusedStaticFrame:
-    """Satisfies `graphed_step.StaticFrame`. One kind of graph draws for all: its sampler reads each row's wishes."""
+    """Satisfies `graphs.StaticFrame`. One kind of graph serves all: its sampler reads each row's parameters."""
 
     def __init__(self, model: Csm, kv: KvCache, state: RowState) -> None:
         self.usual_top_k = 0

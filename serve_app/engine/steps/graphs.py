@@ -1,36 +1,38 @@
-"""A whole frame as one CUDA graph: one for each bucket of rows and readable positions, recorded at start."""
+"""The decode step as CUDA graphs, one for each bucket of rows and readable positions, recorded at start."""
 
+import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from serve_app.engine.parts import PendingFrames
+from serve_app.engine.runner import PendingFrames
 from serve_app.model.sampling import SamplingPlan
 
 _log = logging.getLogger(__name__)
 
-_SMALLEST_READABLE = 256
-"""Graphs for fewer positions would save nothing: this many are a tenth of what a step reads of its weights."""
+_MIN_READABLE = 256
+"""Graphs for fewer positions would save nothing: these are a tenth of the bytes that a step reads of its weights."""
 
 
 class StaticFrame(Protocol):
-    """Computes a frame over fixed memory, so that it can be recorded: nothing in it may depend on the host."""
+    """Computes a frame over fixed memory. It reads nothing from the host, so that a graph can record it."""
 
     usual_top_k: int
-    """The graphs of the usual sampling draw from so many candidates, without top-p and repetition penalty. 0 where
-    one kind of graph does everything."""
+    """The top-k of the graphs for usual sampling, which leave out top-p and repetition penalty. 0 where one kind of
+    graph does everything."""
 
     def __call__(self, num_rows: int, num_readable: int, usual: bool) -> Tensor:
-        """[num_rows, K] codes. Advances the first rows, as many as `set_running` said, and no other's state."""
+        """The codes [num_rows, K]. Advances the state of the first rows, as many as `set_running` said."""
         ...
 
     def set_running(self, num_rows: int) -> None:
-        """Not part of a graph: called between two of them, where the number has changed."""
+        """Set how many rows are running. Called between graphs, where the number has changed."""
         ...
 
 
@@ -39,14 +41,14 @@ class Graph(Protocol):
 
 
 class Device(Protocol):
-    """What only CUDA does."""
+    """What a step needs of CUDA. Tests satisfy it on a CPU."""
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Graph, Tensor]:
-        """Run `work` to warm it up, then record it; the tensor is where each replay leaves its result."""
+        """Run `work` to warm up, then record it. Each replay leaves its result in the returned tensor."""
         ...
 
     def send(self, codes: Tensor) -> PendingFrames:
-        """Begin to copy codes to the host."""
+        """Start to copy codes to the host."""
         ...
 
     def used_bytes(self) -> int: ...
@@ -54,7 +56,7 @@ class Device(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What one graph serves: up to so many rows, below such a position."""
+    """What one graph serves: up to `num_rows` rows, at positions below `num_readable`."""
 
     num_rows: int
     num_readable: int
@@ -62,7 +64,7 @@ class Bucket:
 
 
 class GraphedStep:
-    """Satisfies `frame_step.FrameStep`: while the host hands out one frame, the device computes the next."""
+    """Satisfies `plain.FrameStep`. The device computes the next frame while the host hands out the last."""
 
     def __init__(self, frame: StaticFrame, device: Device, max_rows: int, max_positions: int) -> None:
         self.lookahead = 1
@@ -71,10 +73,11 @@ class GraphedStep:
         self._row_sizes = row_buckets(max_rows)
         self._readable_sizes = readable_buckets(max_positions)
         self._num_running = -1
-        self._graphs = dict(self._record_all())
+        with _garbage_collection_off():
+            self._graphs = dict(self._record_all())
 
     def launch(self, num_rows: int, num_readable: int, plan: SamplingPlan) -> PendingFrames:
-        """The next frame; what it needs is on the device already, but for the number of rows where that changed."""
+        """See `FrameStep.launch`. All input is on the device already; only a changed number of rows is sent."""
         if num_rows != self._num_running:
             self._frame.set_running(num_rows)
             self._num_running = num_rows
@@ -83,7 +86,7 @@ class GraphedStep:
         return self._device.send(codes[:num_rows])
 
     def _bucket_for(self, num_rows: int, num_readable: int, plan: SamplingPlan) -> Bucket:
-        # A step launched ahead of its sequence's end may stand one position too far: its codes are not taken.
+        # A step launched ahead of its sequence's end may be one position too far. Its codes are dropped.
         num_readable = min(num_readable, self._readable_sizes[-1])
         is_usual = plan.max_top_k <= self._frame.usual_top_k and not plan.any_top_p and not plan.any_penalty
         return Bucket(
@@ -93,7 +96,7 @@ class GraphedStep:
         )
 
     def _record_all(self) -> Iterator[tuple[Bucket, tuple[Graph, Tensor]]]:
-        """The largest first: the smaller ones then live in its memory."""
+        """Records the largest graph first, so that the smaller ones reuse its memory."""
         kinds = (True, False) if self._frame.usual_top_k else (False,)
         buckets = [
             Bucket(rows, readable, usual)
@@ -116,15 +119,28 @@ class GraphedStep:
         return lambda: self._frame(bucket.num_rows, bucket.num_readable, bucket.usual)
 
 
+@contextmanager
+def _garbage_collection_off() -> Iterator[None]:
+    """A collection during a capture could destroy an older graph, and CUDA would invalidate the one being recorded."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 def row_buckets(max_rows: int) -> list[int]:
-    """Powers of two, and the largest batch itself. A padded row costs little: the weights are read for all at once."""
+    """Powers of two, and the largest batch. A padded row costs little, since weights are read once for all rows."""
     return [*(2**n for n in range((max_rows - 1).bit_length())), max_rows]
 
 
 def readable_buckets(max_positions: int) -> list[int]:
     """Powers of two from 256 on, up to all positions."""
     sizes = []
-    size = _SMALLEST_READABLE
+    size = _MIN_READABLE
     while size < max_positions:
         sizes.append(size)
         size *= 2
@@ -132,5 +148,5 @@ def readable_buckets(max_positions: int) -> list[int]:
 
 
 def num_graphs(max_rows: int, max_positions: int, kinds: int = 1) -> int:
-    """How many are recorded, for the memory plan."""
+    """How many graphs are recorded, for the memory plan."""
     return len(row_buckets(max_rows)) * len(readable_buckets(max_positions)) * kinds

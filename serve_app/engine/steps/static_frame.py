@@ -1,4 +1,6 @@
-"""The plain step at fixed shapes: what a graph can record of torch's own operations."""
+"""The plain step at fixed shapes, so that a CUDA graph can record it."""
+
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -6,15 +8,14 @@ from torch import Tensor
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
 from serve_app.model.csm import Csm
-from serve_app.model.kv_views import Memory
 from serve_app.model.sampling import FrameSampler, SamplingPlan
 
 _USUAL_TOP_K = 64
 
 
 class PlainStaticFrame:
-    """Satisfies `graphed_step.StaticFrame`. Rows that are not running compute too: they write to the spare position,
-    and their state stays."""
+    """Satisfies `graphs.StaticFrame`. Rows that are not running compute too, but write to the spare position, and
+    their state stays as it is."""
 
     def __init__(self, model: Csm, kv: KvCache, state: RowState) -> None:
         codebook_size = model.shape.codebook_size
@@ -25,7 +26,7 @@ class PlainStaticFrame:
         self._spare = kv.backbone.shape[4] - 1
         self._row_numbers = torch.arange(kv.backbone.shape[2], device=model.device)
         self._num_running = torch.zeros((), dtype=torch.int64, device=model.device)
-        self._depth_memories: dict[int, list[Memory]] = {}
+        self._depth_kv = cache(lambda num_rows: model.depth_kv(kv.depth_scratch(num_rows)))
 
     def set_running(self, num_rows: int) -> None:
         self._num_running.fill_(num_rows)
@@ -37,12 +38,12 @@ class PlainStaticFrame:
         hidden = model.step(state.next_input[:num_rows], self._kv.first_rows(num_rows), positions, num_readable)
         shape = model.shape
         sampler = FrameSampler(state.first_rows(num_rows), self._plan(usual), shape.num_codebooks, shape.codebook_size)
-        codes = model.draw_frame(hidden, self._depth_memory(num_rows), sampler)
+        codes = model.draw_frame(hidden, self._depth_kv(num_rows), sampler)
         state.advance(codes, model.embed_frames(codes), is_running)
         return codes
 
     def _plan(self, usual: bool) -> SamplingPlan:
-        """All that rows may ask for, whatever they ask for."""
+        """Covers every request that this kind of graph serves."""
         return SamplingPlan(
             max_top_k=self.usual_top_k if usual else self._model.shape.codebook_size,
             one_top_k=False,
@@ -51,8 +52,3 @@ class PlainStaticFrame:
             any_top_p=not usual,
             any_penalty=not usual,
         )
-
-    def _depth_memory(self, num_rows: int) -> list[Memory]:
-        if num_rows not in self._depth_memories:
-            self._depth_memories[num_rows] = self._model.depth_memory(self._kv.depth_scratch(num_rows))
-        return self._depth_memories[num_rows]

@@ -24,6 +24,9 @@ _INVISIBLE = re.compile(
     r"|[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
     r"\U000e0000-\U000e0fff]"
 )
+# UTF-8 that was read as Windows-1252: a quote became three characters, an accented letter two.
+_MISREAD = re.compile("\xe2\u20ac[\u2122\u02dc\u0153\u009d\u201c\u201d\xa6\xa2]|[\xc2\xc3][\xa0-\xbf]")
+_EMOTICON = re.compile(r"(?<!\S)[:;=]['-]?[)(DPp](?![\w(])")
 _LINE_BREAKS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028]")
 _PARAGRAPH_BREAK = re.compile("\u2029")
 _SPACES = re.compile(r"[^\S\n ]|\u2800|\u3164")
@@ -42,8 +45,10 @@ _ODD = re.compile(r"[^\w\s\x20-\x7e\xa0-\u024f\u2010-\u2027\u2030-\u205e\u3000-\
 
 def plain_characters(tracked: Tracked, dropped: Counter[str]) -> Tracked:
     """The text in composed Unicode, with plain quotes and spaces. `dropped` counts what was left out, by kind."""
-    tracked = _without_emoji(tracked, dropped)
+    tracked = _without_emoji(tracked.sub(_MISREAD, _reread), dropped)
+    dropped.update([EMOJI] * len(_EMOTICON.findall(tracked.text)))
     for pattern, new in (
+        (_EMOTICON, " "),
         (_LINE_BREAKS, "\n"),
         (_PARAGRAPH_BREAK, "\n\n"),
         (_INVISIBLE, ""),
@@ -68,11 +73,18 @@ def plain_characters(tracked: Tracked, dropped: Counter[str]) -> Tracked:
     return tracked.sub(_ODD, drop)
 
 
+def _reread(match: re.Match[str]) -> str:
+    try:
+        return match[0].replace("\x9d", "\u201d").encode("cp1252").decode()
+    except UnicodeError:
+        return '"' if match[0].endswith("\x9d") else match[0]
+
+
 _MAYBE_EMOJI = re.compile(
     "[\xa9\xae\u203c\u2049\u20e3\u2122\u2139\u2190-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
 )
 _SAID_ELSEWHERE = frozenset("\xa9\xae\u2122\u203c\u2049\u2139") | {chr(code) for code in range(0x2190, 0x2200)}
-"""Signs that the emoji list holds too, and that other rules read as words or marks: copyright and trade marks, double marks, arrows."""
+"""Signs that the emoji list holds too, and that other rules read: copyright, trade marks, double marks, arrows."""
 
 
 def _without_emoji(tracked: Tracked, dropped: Counter[str]) -> Tracked:

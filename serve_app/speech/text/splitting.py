@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from serve_app.speech.text.duration import IDEOGRAPH, LONGEST_WORD, SYLLABLE, spoken_words, word_weight
 from serve_app.speech.text.lines import PARAGRAPH
 from serve_app.speech.text.prepared import Prepared
 from serve_app.speech.text.sentence_ends import ends_sentence
 from serve_app.speech.text.tracked import Tracked
+from serve_app.speech.text.word_count import IDEOGRAPH, LONGEST_WORD, SYLLABLE, spoken_words, word_weight
 
 FEWEST_WORDS = 4
 """A shorter piece joins its neighbour if both fit: models speak a single word less reliably than a sentence."""

@@ -24,7 +24,7 @@ from tests.support.speech import speech_service
 
 SPEAK = {"text": "Hi."}
 NO_SUCH_KEY = f"csm_{'0' * 16}:{'x' * 43}"
-NO_KEY = "this is no key: send the whole of it, ID:SECRET, as csm-serve keys create showed it"
+NO_KEY = "this is not a key: send all of it, ID:SECRET, as csm-serve keys create showed it"
 ASKING = "a key is needed: send the header Authorization: Key ID:SECRET, or Bearer ID:SECRET"
 
 
@@ -251,7 +251,7 @@ async def test_a_keys_requests_at_once_are_counted_over_replicas_and_refused_bef
     for each in (first, second):
         answer = await each.speak(header, streaming=streaming)
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
-        assert answer.json() == {"detail": "this key may have 2 requests at once: wait until one has ended"}
+        assert answer.json() == {"detail": "this key may run 2 requests at once: wait until one has ended"}
         assert len(each.decoder.requests) == 1
     for task in running:
         task.cancel()

@@ -13,9 +13,9 @@ from benchmarks.engine.random_model import ByteTokenizer, config_of, quantized_m
 from benchmarks.engine.rounds import Cell, Rounds
 from benchmarks.engine.transformers_step import TransformersStep, twin_of
 from serve_app.engine.kv_cache import KvCache
-from serve_app.engine.parts import PendingFrames
 from serve_app.engine.reference import forced_logits
 from serve_app.engine.row_state import RowState
+from serve_app.engine.runner import PendingFrames
 from serve_app.engine.steps.plain import PlainStep
 from serve_app.model.csm import Csm
 from serve_app.model.sampling import SamplingPlan

@@ -205,7 +205,7 @@ def test_interactive_sequences_never_make_way_and_earlier_jobs_go_on_first() -> 
     assert all(stream.finish is FinishReason.LENGTH for stream in (first, second, third, *more))
 
 
-def test_a_shut_door_makes_a_background_sequence_give_way_too() -> None:
+def test_a_reduced_capacity_makes_a_background_sequence_give_way_too() -> None:
     timed = Timed({1: 50.0, 4: 140.0}, max_batch_size=4)
     for number in range(2):
         timed.add(spoken(8, f"measured {number}", priority=-1))

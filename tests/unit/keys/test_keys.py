@@ -115,7 +115,7 @@ async def test_what_is_no_key_never_reaches_the_database(
     garbled = garble(plaintext)
     message = await refusal(keys, garbled)
     assert database.num_reads == 0
-    assert message == "this is no key: send the whole of it, ID:SECRET, as csm-serve keys create showed it"
+    assert message == "this is not a key: send all of it, ID:SECRET, as csm-serve keys create showed it"
 
 
 async def test_a_good_key_is_remembered_for_a_while(keys: Keys, database: CountingDatabase, clock: Clock) -> None:

@@ -57,9 +57,10 @@ _DEGREES = {"C": " Celsius", "F": " Fahrenheit", "K": " Kelvin", None: ""}
 _FEET = re.compile(r"(?<![\w.,'])([0-9]{1,2})' ?([0-9]{1,2})(?:\"|'')?(?![\w'])")
 _SIZE = re.compile(rf"(?<![\w.,])({NUMBER})(?: ?x ?|\xd7)(?=[0-9])")
 _MEASURE = re.compile(
-    rf"(?<![\w.,])({SIGN})(?:({NUMBER}){_TO})?({NUMBER})[ -]?"
+    rf"(?<![\w.,/\u2044])({SIGN})(?:({NUMBER}){_TO})?({NUMBER})[ -]?"
     rf"({UNIT_PATTERN})(?:/({UNIT_PATTERN}|day|month|year|week|hour)\b)?(?![\w/'\xb2\xb3])"
 )
+_UNIT_OF_FRACTION = re.compile(rf"(?<=[/\u2044][0-9]) ?({UNIT_PATTERN})(?![\w/'])")
 _PER = re.compile(
     r"(?<=[a-z]) ?/ ?(mo|month|yr|year|hr|hour|h|day|week|wk|person|night|unit|"
     r"min|minute|sec|second|s|user|kg|lb|mile|km|GB)\b"
@@ -83,6 +84,7 @@ def spoken_amounts(tracked: Tracked) -> Tracked:
         (_PERCENT, _percent),
         (_TEMPERATURE, _temperature),
         (_FEET, lambda match: f"{_counted(match[1], 'foot', 'feet')} {words.cardinal(match[2])}"),
+        (_UNIT_OF_FRACTION, lambda match: f" {UNIT_NAMES[match[1]][0]}"),
         (_MEASURE, _measure),
         (_SIZE, lambda match: f"{match[1]} by "),
         (_PER, lambda match: f" per {RATES.get(match[1], match[1])}"),

@@ -52,7 +52,7 @@ _STARTERS = (
 )
 _ENDS = re.compile(rf"\s*\Z|\n|[\"')]*\s+{_STARTERS}")
 
-_TITLE = re.compile(rf"\b({'|'.join(_TITLES)})\.\s?(?=[A-Z])")
+_TITLE = re.compile(rf"\b({'|'.join(_TITLES)})\.\s?(?=[A-Z&])")
 _STREET = re.compile(rf"(?<=[A-Za-z0-9,&] )({'|'.join(_ENDINGS)})\.(?!\w)")
 _NUMBERED = re.compile(rf"\b({'|'.join(_BEFORE_NUMBER)})\. ?(?=[0-9])")
 _LOWER = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, _SMALL))})\.(?!\w)", re.IGNORECASE)
@@ -68,8 +68,8 @@ _RULERS = "|".join(
     listed(
         """
         Henry Louis George Edward Charles James William Richard John Paul Pius Benedict Leo Elizabeth Mary
-        Catherine Philip Philippe Frederick Christian Alexander Nicholas Napoleon Ramesses Gregory Innocent Clement Francis Friedrich
-        Wilhelm Margrethe Peter Ivan Robert Stephen Urban Felipe Carlos Constantine
+        Catherine Philip Philippe Frederick Christian Alexander Nicholas Napoleon Ramesses Gregory Innocent
+        Clement Francis Friedrich Wilhelm Margrethe Peter Ivan Robert Stephen Urban Felipe Carlos Constantine
         """
     )
 )

@@ -24,6 +24,9 @@ _PHONE = re.compile(
 _BLOCKS = re.compile(
     rf"{_FREE}(?:[0-9]{{4}}[ -]){{3}}[0-9]{{1,4}}{_DONE}|{_FREE}[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}{_DONE}"
 )
+_CHAIN = re.compile(rf"{_FREE}[0-9]{{1,9}}(?:-[0-9]{{1,9}}){{2,8}}{_DONE}")
+_SPACED = re.compile(r"(?<![\w.,/-])[0-9]{1,3}(?: [0-9]{3}){2,11}(?![\w.,-]?[0-9])(?!\w)")
+_NATIONAL = re.compile(r"(?<![\w.,/-])(?<![0-9] )0[1-9][0-9]{1,3}(?: [0-9]{3,4}){1,3}(?![\w-])")
 _IP = re.compile(
     rf"{_FREE}([0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}})(?:/([0-9]{{1,2}}))?(?:(:)([0-9]{{2,5}}))?(?![\w/]|[.,][0-9])"
 )
@@ -45,7 +48,7 @@ _YEARS = re.compile(
 _RANGE = re.compile(rf"(?<![\w.,/-])({NUMBER})(?:-|\u2013| ?\u2013 ?|\u2014)(?={NUMBER}(?![\w/-]))")
 _RATIO = re.compile(rf"{_FREE}([0-9]{{1,4}}):(?=[0-9]{{1,4}}(?![\w:.,-]?[0-9:]))")
 _YEAR = re.compile(r"(?<![\w.,/$#+-])(1[1-9][0-9]{2}|20[0-9]{2})(?:('s)|(?![\w/]|[.,][0-9]))")
-_SCALED = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}) ?(?:(million|billion|trillion|thousand)|([MB]|bn|mn))\b")
+_SCALED = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}) ?(?:(million|billion|trillion|thousand)|(M|bn|mn))\b")
 _LONG = re.compile(r"(?<![\w.,])(0[0-9]+|[0-9]{7,})(?![\w]|[.,][0-9])")
 _ZIP = re.compile(r"(?<=\b[A-Z]{2} )([0-9]{5})(?:-([0-9]{4}))?(?![\w.,-]?[0-9])")
 _PLAIN = re.compile(rf"(?<![\w.,])(?<![^\W\d_]-)({SIGN})({NUMBER})(?![\w])")
@@ -61,6 +64,9 @@ def spoken_numbers(tracked: Tracked) -> Tracked:
     for pattern, new in (
         (_PHONE, _phone),
         (_BLOCKS, lambda match: ", ".join(words.spelled(group) for group in re.split("[ -]", match[0]))),
+        (_NATIONAL, _phone),
+        (_CHAIN, lambda match: ", ".join(words.spelled(group) for group in match[0].split("-"))),
+        (_SPACED, lambda match: words.cardinal(match[0].replace(" ", ""))),
         (_IP, _ip),
         (_VERSION, _version),
         (_EXPONENT, _exponent),
@@ -131,8 +137,8 @@ def _power(match: re.Match[str]) -> str:
 def _fraction(top: str, bottom: str, one: str) -> str:
     if (top, bottom) == ("24", "7"):
         return "twenty-four seven"
-    if (top, bottom) == ("9", "11"):
-        return "nine eleven"
+    if (top, bottom) in (("9", "11"), ("50", "50")):
+        return f"{words.cardinal(top)} {words.cardinal(bottom)}"
     if bottom == "10" and top != "1":
         return f"{words.cardinal(top)} out of ten"
     name = _DENOMINATORS.get(bottom)

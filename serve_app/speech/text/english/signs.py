@@ -34,7 +34,9 @@ _MORE_THAN = re.compile(r"(?<=[0-9])\+(?= [a-zA-Z]|[.,;]? *$|[.,;] )", re.MULTIL
 _MINUS = re.compile(r"(?<=[\w)]) [-\u2212\u2013] (?=[(0-9])|(?<=[0-9)]) [-\u2212\u2013] (?=[a-zA-Z]\b)")
 _TIMES = re.compile(r"(?<=[0-9)]) ?[*\xd7\u22c5\xb7] ?(?=[0-9(])|(?<=\w) [*\xd7\u22c5] (?=\w)|(?<=[0-9]) x (?=[0-9])")
 _DIVIDED = re.compile(r"(?<=[0-9)]) / (?=[0-9(])")
-_TIMES_EACH = re.compile(r"(?<=[0-9])[x\xd7](?![\w])")
+_TIMES_EACH = re.compile(r"(?<=[0-9])[x\xd7](?=[ .,;!?)\n]|$)")
+_ARROW = re.compile(r"[-=]+>")
+_SHARP = re.compile(r"(?<=\b[CFG])#(?!\w)")
 _COPYRIGHT = re.compile(r"\([cC]\)(?= ?[0-9]{4})")
 _NAME_MARK = re.compile("[\u2122\xae]")
 _DASH = re.compile(
@@ -89,6 +91,8 @@ def spoken_signs(tracked: Tracked, dropped: Counter[str]) -> Tracked:
     for pattern, new in (
         (_WIDE_MARK, lambda match: match[0].translate(_WIDE_MARKS)),
         (_NAME_MARK, ""),
+        (_ARROW, " to "),
+        (_SHARP, " sharp"),
         (_DASH, ", "),
         (_DECORATION, " "),
         (_PAUSES, ", "),

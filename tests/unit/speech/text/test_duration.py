@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.messages import FRAME_RATE_HZ
-from serve_app.speech.text.duration import frame_cap, spoken_words
+from serve_app.speech.text.duration import frame_cap
 from serve_app.speech.text.normalize import normalize
+from serve_app.speech.text.word_count import spoken_words
 
 
 @pytest.mark.parametrize(

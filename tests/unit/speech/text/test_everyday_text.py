@@ -1,9 +1,9 @@
 """Everyday texts are said as an English reader says them."""
 
 import pytest
-from unit.speech.text.everyday_cases import CASES
 
 from serve_app.speech.text.normalize import normalize
+from tests.unit.speech.text.everyday_cases import CASES
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serve_app.codec.silence import SilenceGuard
+from serve_app.audio.silence import SilenceGuard
 
 FRAME = 1920
 LIMIT_SECONDS = 0.4

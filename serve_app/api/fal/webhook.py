@@ -1,18 +1,21 @@
-"""Webhooks are signed as fal signs its own: Ed25519 over id, user, time and the hash of the body."""
+"""Webhooks as fal sends them: Ed25519 over id, user, time and the hash of the body."""
 
 import base64
 import hashlib
+import json
 from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from serve_app.api.fal.job_answers import answer_of
+from serve_app.jobs.job import JobResult
 from serve_app.store.secrets import Secrets
 
 _SECRET = "webhook-signing-key"
 
 
-class WebhookSigner:
-    """One key for all replicas, for good: receivers keep the public one for a day."""
+class FalWebhookFormat:
+    """A `jobs.webhooks.WebhookFormat`. All replicas sign with one key for good: receivers cache the public one."""
 
     def __init__(self, private_key: bytes) -> None:
         """`private_key`: 32 bytes, as `new_private_key` makes them."""
@@ -21,6 +24,16 @@ class WebhookSigner:
     @classmethod
     def open(cls, secrets: Secrets) -> Self:
         return cls(secrets.get(_SECRET, new_private_key))
+
+    def body(self, job_id: str, result: JobResult) -> str:
+        """Both ids are the job's, since there is no gateway in between."""
+        status, payload = answer_of(result)
+        message: dict[str, Any] = {"request_id": job_id, "gateway_request_id": job_id}
+        if result.is_success:
+            message |= {"status": "OK", "error": None, "payload": payload}
+        else:
+            message |= {"status": "ERROR", "error": f"Invalid status code: {status}", "payload": payload}
+        return json.dumps(message, ensure_ascii=False)
 
     def headers(self, request_id: str, user_id: str, body: bytes, now: float) -> dict[str, str]:
         """For one delivery: receivers refuse a timestamp that is five minutes old."""
