@@ -91,7 +91,7 @@ def test_no_words_sound_or_key_reach_the_log(
         key = server.keys.create("a key")[1]
         headers = {"Authorization": f"Key {key}"}
         with httpx.Client(base_url=server.url, timeout=30, headers=headers) as http:
-            for text in (PRIVATE, f"{PRIVATE} [fail]"):
+            for text in (PRIVATE, f"{PRIVATE} breakdown"):
                 body = with_context("data:audio/wav;base64,UklGRg==") | {"scene": [{"text": text, "speaker_id": 0}]}
                 for asked in (body, body | {"context": []}, body | {"seed": PRIVATE}):
                     http.post(RUN, json=asked)

@@ -121,7 +121,7 @@ def test_the_top_level_functions_read_the_environment(monkeypatch: pytest.Monkey
 
 
 def test_cancelling_stops_a_job_that_runs(client: fal_client.SyncClient, server: Server) -> None:
-    handle = client.submit(APP, arguments=saying("never mind [wait]"))
+    handle = client.submit(APP, arguments=saying("never mind waitforever"))
     until(lambda: isinstance(handle.status(), fal_client.InProgress) and server.decoder.num_open, "the job runs")
     handle.cancel()
     for event in handle.iter_events():
@@ -138,7 +138,7 @@ def test_cancelling_stops_a_job_that_runs(client: fal_client.SyncClient, server:
 
 def test_a_client_timeout_cancels_the_job(client: fal_client.SyncClient, server: Server) -> None:
     with pytest.raises(fal_client.FalClientTimeoutError) as error:
-        client.subscribe(APP, arguments=saying("too slow [wait]"), client_timeout=2)
+        client.subscribe(APP, arguments=saying("too slow waitforever"), client_timeout=2)
     request_id = error.value.request_id
     until(lambda: is_completed(client.status(APP, request_id)), "the job is completed")
     status = client.status(APP, request_id)
@@ -173,13 +173,13 @@ def test_an_overloaded_server_is_asked_again(client: fal_client.SyncClient, serv
 
 def test_a_failed_run_says_so(client: fal_client.SyncClient) -> None:
     with pytest.raises(fal_client.FalClientHTTPError) as error:
-        client.run(APP, arguments=saying("it breaks [fail]"))
+        client.run(APP, arguments=saying("it breaks breakdown"))
     assert (error.value.status_code, error.value.error_type) == (500, "runner_server_error")
 
 
 def test_a_start_timeout_is_the_users_own(client: fal_client.SyncClient, server: Server) -> None:
     with pytest.raises(fal_client.FalClientHTTPError) as error:
-        client.run(APP, arguments=saying("in line [queue]"), start_timeout=1.5)
+        client.run(APP, arguments=saying("in line stayqueued"), start_timeout=1.5)
     assert (error.value.status_code, error.value.error_type) == (504, "request_timeout")
     assert error.value.response_headers["x-fal-request-timeout-type"] == "user"
     until(lambda: not server.decoder.num_open, "the slot is free")
@@ -259,7 +259,7 @@ async def test_leaving_a_realtime_connection_frees_its_slot(
     async_client: fal_client.AsyncClient, server: Server
 ) -> None:
     async with async_client.realtime(APP) as connection:
-        await connection.send(saying("never ends [wait]"))
+        await connection.send(saying("never ends waitforever"))
         await connection.recv()
         assert server.decoder.num_open == 1
     await asyncio.to_thread(until, lambda: not server.decoder.num_open, "the slot is free")

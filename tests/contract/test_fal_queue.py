@@ -49,7 +49,7 @@ def ended(http: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
 
 def test_a_job_that_waits_has_a_place_and_one_that_runs_has_logs(http: httpx.Client, server: Server) -> None:
     server.decoder.go_on.clear()
-    jobs = [submit(http, saying(f"job {number} [wait]")) for number in range(10)]
+    jobs = [submit(http, saying(f"job {number} waitforever")) for number in range(10)]
     try:
         until(lambda: http.get(jobs[7]["status_url"]).json()["status"] != "IN_QUEUE", "eight jobs run")
         running = http.get(jobs[0]["status_url"])
@@ -100,7 +100,7 @@ def test_nothing_is_known_of_other_jobs(http: httpx.Client) -> None:
 
 
 def test_a_start_timeout_ends_a_job_that_waits(http: httpx.Client, server: Server) -> None:
-    blockers = [submit(http, saying(f"blocker {number} [wait]")) for number in range(8)]
+    blockers = [submit(http, saying(f"blocker {number} waitforever")) for number in range(8)]
     try:
         job = submit(http, saying("in line"), **{"x-fal-request-timeout": "1.5"})
         status = ended(http, job)
@@ -155,13 +155,13 @@ def test_inline_audio_does_not_lie_in_the_jobs_row(http: httpx.Client, server: S
 
 def test_a_job_without_retries_fails_at_once(http: httpx.Client, server: Server) -> None:
     asked = len(server.decoder.requests)
-    status = ended(http, submit(http, saying("it breaks [fail]"), **{"x-fal-no-retry": "1"}))
+    status = ended(http, submit(http, saying("it breaks breakdown"), **{"x-fal-no-retry": "1"}))
     assert status["error_type"] == "runner_server_error"
     assert len(server.decoder.requests) == asked + 1
 
 
 @pytest.mark.parametrize(
-    ("text", "status", "error"), [("one two", "OK", None), ("it breaks [fail]", "ERROR", "Invalid status code: 500")]
+    ("text", "status", "error"), [("one two", "OK", None), ("it breaks breakdown", "ERROR", "Invalid status code: 500")]
 )
 def test_a_webhook_tells_the_end_with_a_signature(
     http: httpx.Client, text: str, status: str, error: str | None
