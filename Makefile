@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Containers often forbid Python to keep bytecode. Then every replica compiles torch and Ray again: seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install serve demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -24,6 +24,10 @@ $(STAMP): requirements.lock pyproject.toml
 
 serve: install
 	$(VENV)/bin/csm-serve serve --model $(MODEL) --port $(PORT)
+
+# Rewrites the tables of settings and metrics in docs/.
+docs: install
+	$(PYTHON) -m docs.tables
 
 # From nothing to serve_app/demo_voice, in a little over two hours; training/README.md says what it needs.
 demo-voice: install
