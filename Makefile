@@ -41,9 +41,10 @@ test: install
 	$(VENV)/bin/python -m pytest -q -n 2 --durations=10
 
 # What takes half a minute or more, or repeats a covered path at length: every way to start, autoscaling, rolling updates,
-# a lost node, kernels interpreted, memory over ten thousand requests, the GPU benchmark rehearsed.
+# a lost node, kernels interpreted, memory over ten thousand requests, the GPU benchmark rehearsed; and property tests with
+# twenty times the examples.
 test-slow: install
-	HYPOTHESIS_PROFILE=thorough $(VENV)/bin/python -m pytest -q -n 2 -m slow --durations=10
+	HYPOTHESIS_PROFILE=thorough $(VENV)/bin/python -m pytest -q -n 2 -m "slow or hypothesis" --durations=10
 
 # Twenty replicas killed, one after the other, while people listen; and how long listeners wait for the next frame.
 test-kills: install
