@@ -1,7 +1,6 @@
 """Scenes over one WebSocket, in MessagePack: a message with the input in, chunks of sound and then the output back."""
 
 import asyncio
-import json
 import uuid
 from collections import deque
 from contextlib import aclosing, suppress
@@ -14,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
 from serve_app.api.auth import key_of
+from serve_app.api.bounded import read_json, read_msgpack
 from serve_app.api.fal.errors import error_content, sentence, validation_content
 from serve_app.api.fal.run import chunk_content
 from serve_app.api.fal.scene_reader import SceneReader
@@ -123,7 +123,7 @@ def _buffer_size(wanted: str | None) -> int:
 def _decoded(message: bytes | str) -> dict[str, Any]:
     """JSON is read too. Raises InvalidRequest."""
     try:
-        values = json.loads(message) if isinstance(message, str) else msgpack.unpackb(message)
+        values = read_json("body", message) if isinstance(message, str) else read_msgpack("body", message)
     except (ValueError, RecursionError, msgpack.UnpackException):
         raise InvalidRequest("body", "is neither MessagePack nor JSON: send the input as one of them") from None
     if not isinstance(values, dict):

@@ -18,6 +18,9 @@ from serve_app.speech.service import SpeechService
 STREAMED = (f"{PREFIX}/{Surface.CDN}/",)
 """Paths whose bodies are files: their limit is `files.max_file_bytes`, and they are never held in memory whole."""
 
+SMALL = (f"{PREFIX}/{Surface.REST}/",)
+"""Paths whose bodies FastAPI reads and validates whole, before the route sees them."""
+
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 
