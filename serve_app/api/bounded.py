@@ -13,7 +13,7 @@ import msgpack
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
 
-MOST_VALUES = 100_000
+MOST_VALUES = 150_000
 """Far above every honest request: commas inside of texts count too."""
 _LONGEST = 10_000
 """Of one list or map: msgpack takes the memory for all of it as soon as its length was read."""

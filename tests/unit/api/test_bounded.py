@@ -39,9 +39,9 @@ def test_a_form_field_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "message",
     [
-        msgpack.packb([[0] * 9_000] * 12),
+        msgpack.packb([[0] * 9_000] * 18),
         b"\x91" + b"\xdd\x00\x00\x27\x10" + b"\x90" * 10_000 + b"\xdd\x00\x00\x27\x10" * 20,
-        msgpack.packb({f"{part}": {f"{number}": 0 for number in range(9_000)} for part in range(12)}),
+        msgpack.packb({f"{part}": {f"{number}": 0 for number in range(9_000)} for part in range(18)}),
         b"\xdd\x01\xff\xff\xff" + b"\x90" * 1_000_000,
     ],
 )
@@ -53,7 +53,7 @@ def test_messagepack_of_too_many_values_is_refused(message: bytes) -> None:
 def test_what_is_within_the_bound_is_read_as_it_is() -> None:
     values = {"scene": [{"text": "One, two, [three].", "speaker": 0}] * 32, "context": None, "seed": 7}
     assert read_json("body", json.dumps(values)) == read_json("body", json.dumps(values).encode()) == values
-    assert read_msgpack("body", msgpack.packb(values)) == values
+    assert read_msgpack("body", msgpack.packb(values) or b"") == values
 
 
 @pytest.mark.parametrize(("name", "limit"), [("scene", 32), ("context", 16)])
