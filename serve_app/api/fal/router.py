@@ -31,7 +31,7 @@ def fal_router(speech: SpeechService, services: Services, settings: Settings) ->
     for api in (
         QueueApi(reader, speech, services, settings),
         RunApi(reader, speech),
-        RealtimeApi(reader, speech),
+        RealtimeApi(reader, speech, settings.limits),
         TokenApi(services, settings),
         UploadsApi(services, settings),
         FilesApi(services.files),
