@@ -34,7 +34,7 @@ def fal_router(speech: SpeechService, services: Services, settings: Settings) ->
         RealtimeApi(reader, speech, settings.limits),
         TokenApi(services, settings),
         UploadsApi(services, settings),
-        FilesApi(services.files),
+        FilesApi(services.files, settings.limits),
     ):
         router.include_router(api.router())
     router.add_api_route(f"{PREFIX}/{{rest:path}}", _unknown, methods=_METHODS, include_in_schema=False)
