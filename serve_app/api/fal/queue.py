@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.background import BackgroundTask
 
-from serve_app.api.auth import key_of
+from serve_app.api.auth import key_of, key_still_good
 from serve_app.api.fal.errors import (
     IDEMPOTENCY_KEY,
     REQUEST_TIMEOUT,
@@ -127,6 +127,7 @@ class QueueApi:
             async for status in statuses:
                 current = (status.job.state, status.position)
                 silent_seconds += POLL_SECONDS
+                await key_still_good(request)
                 if current != last_sent or status.logs:
                     yield event(self._content(request, status))
                     last_sent, silent_seconds = current, 0.0
