@@ -286,3 +286,12 @@ async def test_an_open_socket_ends_with_its_secret(guarded: Server, end: Callabl
         with pytest.raises(websockets.ConnectionClosed) as closed:
             await socket.recv()
     assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+
+
+def test_a_file_is_deleted_by_its_own_key_alone(guarded: Server, http: httpx.Client) -> None:
+    url = http.post("/fal/cdn/files/upload", content=b"abc").json()["url"]
+    other = {"Authorization": f"Key {guarded.keys.create('other')[1]}"}
+    assert httpx.delete(url).status_code == 401
+    assert httpx.delete(url, headers=other).status_code == 404
+    assert httpx.get(url).content == b"abc"
+    assert http.delete(url).status_code == 204
