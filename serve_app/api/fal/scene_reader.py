@@ -6,7 +6,9 @@ from starlette.requests import HTTPConnection, Request
 
 from serve_app.api.fal.preferences import kept_seconds
 from serve_app.api.fal.schema import FalInput, asked, parse, validated
+from serve_app.api.fal.errors import add_headers
 from serve_app.api.fal.ways import Surface, way_of
+from serve_app.api.notices import text_headers, weights_headers
 from serve_app.settings import Settings
 from serve_app.speech.build import build_scene
 from serve_app.speech.scene import AnswerFile, Scene
@@ -29,5 +31,7 @@ class SceneReader:
     async def _scene(self, body: FalInput, connection: HTTPConnection) -> Scene:
         cdn = way_of(connection).url(Surface.CDN, "")
         file = AnswerFile(cdn, body.output_format, kept_seconds(connection.headers))
-        scene = build_scene(asked(body, file), await self._speech.info(), self._settings)
+        info = await self._speech.info()
+        scene = build_scene(asked(body, file), info, self._settings)
+        add_headers(connection, weights_headers(info, scene.remarks) | text_headers(scene.notices))
         return await self._speech.context.locate(scene, cdn)
