@@ -8,7 +8,7 @@ PYTHON ?= $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bootstrap/bin/uv)
 STAMP := $(VENV)/.installed
 
-.PHONY: install serve demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -22,6 +22,10 @@ $(STAMP): requirements.lock pyproject.toml
 
 serve: install
 	$(VENV)/bin/csm-serve serve --model $(MODEL) --port $(PORT)
+
+# Rewrites the tables of settings and metrics in docs/.
+docs: install
+	$(PYTHON) -m docs.tables
 
 # From nothing to serve_app/demo_voice, in a little over two hours; training/README.md says what it needs.
 demo-voice: install

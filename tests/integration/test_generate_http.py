@@ -98,11 +98,12 @@ async def test_eight_at_once_each_get_their_own(server: Server) -> None:
     assert len(set(heard)) == 8
 
 
-async def slots_in_use(server: Server) -> tuple[int, int]:
+async def slots_in_use(server: Server) -> tuple[float, float]:
     generator = serve.get_deployment_handle("TokenGenerator", server.app_name)
     decoder = serve.get_deployment_handle("AudioDecoder", server.app_name)
-    stats = await generator.stats.remote()
-    return stats.running + stats.waiting, await decoder.num_streams.remote()
+    engine = await generator.record_autoscaling_stats.remote()
+    codec = await decoder.record_autoscaling_stats.remote()
+    return engine["taken"] + engine["waiting"], codec["taken"]
 
 
 async def seconds_until_free(server: Server) -> float:
