@@ -38,7 +38,10 @@ class NativeApi:
         router = APIRouter(tags=["speech"])
         router.add_api_route("/generate", self.generate, methods=["POST"], openapi_extra=_REQUEST_BODY, **_WAV)
         router.add_api_route(
-            "/requests/{request_id:path}", self.request_outcome, methods=["GET"], responses=documented(401, 403, 404, 422)
+            "/requests/{request_id:path}",
+            self.request_outcome,
+            methods=["GET"],
+            responses=documented(401, 403, 404, 422),
         )
         return router
 

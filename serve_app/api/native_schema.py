@@ -42,7 +42,7 @@ class GenerateBody(LenientBody):
     text: str | None = None
     speaker: Integer = 0
     scene: list[SceneTurn] | None = None
-    context: list[ContextItem] = []
+    context: list[ContextItem] = Field(default=[])
     streaming: bool | None = Field(default=None, description="Default: false for JSON, true for forms.")
     normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
     temperature: Number | None = Field(default=None, description="0 is greedy.")

@@ -32,7 +32,11 @@ def request_id_of(request: Request) -> str:
 
 def kept_id(sent: str) -> str:
     """`sent` where it is safe in paths, file names and logs; else an id made of it, so that both find the request."""
-    return sent if _SAFE.fullmatch(sent) else hashlib.blake2b(sent.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    return (
+        sent
+        if _SAFE.fullmatch(sent)
+        else hashlib.blake2b(sent.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    )
 
 
 def id_headers(request: Request, request_id: str) -> dict[str, str]:

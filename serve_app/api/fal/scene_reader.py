@@ -4,9 +4,9 @@ from typing import Any
 
 from starlette.requests import HTTPConnection, Request
 
+from serve_app.api.fal.errors import add_headers
 from serve_app.api.fal.preferences import kept_seconds
 from serve_app.api.fal.schema import FalInput, asked, parse, validated
-from serve_app.api.fal.errors import add_headers
 from serve_app.api.fal.ways import Surface, way_of
 from serve_app.api.notices import text_headers, weights_headers
 from serve_app.settings import Settings
