@@ -7,10 +7,10 @@ from statistics import median
 
 import numpy as np
 
-from serve_app.codec.decoder import SlotDecoder
-from serve_app.codec.decoder_service import DecoderService
+from serve_app.codec.decoder_service import DecoderService, Slots
 from serve_app.codec.encoder_service import EncoderService
 from serve_app.codec.loading import load_codec
+from serve_app.codec.step_choice import make_slots
 from serve_app.engine.service import TokenService
 from serve_app.messages import FRAME_RATE_HZ, AudioChunk, FinishReason, GenerationRequest, SamplingParams, TokenFrames
 from serve_app.settings import Settings
@@ -60,7 +60,7 @@ class ServedModel:
         self.tokens = TokenService.load(settings)
         self._encoder = EncoderService.load(settings)
         checkpoint, mimi = load_codec(settings)
-        slots = SlotDecoder(mimi, settings.codec.max_streams)
+        slots = make_slots(settings.codec, mimi)
         slots.warm_up()
         # Now, before the decoder's thread owns the slots, and while the engine is idle.
         self._codec_ms = _decode_ms(slots, checkpoint.shape.num_codebooks)
@@ -137,14 +137,14 @@ def _request(number: int, num_frames: int) -> GenerationRequest:
     return GenerationRequest(f"verify-{number}", _TEXT, 0, sampling=sampling)
 
 
-def _decode_ms(slots: SlotDecoder, num_codebooks: int) -> float:
-    """Milliseconds to decode one frame of one stream. Frames of other streams in the same tick cost nothing more."""
+def _decode_ms(slots: Slots, num_codebooks: int) -> float:
+    """Milliseconds to decode one frame of one stream."""
     slot = slots.open()
     assert slot is not None, "no other stream is open"
     durations: list[float] = []
     for _ in range(_CODEC_FRAMES):
         start = time.perf_counter()
-        slots.decode({slot: np.zeros(num_codebooks, dtype=np.int64)})
+        slots.decode({slot: np.zeros((1, num_codebooks), dtype=np.int64)})
         durations.append(1000 * (time.perf_counter() - start))
     slots.close(slot)
     return median(durations)

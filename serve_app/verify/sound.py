@@ -49,7 +49,7 @@ def show_speed(speed: Speed) -> Check:
         rows.append((streams, f"{milliseconds:.1f} ms a frame, real-time factor {milliseconds / FRAME_MS:.2f}"))
     rows += [
         ("first audio", f"{speed.first_audio_ms:.0f} ms after the request, of a short text alone"),
-        ("codec", f"{speed.codec_ms:.1f} ms a frame, for up to {speed.codec_slots} streams together"),
+        ("codec", f"{speed.codec_ms:.1f} ms a frame of one stream, of at most {speed.codec_slots}"),
     ]
     values = {
         "device": speed.device,

@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 BASE_UNITS = {"seconds", "ratio", "requests", "sequences", "streams", "slots", "frames", "positions", "clips"} | {
     "jobs",
     "webhooks",
+    "utterances",
 }
 
 
