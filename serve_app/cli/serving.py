@@ -14,7 +14,7 @@ from ray.serve.schema import LoggingConfig
 from serve_app import log
 from serve_app.app import build_graph
 from serve_app.cli.progress import console, progress
-from serve_app.cli.start_errors import ray_failure, require_data_folder
+from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.deployments.ray_private import listens_on
 from serve_app.errors import StartupError
@@ -36,6 +36,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     require_free_port(host, port)
     if settings.database.url is None or settings.files.url is None:
         require_data_folder(settings.data_dir)
+    if not _is_local():
+        require_ray(os.environ["RAY_ADDRESS"])
     weights = _open_checkpoint(settings)
     try:
         with progress("starting Ray"):

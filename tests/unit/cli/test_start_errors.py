@@ -1,12 +1,13 @@
 """What keeps a server from starting is one line with a remedy."""
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from serve_app.cli import serving
 from serve_app.cli.serving import address_of, require_free_port
-from serve_app.cli.start_errors import ray_failure, require_data_folder
+from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
 from serve_app.errors import StartupError
 
 TOO_LONG = OSError("validate_socket_filename failed: AF_UNIX path length cannot exceed 107 bytes: /scratch/x/plasma")
@@ -43,6 +44,20 @@ def test_a_ray_that_does_not_start_is_one_line_with_the_remedy(
         serving._start_ray("127.0.0.1", 8000)
     assert "\n" not in str(stopped.value)
     assert str(ray_failure(error)) == str(stopped.value)
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "localhost:{}"])
+def test_an_address_where_no_ray_is_is_refused_at_once(form: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        require_ray(form.format(port))
+    with pytest.raises(StartupError, match=rf"no Ray answers at RAY_ADDRESS={form.format(port)} .*: unset"):
+        require_ray(form.format(port))
+
+
+@pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:1", "[::1]"])
+def test_an_address_of_another_form_is_left_to_ray(address: str) -> None:
+    require_ray(address)
 
 
 def test_a_data_folder_that_can_be_written_is_made(tmp_path: Path) -> None:
