@@ -10,7 +10,7 @@ from serve_app import __version__
 from serve_app.api import error_responses
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
-from serve_app.api.fal.router import STREAMED, fal_router
+from serve_app.api.fal.router import STREAMED, add_unknown_paths, fal_router
 from serve_app.api.fal.schema import BODY_SCHEMAS as FAL_SCHEMAS
 from serve_app.api.fal.surface import FalSurfaces
 from serve_app.api.fal.tokens import FalTokens
@@ -53,6 +53,7 @@ def build_api(
     app.include_router(NativeApi(speech, settings).router())
     if services is not None:
         app.include_router(fal_router(speech, services, settings))
+        add_unknown_paths(app)
     error_responses.install(app)
     add_schemas(app, BODY_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
