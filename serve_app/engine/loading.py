@@ -47,6 +47,7 @@ def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSe
     return ModelInfo(
         model=checkpoint.name,
         weights=checkpoint.weights,
+        trained_for=checkpoint.trained_for,
         num_codebooks=shape.num_codebooks,
         codebook_size=shape.codebook_size,
         max_positions=min(settings.max_positions, shape.backbone.max_positions),
