@@ -15,7 +15,7 @@ inline double read_bandwidth(int num_threads, int64_t bytes, int repeats) {
   use_huge_pages(memory[0], num_rows * kColumns * 2);
   const Matrix matrix{memory[0], nullptr, num_rows, kColumns, Kind::kBfloat16};
   Rows<float> input(1, kColumns), output(1, num_rows);
-  const Inputs inputs{reinterpret_cast<char*>(input[0]), 0, nullptr, 1};
+  const Inputs inputs{reinterpret_cast<char*>(input[0]), nullptr, 1, kColumns * 4};
   const int64_t each = chunk_rows(matrix);
   Team team(num_threads, [&](Team::Member& member, int) {
     member.stage(num_chunks(num_rows, each), [&](int64_t chunk) {

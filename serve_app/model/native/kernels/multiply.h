@@ -24,7 +24,7 @@ class Multiplier {
     matrix_ = &matrix;
     from_ = inputs;
     to_ = outputs;
-    inputs_ = {packed_[0], row_stride(padded, input_bytes(matrix.kind)), scales_[0], num_rows};
+    inputs_ = {packed_[0], scales_[0], num_rows, padded * input_bytes(matrix.kind)};
     team_.run(num_rows);
   }
 
@@ -37,7 +37,7 @@ class Multiplier {
       float* line = lines_[row];
       std::memcpy(line, from_ + row * matrix.cols, matrix.cols * sizeof(float));
       std::memset(line + matrix.cols, 0, (padded - matrix.cols) * sizeof(float));
-      pack_row(matrix.kind, line, padded, inputs.data + row * inputs.stride, inputs.scales + row);
+      pack_row(matrix.kind, inputs, static_cast<int>(row), line, padded);
     });
     const int64_t each = chunk_rows(matrix);
     member.stage(num_chunks(matrix.rows, each), [&](int64_t chunk) {
