@@ -11,7 +11,7 @@
 namespace csm {
 
 // Without the extra line, rows of a power of two would all compete for the same few places of a cache.
-constexpr size_t row_stride(size_t size, size_t bytes_each) { return round_up(size * bytes_each, 128) + 64; }
+constexpr size_t row_stride(size_t size, size_t bytes_each) { return round_up(size, kLongestStep) * bytes_each + 64; }
 
 template <class T>
 class Rows {
@@ -26,7 +26,7 @@ class Rows {
 
   T* operator[](size_t row) const { return data_.get() + row * stride_; }
   size_t stride() const { return stride_; }
-  size_t padded() const { return round_up(size_, 32); }
+  size_t padded() const { return round_up(size_, kLongestStep); }
 
  private:
   struct Free {

@@ -1,6 +1,6 @@
 // Products of weights and inputs, one class for each type that weights come in.
 //
-// A step is 32 numbers. A class says how a part of it is loaded, a vector of each sum at a time, and how it is added.
+// A step is 32 numbers, 64 of int4. A class says how a part of it is loaded, a vector of each sum at a time, and how it is added.
 #pragma once
 
 #include "lanes.h"
@@ -13,11 +13,12 @@ struct Matrix {
   const void* values;  // [rows, cols]
   const void* scales;  // floats [rows] of int8; bfloat16 [rows, cols / 32] of int4; else null
   int64_t rows;
-  int64_t cols;  // of int4 a multiple of 32
+  int64_t cols;  // of int4 a multiple of a step
   Kind kind;
 };
 
-constexpr size_t kStep = 32;
+constexpr size_t step_size(Kind kind) { return kind == Kind::kInt4 ? 64 : 32; }
+constexpr size_t kLongestStep = 64;
 
 inline int64_t row_bytes(Kind kind, int64_t cols) {
   switch (kind) {
@@ -140,13 +141,14 @@ struct Int8Dot {
   static CSM_INLINE Lanes lanes(const Sum& sum) { return to_floats(sum); }
 };
 
-// A step is a group with one scale: products are exact integers, then scaled and added up in float32.
+// A step is two groups of 32, each with its scale: a byte holds number i of the first in its lower half, of the second in
+// its upper half. A group's products are exact integers, then scaled and added up in float32.
 struct Int4Dot {
   using Weight = uint8_t;
   using Sum = Lanes;
   struct Operand {
-    ShortVector values;
-    FloatVector scale;
+    Nibbles values;
+    FloatVector low_scale, high_scale;
   };
   struct Row {
     const uint8_t* values;
@@ -154,7 +156,7 @@ struct Int4Dot {
 
     Row(const Matrix& matrix, int64_t row)
         : values(static_cast<const uint8_t*>(matrix.values) + row * matrix.cols / 2),
-          scales(static_cast<const Bf16*>(matrix.scales) + row * matrix.cols / kStep) {}
+          scales(static_cast<const Bf16*>(matrix.scales) + row * matrix.cols / 32) {}
 
     void prefetch(int64_t k) const { __builtin_prefetch(values + k / 2, 0, 2); }
   };
@@ -163,14 +165,17 @@ struct Int4Dot {
 
   template <int Part>
   static CSM_INLINE Operand weight(const Row& row, size_t k) {
-    return {unpack_nibbles<Part>(row.values + k / 2), broadcast_bf16(&row.scales[k / kStep].bits)};
+    const uint16_t* scales = &row.scales[k / 32].bits;
+    return {unpack_nibbles(row.values + k / 2 + 2 * kWidth * Part), broadcast_bf16(scales), broadcast_bf16(scales + 1)};
   }
   template <int Part>
-  static CSM_INLINE ShortVector input(const char* step) {
-    return held(load_as<ShortVector>(step + kVectorBytes * Part));
+  static CSM_INLINE Nibbles input(const char* step) {
+    const char* p = step + kVectorBytes * Part;
+    return {held(load_as<ShortVector>(p)), held(load_as<ShortVector>(p + 64))};
   }
-  static CSM_INLINE FloatVector add(FloatVector sum, const Operand& w, ShortVector x) {
-    return sum + __builtin_convertvector(add_pairs(IntVector{}, w.values, x), FloatVector) * w.scale;
+  static CSM_INLINE FloatVector add(FloatVector sum, const Operand& w, const Nibbles& x) {
+    sum = sum + __builtin_convertvector(add_pairs(IntVector{}, w.values.low, x.low), FloatVector) * w.low_scale;
+    return sum + __builtin_convertvector(add_pairs(IntVector{}, w.values.high, x.high), FloatVector) * w.high_scale;
   }
   static CSM_INLINE Lanes lanes(const Sum& sum) { return sum; }
 };

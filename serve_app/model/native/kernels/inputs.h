@@ -19,13 +19,34 @@ struct Inputs {
   size_t row_bytes;
 
   char* group(int row) const { return data + row / kMaxRows * kMaxRows * row_bytes; }
+  // Of the first of a row's steps, and from one to the next.
+  char* place(int row, size_t step_bytes) const { return group(row) + row % kMaxRows * step_bytes; }
+  size_t stride(int row, size_t step_bytes) const {
+    return step_bytes * std::min(kMaxRows, num_rows - row / kMaxRows * kMaxRows);
+  }
 };
 
-// `from` [padded] becomes row `row` of `inputs`; padded is a multiple of a step.
+// As integers of 16 bits, the row's largest being 32767.
+template <size_t Step>
+inline void pack_shorts(const Inputs& inputs, int row, const float* from, size_t padded) {
+  Lanes most{};
+  for (size_t i = 0; i < padded; i += kLanes) most = max(abs(load(from + i)), most);
+  const float largest_value = largest(most);
+  inputs.scales[row] = largest_value / 32767;
+  const float inverse = largest_value > 0 ? 32767 / largest_value : 0;
+  char* to = inputs.place(row, 2 * Step);
+  for (size_t i = 0; i < padded; i += Step, to += inputs.stride(row, 2 * Step))
+    for (size_t j = 0; j < Step; j += kLanes) store_halves(to + 2 * j, round_to_int(load(from + i + j) * inverse));
+}
+
+// `from` [padded] becomes row `row` of `inputs`; padded is a multiple of every step.
 inline void pack_row(Kind kind, const Inputs& inputs, int row, const float* from, size_t padded) {
+  constexpr size_t kStep = 32;
+  if (kind == Kind::kInt4) return pack_shorts<64>(inputs, row, from, padded);
+  if (kind == Kind::kInt8) return pack_shorts<32>(inputs, row, from, padded);
   const size_t step = kStep * input_bytes(kind);
-  const size_t stride = step * std::min(kMaxRows, inputs.num_rows - row / kMaxRows * kMaxRows);
-  char* to = inputs.group(row) + row % kMaxRows * step;
+  const size_t stride = inputs.stride(row, step);
+  char* to = inputs.place(row, step);
   if (kind == Kind::kFloat32) {
     for (size_t i = 0; i < padded; i += kStep, to += stride) std::memcpy(to, from + i, step);
     return;
@@ -44,15 +65,7 @@ inline void pack_row(Kind kind, const Inputs& inputs, int row, const float* from
       });
 #endif
     }
-    return;
   }
-  Lanes most{};
-  for (size_t i = 0; i < padded; i += kLanes) most = max(abs(load(from + i)), most);
-  const float largest_value = largest(most);
-  inputs.scales[row] = largest_value / 32767;
-  const float inverse = largest_value > 0 ? 32767 / largest_value : 0;
-  for (size_t i = 0; i < padded; i += kStep, to += stride)
-    for (size_t j = 0; j < kStep; j += kLanes) store_halves(to + 2 * j, round_to_int(load(from + i + j) * inverse));
 }
 
 }  // namespace csm

@@ -13,7 +13,7 @@ class Multiplier {
 
   // `inputs` [num_rows, cols] to `outputs` [num_rows, rows], both dense.
   void run(const Matrix& matrix, const float* inputs, int num_rows, float* outputs) {
-    const size_t padded = round_up(matrix.cols, 32);
+    const size_t padded = round_up(matrix.cols, kLongestStep);
     if (num_rows > max_rows_ || padded > max_padded_) {
       max_rows_ = std::max(max_rows_, num_rows);
       max_padded_ = std::max(max_padded_, padded);
@@ -32,7 +32,7 @@ class Multiplier {
   void work(Team::Member& member) {
     const Matrix& matrix = *matrix_;
     const Inputs inputs = inputs_;
-    const size_t padded = round_up(matrix.cols, 32);
+    const size_t padded = round_up(matrix.cols, kLongestStep);
     member.stage(inputs.num_rows, [&](int64_t row) {
       float* line = lines_[row];
       std::memcpy(line, from_ + row * matrix.cols, matrix.cols * sizeof(float));

@@ -25,7 +25,7 @@ template <class Dot, int M, int N>
 CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, const char* inputs, size_t begin, size_t end,
                          typename Dot::Sum* sums) {
   using Row = typename Dot::Row;
-  constexpr size_t kStepBytes = kStep * input_bytes(Dot::kKind);
+  constexpr size_t kStep = step_size(Dot::kKind), kStepBytes = kStep * input_bytes(Dot::kKind);
   typename Dot::Sum local[M][N];
   unrolled<M * N>([&](auto i) CSM_LAMBDA { local[i / N][i % N] = sums[i]; });
 

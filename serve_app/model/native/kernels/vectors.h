@@ -103,30 +103,29 @@ CSM_INLINE ShortVector widen(const int8_t* p) {
 #endif
 }
 
-// Part `Part` of a group of 32 numbers of 4 bits, less 8. The lower halves of its 16 bytes are the first 16 numbers.
-template <int Part>
-CSM_INLINE ShortVector unpack_nibbles(const uint8_t* group) {
+struct Nibbles {
+  ShortVector low, high;
+};
+
+// The lower and the upper halves of twice kWidth bytes, less 8.
+CSM_INLINE Nibbles unpack_nibbles(const uint8_t* p) {
 #if defined(CSM_AVX512)
-  const __m128i bytes = load_as<__m128i>(group);
-  const __m256i both = _mm256_inserti128_si256(_mm256_castsi128_si256(bytes), _mm_srli_epi16(bytes, 4), 1);
-  const __m512i wide = _mm512_cvtepu8_epi16(_mm256_and_si256(both, _mm256_set1_epi8(15)));
-  return (ShortVector)_mm512_sub_epi16(wide, _mm512_set1_epi16(8));
+  const auto words = (ShortVector)_mm512_cvtepu8_epi16(load_as<__m256i>(p));
+  return {(words & 15) - 8, (words >> 4) - 8};
 #elif defined(CSM_AVX2)
-  const __m128i bytes = load_as<__m128i>(group);
-  const __m128i low = _mm_and_si128(Part == 0 ? bytes : _mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
-  return (ShortVector)_mm256_cvtepi8_epi16(_mm_sub_epi8(low, _mm_set1_epi8(8)));
+  const auto words = (ShortVector)_mm256_cvtepu8_epi16(load_as<__m128i>(p));
+  return {(words & 15) - 8, (words >> 4) - 8};
 #elif defined(CSM_SSE2)
-  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(group + Part % 2 * 8));
-  const __m128i low = _mm_and_si128(Part < 2 ? bytes : _mm_srli_epi16(bytes, 4), _mm_set1_epi8(15));
-  return (ShortVector)_mm_sub_epi16(_mm_unpacklo_epi8(low, _mm_setzero_si128()), _mm_set1_epi16(8));
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  const auto words = (ShortVector)_mm_unpacklo_epi8(bytes, _mm_setzero_si128());
+  return {(words & 15) - 8, (words >> 4) - 8};
 #elif defined(CSM_NEON)
-  const uint8x8_t bytes = vld1_u8(group + Part % 2 * 8);
-  const uint8x8_t low = Part < 2 ? vand_u8(bytes, vdup_n_u8(15)) : vshr_n_u8(bytes, 4);
-  return (ShortVector)vmovl_s8(vsub_s8(vreinterpret_s8_u8(low), vdup_n_s8(8)));
+  const auto words = (ShortVector)vmovl_u8(vld1_u8(p));
+  return {(words & 15) - 8, (words >> 4) - 8};
 #else
-  ShortVector v;
-  for (int i = 0; i < 2 * kWidth; ++i) v[i] = (group[Part % 2 * 8 + i] >> (Part < 2 ? 0 : 4) & 15) - 8;
-  return v;
+  Nibbles both;
+  for (int i = 0; i < 2 * kWidth; ++i) both.low[i] = (p[i] & 15) - 8, both.high[i] = (p[i] >> 4) - 8;
+  return both;
 #endif
 }
 
