@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.model.layers import Transformer
-from serve_app.model.matrix import Matrix, Quantization, quantize
+from serve_app.model.matrix import Matrix, Quantization, quantize, quantize_where_allowed
 from serve_app.model.memory import Memory, Span, memory_at_block, memory_at_positions, memory_of_spans
 from serve_app.model.rope import RotationTable
 from serve_app.model.shape import CsmShape
@@ -67,6 +67,19 @@ class Csm:
         """Round the matrices of backbone and depth decoder; embeddings, heads and norms stay as they are."""
         self.quantization = quantization
         self.change_matrices(lambda matrix: quantize(matrix, quantization) if isinstance(matrix, Tensor) else matrix)
+
+    def quantize_where_allowed(self) -> int:
+        """Round the matrices whose error in int8 is small, and return how many stay as they are."""
+        made: list[Matrix] = []
+
+        def rounded(matrix: Matrix) -> Matrix:
+            made.append(quantize_where_allowed(matrix) if isinstance(matrix, Tensor) else matrix)
+            return made[-1]
+
+        self.change_matrices(rounded)
+        num_kept = sum(isinstance(matrix, Tensor) for matrix in made)
+        self.quantization = "int8" if num_kept < len(made) else "none"
+        return num_kept
 
     def change_matrices(self, change: Callable[[Matrix], Matrix]) -> None:
         """Replace the matrices of backbone and depth decoder by what `change` makes of them."""

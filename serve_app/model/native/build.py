@@ -15,7 +15,8 @@ import platformdirs
 
 from serve_app.errors import StartupError
 
-_SOURCES = Path(__file__).parent / "kernels"
+_SOURCE = Path(__file__).parent / "kernels" / "library.cpp"
+_PACKAGE = Path(__file__).parents[2]
 _FLAGS = (
     "-O3",
     "-std=c++20",
@@ -35,7 +36,18 @@ _TIMEOUT_SECONDS = 300
 @functools.cache
 def library() -> ctypes.CDLL:
     """The kernels. Raises StartupError, with a reason of one line, where they cannot be compiled or loaded."""
-    path = build(native_flags())
+    return load(build(native_flags()))
+
+
+def instruction_set() -> str:
+    """What the kernels were compiled for, such as "AVX2, FMA"."""
+    kernels = library()
+    kernels.csm_instruction_set.restype = ctypes.c_char_p
+    return kernels.csm_instruction_set().decode()
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """What `build` made. Raises StartupError where this machine cannot load it."""
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
@@ -48,13 +60,13 @@ def native_flags() -> tuple[str, ...]:
     return ("-march=native",) if is_x86 else ("-mcpu=native",)
 
 
-def build(machine_flags: tuple[str, ...], folder: Path | None = None) -> Path:
-    """The shared library, compiled unless it is in `folder` (None takes the user's cache) already.
+def build(machine_flags: tuple[str, ...], folder: Path | None = None, source: Path = _SOURCE) -> Path:
+    """The shared library of `source`, compiled unless it is in `folder` (None takes the user's cache) already.
 
     Several processes may build at once: each writes a file of its own and renames it.
     """
     compiler = _compiler()
-    name = f"frame-{_fingerprint(compiler, machine_flags)}.so"
+    name = f"{_fingerprint(compiler, machine_flags, source)}.so"
     folder = folder or Path(platformdirs.user_cache_dir("csm-serve", appauthor=False)) / "kernels"
     if (folder / name).exists():
         return folder / name
@@ -67,7 +79,7 @@ def build(machine_flags: tuple[str, ...], folder: Path | None = None) -> Path:
         handle, draft = tempfile.mkstemp(prefix=name, dir=folder)
     os.close(handle)
     try:
-        _run([*compiler, *_FLAGS, *machine_flags, "-o", draft, str(_SOURCES / "library.cpp")])
+        _run([*compiler, *_FLAGS, *machine_flags, "-o", draft, str(source)])
         return Path(draft).rename(folder / name)
     finally:
         Path(draft).unlink(missing_ok=True)
@@ -96,11 +108,12 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def _fingerprint(compiler: list[str], machine_flags: tuple[str, ...]) -> str:
+def _fingerprint(compiler: list[str], machine_flags: tuple[str, ...], source: Path) -> str:
     """Of all that the library depends on: a home folder may be shared by different machines."""
-    digest = hashlib.sha256()
-    for source in sorted(_SOURCES.iterdir()):
-        digest.update(source.name.encode() + source.read_bytes())
+    digest = hashlib.sha256(str(source.relative_to(_PACKAGE)).encode())
+    # Other libraries include some of the headers here.
+    for file in sorted({*_SOURCE.parent.iterdir(), *source.parent.iterdir()}):
+        digest.update(file.name.encode() + file.read_bytes())
     for part in (*compiler, _run([*compiler, "--version"]), *_FLAGS, *machine_flags, platform.platform(), _processor()):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:20]

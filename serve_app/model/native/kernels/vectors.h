@@ -35,6 +35,36 @@
 
 namespace csm {
 
+// What the kernels were compiled for.
+constexpr const char* kInstructionSet =
+#if defined(CSM_AVX512)
+    "AVX-512"
+#if defined(__AVX512BF16__)
+    ", bf16"
+#endif
+#if defined(__AVX512VNNI__)
+    ", VNNI"
+#endif
+#elif defined(CSM_AVX2)
+    "AVX2"
+#if defined(__FMA__)
+    ", FMA"
+#endif
+#if defined(__AVXVNNI__)
+    ", AVX-VNNI"
+#endif
+#elif defined(CSM_SSE2)
+    "SSE2"
+#elif defined(CSM_NEON)
+    "NEON"
+#if defined(CSM_BF16)
+    ", bf16"
+#endif
+#else
+    "none known"
+#endif
+    ;
+
 #if defined(CSM_AVX512)
 constexpr int kVectorBytes = 64, kRegisters = 32;
 #elif defined(CSM_AVX2)
