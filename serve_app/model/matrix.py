@@ -28,9 +28,9 @@ _MEDIAN_SAMPLES = 256
 class QuantizedMatrix:
     """`values` [out, in], int8 or float8_e4m3fn; `scales` [out] in float32. Row n is values[n] * scales[n].
 
-    int4: `values` [out, P / 2] in uint8 and `scales` [out, P / 32] in bfloat16, where P is `in` rounded up to a multiple
-    of 64. Byte 32 * j + i of a row holds column 64 * j + i in its lower half and 64 * j + 32 + i in its upper half, each
-    plus 8.
+    int4: `values` [out, P / 2] in uint8 and `scales` [out, P / 32] in bfloat16, where P is `in` rounded up to a
+    multiple of 64. Byte 32 * j + i of a row holds column 64 * j + i in its lower half and 64 * j + 32 + i in its upper
+    half, each plus 8.
     """
 
     values: Tensor

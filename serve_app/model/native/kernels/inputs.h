@@ -7,8 +7,9 @@
 
 namespace csm {
 
-// Input rows that are multiplied at once: their sums take half of the registers.
-constexpr int kMaxRows = std::min(8, kRegisters / 2 / kParts);
+// Input rows that are multiplied at once: their sums take half of the registers. Compilers begin the parts of a step all
+// at once; where there are four, what is under way takes most of the other half.
+constexpr int kMaxRows = kParts > 2 ? 2 : std::min(8, kRegisters / 2 / kParts);
 
 // Rows in groups of kMaxRows. A group's rows alternate step by step, so that one pointer leads through all of them;
 // zeros fill them up to a whole step.

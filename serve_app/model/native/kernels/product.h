@@ -15,9 +15,11 @@ constexpr size_t kBlockBytes = 16384;  // of inputs that meet a group of weight 
 
 constexpr int group_size(int num_rows) { return num_rows == 1 ? kMaxGroup : 8; }
 
-// Weight rows that share each load of an input; sums, weights and an input must fit the registers.
-constexpr int tile_size(int num_rows) {
-  return num_rows <= 2 ? 1 : std::clamp(kRegisters / 2 / kParts / num_rows, 1, num_rows <= 4 ? 4 : 2);
+// Weight rows that share each load of an input; sums, weights and an input must fit the registers. Weights of 4 bits take
+// four each, and their products some more.
+constexpr int tile_size(Kind kind, int num_rows) {
+  if (num_rows <= 2) return 1;
+  return std::clamp(kRegisters / 2 / kParts / num_rows, 1, num_rows <= 4 && kind != Kind::kInt4 ? 4 : 2);
 }
 
 // Adds the products of weight rows `rows` and of N rows of inputs, columns begin..end-1, to `sums` [M, N].
@@ -61,7 +63,7 @@ CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, const char* inputs
 // The sums of `count` weight rows and a group of N input rows: [count, N].
 template <class Dot, int N>
 void multiply_group(const Matrix& matrix, int64_t first, int count, const char* inputs, float* results) {
-  constexpr int M = tile_size(N), kSums = round_up(group_size(N) * N, kLanes);
+  constexpr int M = tile_size(Dot::kKind, N), kSums = round_up(group_size(N) * N, kLanes);
   constexpr size_t kBlock = N <= 2 ? SIZE_MAX : kBlockBytes / N / input_bytes(Dot::kKind) / 64 * 64;
   const size_t cols = matrix.cols;
   typename Dot::Sum sums[kSums] = {};
