@@ -59,10 +59,10 @@ lint: install
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
 
 bench: install
-	$(PYTHON) -m benchmarks.engine_step --preset tiny,small
-	$(PYTHON) -m benchmarks.engine_step --preset csm-1b --batch 1,4 --dtype bf16,int8
-	$(PYTHON) -m benchmarks.first_audio
-	$(PYTHON) -m benchmarks.regression
+	$(PYTHON) -m benchmarks.engine.step --preset tiny,small
+	$(PYTHON) -m benchmarks.engine.step --preset csm-1b --batch 1,4 --dtype bf16,int8
+	$(PYTHON) -m benchmarks.load.first_audio
+	$(PYTHON) -m benchmarks.common.regression
 
 # Everything that wants a GPU, in under nine minutes. Installs nothing, so that PYTHON=python3 runs it on a bare machine;
 # there COMMIT says what was measured.
@@ -75,7 +75,7 @@ bench-datapath: install
 
 # Beside transformers' generate behind a minimal server, under the same load.
 bench-versus: install
-	$(PYTHON) -m benchmarks.versus
+	$(PYTHON) -m benchmarks.peers.versus
 
 # Rewrites requirements.lock; holds no index address.
 lock:

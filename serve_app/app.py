@@ -11,11 +11,11 @@ from ray.serve import Application
 from serve_app.deployments.audio_decoder import AudioDecoder
 from serve_app.deployments.context_encoder import ContextEncoder
 from serve_app.deployments.ingress import Ingress
-from serve_app.deployments.job_runner import JobRunner
+from serve_app.deployments.job_runner import JobRunnerDeployment
 from serve_app.deployments.options import computes_on_gpu, deployment_options, with_gpu_shares
-from serve_app.deployments.serve_config import meant, models_in
 from serve_app.deployments.token_generator import TokenGenerator
 from serve_app.errors import StartupError
+from serve_app.preflight.serve_config import meant, models_in
 from serve_app.settings import Settings, misspelt_variables
 
 
@@ -37,12 +37,13 @@ def build_graph(settings: Settings) -> Application:
         options = with_gpu_shares(options)
 
     def deployment(cls: type) -> serve.Deployment:
-        return serve.deployment(name=cls.__name__, **options[cls.__name__])(cls)
+        name = cls.__name__.removesuffix("Deployment")
+        return serve.deployment(name=name, **options[name])(cls)
 
     encoder = deployment(ContextEncoder).bind(settings)
     generator = deployment(TokenGenerator).bind(settings)
     decoder = deployment(AudioDecoder).bind(generator, settings)
-    runner = deployment(JobRunner).bind(encoder, decoder, settings)
+    runner = deployment(JobRunnerDeployment).bind(encoder, decoder, settings)
     return deployment(serve.ingress()(Ingress)).bind(encoder, decoder, settings, runner)
 
 

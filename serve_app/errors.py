@@ -1,85 +1,117 @@
-"""Every error this project raises on purpose.
+"""Every error that this project raises on purpose.
 
     CsmServeError
-    ├── InvalidRequest           the caller's mistake: names the field, the limit and the remedy
-    │   ├── InvalidAudio         context audio that cannot be used
-    │   │   └── AudioTooLong     it is longer than `limits.max_context_seconds`
-    │   ├── ContextTooLong       prompt and audio do not fit the model's positions
-    │   ├── BodyTooLarge         the HTTP body is over its limit
-    │   ├── FileTooLarge         an upload is over `files.max_file_bytes`
-    │   ├── QuotaExceeded        a key's files take all the room it has
-    │   └── DownloadFailed       what a caller's URL names cannot be had
-    ├── UnknownRequest           no request of that id is known
-    ├── UnknownFile              no file of that id is kept (any more)
-    │   └── UnknownUpload        no upload of that id is under way
-    ├── InvalidSignature         a signed URL was changed, or its time is over
-    ├── Unauthorized             no key, a wrong one, or a token whose time is over
-    ├── Forbidden                the key is good, but not for this
-    ├── UnknownKey               no key of that id is known, or it was revoked
-    ├── UnknownJob               no job of that id is kept for this caller
-    ├── Overloaded               no slot and no room to wait: try again later
-    │   └── LimitReached         the key's own limit, however free the server is
-    ├── StartTimeout             not begun within the time that the caller gave it
-    ├── StorageFailed            the file store does not answer
-    ├── DeliveryFailed           a webhook did not reach its receiver
-    │   └── DeliveryRefused      its URL is one that this server does not call
-    ├── NotReady                 the models are still loading
-    ├── GenerationFailed         the engine or the codec broke; the cause is in the server's log
-    │   └── ReplicaLost          the process that made a stream is gone: another one can go on
-    │       └── ReplicaSilent    … or its machine is cut off
-    └── StartupError             the server cannot start as configured
-        └── CheckpointError      the checkpoint cannot be used
+    ├── InvalidRequest
+    │   ├── InvalidAudio
+    │   │   └── AudioTooLong
+    │   ├── ContextTooLong
+    │   ├── BodyTooLarge
+    │   ├── FileTooLarge
+    │   ├── QuotaExceeded
+    │   └── DownloadFailed
+    ├── UnknownRequest
+    ├── UnknownFile
+    │   └── UnknownUpload
+    ├── InvalidSignature
+    ├── Unauthorized
+    ├── Forbidden
+    ├── UnknownKey
+    ├── UnknownJob
+    ├── Overloaded
+    │   └── LimitReached
+    ├── StartTimeout
+    ├── StorageFailed
+    ├── DeliveryFailed
+    │   └── DeliveryRefused
+    ├── NotReady
+    ├── Cancelled
+    ├── RunnerLost
+    ├── InternalError
+    ├── GenerationFailed
+    │   └── ReplicaLost
+    │       └── ReplicaSilent
+    └── StartupError
+        └── CheckpointError
 
-They cross process boundaries by pickle, so each passes all its constructor's arguments to `Exception.__init__`.
+Errors cross process boundaries by pickle. Each constructor therefore passes all its arguments to `Exception.__init__`.
 """
+
+from typing import ClassVar, Self
 
 
 class CsmServeError(Exception):
-    """Base of the tree."""
+    """Base of the tree. `kind` names a class of errors in stored results and in every API dialect."""
+
+    kind: ClassVar[str] = "internal_error"
 
 
 class InvalidRequest(CsmServeError):
-    """A request that can never work as it is. `field` is the caller's name for what is wrong."""
+    """A request that can never succeed as it is.
+
+    `field` is a neutral path into the request, such as `context[2].audio`. Each dialect renders it in its own names.
+    """
+
+    kind = "invalid_request"
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(field, message)
         self.field = field
         self.message = message
 
+    def at(self, field: str) -> Self:
+        """The same error at another path."""
+        return type(self)(field, self.message)
+
     def __str__(self) -> str:
         return f"{self.field}: {self.message}"
 
 
 class InvalidAudio(InvalidRequest):
-    """Audio that cannot be decoded, is empty, too long, or not finite."""
+    """Audio that cannot be decoded, is empty, is too long, or holds values that are not finite."""
+
+    kind = "invalid_audio"
 
 
 class AudioTooLong(InvalidAudio):
-    """Audio that is longer than a clip may be."""
+    """Audio that is longer than a context clip may be."""
+
+    kind = "audio_too_long"
 
 
 class ContextTooLong(InvalidRequest):
     """The part of the prompt that must be kept leaves no room for speech."""
 
+    kind = "context_too_long"
+
 
 class BodyTooLarge(InvalidRequest):
     """The HTTP body is larger than `limits.max_body_bytes`."""
 
+    kind = "body_too_large"
+
 
 class FileTooLarge(InvalidRequest):
-    """An upload, or a part of one, is larger than is taken."""
+    """An upload, or one part of it, is larger than its limit."""
+
+    kind = "file_too_large"
 
 
 class QuotaExceeded(InvalidRequest):
     """The files of one key would take more than `files.quota_bytes`."""
 
+    kind = "quota_exceeded"
+
 
 class DownloadFailed(InvalidRequest):
-    """What a caller's URL names cannot be had. The message tells nothing about the network behind this server."""
+    """A URL of the caller could not be fetched. The message says nothing about the network behind this server."""
+
+    kind = "download_failed"
 
 
 class UnknownRequest(CsmServeError):
-    """No request of that id is known (any more)."""
+    """This server knows no request with that id, or has forgotten it."""
+
+    kind = "unknown_request"
 
     def __init__(self, request_id: str) -> None:
         super().__init__(request_id)
@@ -90,18 +122,22 @@ class UnknownRequest(CsmServeError):
 
 
 class UnknownJob(CsmServeError):
-    """No job of that id is kept for this caller."""
+    """The caller has no job with that id."""
+
+    kind = "unknown_job"
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id)
         self.job_id = job_id
 
     def __str__(self) -> str:
-        return f"job {self.job_id} is not known to this key; ended jobs are kept for jobs.kept_seconds"
+        return f"job {self.job_id} is not known to this key; finished jobs are kept for jobs.kept_seconds"
 
 
 class UnknownFile(CsmServeError):
-    """No file of that id is kept: it never was, was deleted, or its time is over."""
+    """No file with that id is stored: it never was, it was deleted, or it has expired."""
+
+    kind = "unknown_file"
 
     def __init__(self, file_id: str) -> None:
         super().__init__(file_id)
@@ -112,37 +148,49 @@ class UnknownFile(CsmServeError):
 
 
 class UnknownUpload(UnknownFile):
-    """No upload of that id is under way."""
+    """No upload with that id is in progress."""
+
+    kind = "unknown_upload"
 
     def __str__(self) -> str:
         return f"upload {self.file_id} is not known or took longer than files.upload_seconds: begin a new one"
 
 
 class InvalidSignature(CsmServeError):
-    """A signed URL was changed, or its time is over."""
+    """A signed URL was changed, or has expired."""
+
+    kind = "invalid_signature"
 
 
 class Unauthorized(CsmServeError):
-    """No key, a wrong one, or a token whose time is over. The message tells no unknown key from a wrong secret."""
+    """The key is missing or wrong, or the token has expired. A wrong secret and an unknown id get the same message."""
+
+    kind = "unauthorized"
 
 
 class Forbidden(CsmServeError):
-    """The caller is known and may not do this. The message names what would be needed."""
+    """The key is valid but lacks the scope. The message names the scope that is needed."""
+
+    kind = "forbidden"
 
 
 class UnknownKey(CsmServeError):
-    """For those who administer keys; callers get Unauthorized."""
+    """No key with that id exists. Only administrators see this error; callers get Unauthorized."""
+
+    kind = "unknown_key"
 
     def __init__(self, key_id: str) -> None:
         super().__init__(key_id)
         self.key_id = key_id
 
     def __str__(self) -> str:
-        return f"key {self.key_id} is not known, or was revoked: csm-serve keys list shows which there are"
+        return f"key {self.key_id} is unknown or was revoked: csm-serve keys list shows all keys"
 
 
 class Overloaded(CsmServeError):
-    """Refused before any audio was made; `retry_after_seconds` is when to try again."""
+    """Refused before any audio was made. `retry_after_seconds` says when to try again."""
+
+    kind = "overloaded"
 
     def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
         super().__init__(message, retry_after_seconds)
@@ -154,44 +202,82 @@ class Overloaded(CsmServeError):
 
 
 class StartTimeout(CsmServeError):
-    """It had not begun when the time was over that its caller gave it."""
+    """The request did not start within the time that its caller allowed."""
+
+    kind = "start_timeout"
 
 
 class StorageFailed(CsmServeError):
-    """The file store does not answer or refuses us. The cause is in the server's log."""
+    """The file store or the database does not answer or refuses access. The server's log has the cause."""
+
+    kind = "storage_failed"
 
 
 class DeliveryFailed(CsmServeError):
     """A webhook did not reach its receiver. The message is safe to store and to show."""
 
+    kind = "delivery_failed"
+
 
 class DeliveryRefused(DeliveryFailed):
-    """The webhook's URL is one that this server does not call."""
+    """This server does not call the webhook's URL."""
+
+    kind = "delivery_refused"
 
 
 class LimitReached(Overloaded):
-    """The key has had its audio of this minute, or has as many requests running as it may."""
+    """The key has used its audio of this minute, or runs as many requests as it may."""
+
+    kind = "limit_reached"
 
 
 class NotReady(CsmServeError):
     """The models are still loading."""
 
+    kind = "not_ready"
+
+
+class Cancelled(CsmServeError):
+    """The caller cancelled the job."""
+
+    kind = "cancelled"
+
+
+class RunnerLost(CsmServeError):
+    """The process that ran a job died or lost its lease."""
+
+    kind = "runner_lost"
+
+
+class InternalError(CsmServeError):
+    """A job failed with an error that was not raised on purpose. The log has the cause."""
+
 
 class GenerationFailed(CsmServeError):
-    """Speech could not be made or finished. The message is safe to show; details are logged where it happened."""
+    """Speech could not be started or finished. The message is safe to show; the log has the details."""
+
+    kind = "generation_failed"
 
 
 class ReplicaLost(GenerationFailed):
-    """The replica behind a call died or cannot be reached. What it had sent is good; the rest can be had elsewhere."""
+    """The replica behind a call died or cannot be reached. What it sent is valid; another replica can continue."""
+
+    kind = "replica_lost"
 
 
 class ReplicaSilent(ReplicaLost):
-    """Nothing is heard of the replica behind a call: its machine is cut off, or hangs."""
+    """The replica behind a call has gone silent: its machine is cut off or hangs."""
+
+    kind = "replica_silent"
 
 
 class StartupError(CsmServeError):
-    """The server cannot start as configured. The message is one clear line with the remedy."""
+    """The server cannot start as configured. The message is one line and holds the remedy."""
+
+    kind = "startup_error"
 
 
 class CheckpointError(StartupError):
-    """The checkpoint is missing, incomplete, or in a layout that is not served."""
+    """The checkpoint is missing, incomplete, or in a layout that is not supported."""
+
+    kind = "checkpoint_error"

@@ -1,4 +1,4 @@
-"""One logger set-up. Log lengths, ids and timings: never a user's text, audio or keys."""
+"""Logger set-up. Log lengths, ids and timings, never a user's text, audio or keys."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from logging.handlers import MemoryHandler
 ROOT = "serve_app"
 
 current_request_id: ContextVar[str] = ContextVar("csm_request_id", default="")
-"""Set where a request enters a process: it goes with its task. A thread that serves many says it in `extra`."""
+"""Set where a request enters a process, for its task. A thread that serves many requests passes it in `extra`."""
 
 _NOWHERE: Mapping[str, str] = {}
 
@@ -18,9 +18,9 @@ _NOWHERE: Mapping[str, str] = {}
 def set_up(
     level: str, handlers: Sequence[logging.Handler] = (), log_format: str = "text", origin: Mapping[str, str] = _NOWHERE
 ) -> None:
-    """Send this package's records to `handlers`, or stderr; calling it again only changes the level.
+    """Send this package's records to `handlers`, or to stderr. Calling it again only changes the level.
 
-    `json` turns all lines of these handlers into JSON, whoever writes them; `origin` is said in each.
+    With the format `json`, these handlers write every line as JSON, with the fields of `origin`.
     """
     root = logging.getLogger(ROOT)
     root.setLevel(level)
@@ -34,7 +34,7 @@ def set_up(
 
 
 class JsonLines(logging.Formatter):
-    """One object a record. Its keys come in one order, those that say nothing are left out."""
+    """One JSON object a record, with keys in a fixed order and without empty values."""
 
     def __init__(self, origin: Mapping[str, str] = _NOWHERE) -> None:
         super().__init__()
@@ -54,14 +54,14 @@ class JsonLines(logging.Formatter):
 
 
 def _add_request_id(record: logging.LogRecord) -> bool:
-    # Here and not in the formatter: what a handler keeps for later is formatted in another request's context.
+    # Not in the formatter, because a handler may format a record later, in another request's context.
     if request_id := current_request_id.get():
         record.request_id = request_id
     return True
 
 
 def _final(handler: logging.Handler) -> logging.Handler:
-    """The one that formats: Serve keeps records in memory before it writes them."""
+    """The handler that formats. Serve buffers records in memory before it writes them."""
     return handler.target if isinstance(handler, MemoryHandler) and handler.target else handler
 
 

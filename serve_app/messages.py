@@ -1,4 +1,4 @@
-"""What crosses process boundaries: small frozen host-side values, no framework objects."""
+"""The messages between processes: small frozen values without framework objects."""
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -18,7 +18,7 @@ _CODE_DTYPE = np.dtype("<u2")
 
 @dataclass(frozen=True, slots=True)
 class Codes:
-    """Frames of audio codes: unsigned 16 bit little-endian, frame after frame, `num_codebooks` each."""
+    """Frames of audio codes: unsigned 16 bit little-endian, `num_codebooks` a frame, one frame after the other."""
 
     data: bytes
     num_codebooks: int
@@ -50,34 +50,34 @@ class Codes:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How tokens are drawn and when a sequence ends. The same knobs act on every codebook."""
+    """How codes are drawn and when a sequence ends. The parameters apply to every codebook alike."""
 
     temperature: float = 0.9
     top_k: int = 50
     top_p: float = 1.0
     repetition_penalty: float = 1.0
-    """Divides (multiplies, where negative) the logits of codes that the same codebook gave in recent frames."""
+    """Divides (if negative, multiplies) the logits of codes that the same codebook had in recent frames."""
     greedy: bool = False
     seed: int = 0
     min_frames: int = 1
-    """End of speech is not sampled before this many frames."""
+    """End of speech is not drawn before this many frames."""
     max_frames: int = 1125
 
 
 @dataclass(frozen=True, slots=True)
 class ContextSegment:
-    """One spoken passage that conditions what follows: its transcript and its audio as codes."""
+    """One spoken passage of the context: its transcript and its audio as codes."""
 
     text: str
     speaker: int
     codes: Codes
     anchor: bool = False
-    """An anchor holds a voice; it is the last to be dropped when the context does not fit."""
+    """An anchor holds a voice. It is never dropped when the context does not fit."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationRequest:
-    """One utterance to generate. `resume` holds frames that were made before, to be continued."""
+    """One utterance to generate. It continues after the frames in `resume`, if there are any."""
 
     request_id: str
     text: str
@@ -85,26 +85,26 @@ class GenerationRequest:
     context: tuple[ContextSegment, ...] = ()
     sampling: SamplingParams = SamplingParams()
     priority: int = 0
-    """Lower goes first; first come, first served within one priority.
+    """Lower goes first, and within a priority the earlier request.
 
-    Below zero it goes on with an answer that somebody hears already: then it is never refused for want of a slot.
-    Above zero it is background work: it gives up its slot while a request at or below zero waits for one.
+    Below zero it continues an answer that a listener hears already, and is never refused for want of a slot.
+    Above zero it is background work, and gives up its slot while a request at or below zero waits for one.
     """
     timeout_seconds: float = 600.0
-    """The engine drops the sequence after this long, whatever its consumer does."""
+    """The engine drops the sequence after this time, whatever its consumer does."""
     resume: Codes | None = None
     becomes_context: bool = False
-    """A later request will have this one and its frames as context: what was computed for it is worth keeping."""
+    """A later request will have this one as context, so its keys and values are worth keeping."""
     paced: bool = False
-    """Somebody listens as it is spoken: it may run ahead of them by `engine.max_lead_seconds`, and no further."""
+    """A listener plays it live. It runs ahead of the listener by at most `engine.max_lead_seconds`."""
     lead_seconds: float = 0.0
-    """What a paced request's listener still has to play as it is made: earlier turns of the same answer."""
+    """Audio that the listener of a paced request has still to play, from earlier turns of the same answer."""
     trace: str = ""
-    """The W3C `traceparent` of the span that asks; empty where nothing is traced."""
+    """The W3C `traceparent` of the calling span. Empty without tracing."""
     waited_seconds: float = 0.0
-    """For a slot, on other replicas: its place in the line is as if it had come to this one then."""
+    """How long it waited for a slot on other replicas. It keeps its place in the order of arrival."""
     num_lost: int = 0
-    """Replicas that were lost under it: it is better off on another one than it was on first."""
+    """How many replicas it lost so far. Routing then prefers a replica other than its first."""
 
 
 class FinishReason(StrEnum):
@@ -119,7 +119,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Opens every stream: the request has a slot, and the status can be sent."""
+    """The first message of every stream: the request has a slot, and its status can be sent."""
 
     request_id: str
     seed: int
@@ -127,12 +127,12 @@ class Accepted:
     queue_seconds: float
     prompt_tokens: int
     dropped_segments: int = 0
-    """Context segments left out because the prompt did not fit."""
+    """Context segments that did not fit into the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenFrames:
-    """Consecutive generated frames. `finish` is set on the last message, which may hold no frame."""
+    """Consecutive generated frames. The last message has `finish` set, and may hold no frame."""
 
     first_frame: int
     codes: Codes
@@ -143,7 +143,7 @@ class TokenFrames:
 class AudioChunk:
     """The same frames as sound: signed 16 bit little-endian mono PCM at 24 kHz, 1920 samples a frame.
 
-    `codes` are the frames' codes, so that whoever holds the chunks can use them as context or resume.
+    `codes` are the frames' codes, so that a consumer can use them as context, or to resume the stream.
     """
 
     first_frame: int
@@ -151,7 +151,26 @@ class AudioChunk:
     codes: Codes
     finish: FinishReason | None = None
     turn: int = 0
-    """Of a scene, which one of its turns speaks, from 0."""
+    """The turn of a scene that speaks, from 0."""
+    spoken_chars: int = 0
+    """Characters of the typed texts that are spoken once the piece before this chunk has ended."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of audio. A pause has audio and no codes."""
+        return len(self.pcm) // (2 * FRAME_SAMPLES)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedFor:
+    """What a checkpoint learnt. The pipeline splits text and context accordingly."""
+
+    longest_piece_words: int = 40
+    """Words of the longest utterance that it speaks reliably."""
+    longest_context_seconds: float = 90.0
+    """Audio of the longest context that it has learnt to follow."""
+    alphabet: str = ""
+    """The only characters that it can read, besides spaces; empty where it reads any."""
 
 
 TRAINED, RANDOM, DEMO_VOICE = "trained", "random", "demo voice"
@@ -163,11 +182,11 @@ WEIGHTS_NOTICES = {
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What a token generator serves."""
+    """The model that a token generator serves."""
 
     model: str
     weights: str
-    """`trained`, `random`, `demo voice`, or `stand-in` where there is no model."""
+    """`trained`, `random`, `demo voice`, or `stand-in` without a model."""
     num_codebooks: int
     codebook_size: int
     max_positions: int
@@ -175,11 +194,12 @@ class ModelInfo:
     dtype: str
     max_batch_size: int
     quantization: str = "none"
-    """Of the matrices: "int8", "fp8", or "none"."""
+    """The type of quantized matrices, "int8" or "fp8", or "none"."""
     step: str = "none"
-    """How a frame is computed: "plain", "native", "graphs" or "fused"."""
+    """The decode step: "plain", "native", "graphs" or "fused"."""
+    trained_for: TrainedFor = TrainedFor()
 
     @property
     def notice(self) -> str | None:
-        """What listeners should know about the weights."""
+        """A warning for listeners about the weights, if they need one."""
         return WEIGHTS_NOTICES.get(self.weights)

@@ -1,4 +1,4 @@
-"""The one thread that owns a model and its state. Everything torch happens on it; asyncio only moves bytes."""
+"""The thread that owns a model and its state. It runs all torch code, and asyncio only moves bytes."""
 
 import asyncio
 import logging
@@ -17,12 +17,13 @@ _log = logging.getLogger(__name__)
 
 
 class OwnerThread:
-    """Runs posted calls in order, and `step` between them for as long as it reports that work is left. Before each
-    step but the first it rests for `rest_seconds`, unless a call comes: that may have brought work.
+    """Runs posted calls in order, and `step` between them while it reports that work is left.
 
-    When `step` fails, its state can no longer be trusted: it is not run again, `on_failure` tells those who wait, and
-    `check` raises from then on, so that the replica's health check has it replaced. A step or a call that lasts longer
-    than `stuck_seconds` is taken for one that never ends, and `check` treats it and a thread that died as a failure.
+    Before each step but the first it rests for `rest_seconds`. A call ends the rest, because it may bring work.
+
+    When `step` fails, the state can no longer be trusted. The thread does not run it again, `on_failure` ends the
+    waiting streams, and `check` raises from then on, so that the replica fails its health check and is replaced.
+    `check` treats two other cases alike: a dead thread, and a step or call that takes longer than `stuck_seconds`.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class OwnerThread:
         self._thread.start()
 
     def post(self, call: Callable[[], None]) -> None:
-        """Have the thread run `call`; never blocks."""
+        """Have the thread run `call`. Never blocks."""
         self._calls.put(call)
 
     async def call(self, function: Callable[[], T]) -> T:
@@ -62,7 +63,7 @@ class OwnerThread:
             try:
                 self.check()
                 result = function()
-            except Exception as error:  # noqa: BLE001 not handled here: it is raised where the call is awaited
+            except Exception as error:  # noqa: BLE001 raised where the call is awaited
                 _settle(outcome, partial(outcome.set_exception, error))
             else:
                 _settle(outcome, partial(outcome.set_result, result))
@@ -75,11 +76,11 @@ class OwnerThread:
             self._awaited.discard(outcome)
 
     def check(self) -> None:
-        """Raise ReplicaLost if a step has failed or does not end, or if the thread is dead: others may be well."""
+        """Raises ReplicaLost if a step has failed or does not end, or if the thread is dead."""
         if not self._failed and (reason := self._hangs()):
             _log.error("%s: %s", self._thread.name, reason)
             self._failed = True
-            # By whoever asks: the thread itself will tell nobody any more.
+            # Called on the checking thread, because this thread does not run any more.
             self._on_failure()
             for outcome in list(self._awaited):
                 _settle(outcome, partial(outcome.set_exception, _lost()))
@@ -87,17 +88,17 @@ class OwnerThread:
             raise _lost() from self._cause
 
     def stop(self) -> None:
-        """End the thread after what was posted so far."""
+        """End the thread after the calls posted so far."""
         self._calls.put(None)
         self._thread.join()
 
     def _hangs(self) -> str:
-        """Why nothing can be expected of the thread; empty where it is well, or only busy."""
+        """Why the thread will not answer. Empty where it is well, or only busy."""
         if not self._thread.is_alive():
             return "the thread is dead"
         busy_since = self._busy_since
         if busy_since is not None and (seconds := self._clock() - busy_since) > self._stuck_seconds:
-            return f"a step has not come to its end in {seconds:.0f} seconds"
+            return f"a step has not ended in {seconds:.0f} seconds"
         return ""
 
     def _run(self) -> None:
@@ -114,15 +115,15 @@ class OwnerThread:
                 return
             self._busy_since = self._clock()
             call()
-            # A call may have brought work; an idle step is cheap and finds out.
+            # A call may have brought work. An idle step finds out, and is cheap.
             rest_seconds = None if self._failed else 0
 
     def _take_step(self) -> float | None:
-        """When the next is due, in seconds; None where no work is left."""
+        """In how many seconds the next step is due. None where no work is left."""
         try:
             is_left = self._step()
             return self._rest_seconds() if is_left and not self._failed else None
-        except Exception as error:  # noqa: BLE001 whatever it was, the thread must live on to tell those who wait
+        except Exception as error:  # noqa: BLE001 the thread must survive any error, to tell the waiting callers
             _log.exception("%s: a step failed", self._thread.name)
             self._failed, self._cause = True, error
             self._on_failure()
@@ -134,7 +135,7 @@ def _lost() -> ReplicaLost:
 
 
 def _settle(outcome: asyncio.Future[Any], settle: Callable[[], None]) -> None:
-    """From any thread. It may have been cancelled, or given up, meanwhile."""
+    """Settle from any thread. The caller may have cancelled or given up meanwhile."""
     loop = outcome.get_loop()
     if not loop.is_closed():
         loop.call_soon_threadsafe(lambda: None if outcome.done() else settle())

@@ -1,4 +1,4 @@
-"""The Protocols at the seams. Deployment handles, in-process parts and test fakes all satisfy them."""
+"""The Protocols between the parts of the server. Deployment handles, services and test fakes satisfy them."""
 
 from collections.abc import AsyncGenerator
 from typing import Protocol
@@ -7,14 +7,14 @@ from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, Gene
 
 
 class ContextEncoder(Protocol):
-    """Turns context audio into codes."""
+    """Encodes context audio to codes."""
 
     async def encode(self, pcm: bytes) -> Codes:
         """Encode signed 16 bit mono PCM at 24 kHz, padded to whole frames."""
         ...
 
     async def default_voices(self) -> dict[int, ContextSegment]:
-        """The checkpoint's own prompts by speaker; empty where it brings none."""
+        """The checkpoint's own voices by speaker. Empty where it has none."""
         ...
 
 
@@ -22,17 +22,17 @@ class TokenGenerator(Protocol):
     """Generates frames of codes."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
-        """Yield `Accepted`, then frames; the last message carries `finish`. Closing it frees the slot."""
+        """Yield `Accepted`, then frames. The last message has `finish` set. Closing the generator frees the slot."""
         ...
 
     async def info(self) -> ModelInfo: ...
 
 
 class AudioDecoder(Protocol):
-    """Generates speech: pulls a token generator and decodes its frames."""
+    """Generates speech: it reads from a token generator and decodes the frames."""
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Yield `Accepted`, then audio; the last message carries `finish`. Closing it frees the slots behind it."""
+        """Yield `Accepted`, then audio. The last message has `finish` set. Closing the generator frees its slots."""
         ...
 
     async def info(self) -> ModelInfo: ...

@@ -100,12 +100,15 @@ class CodecSettings(Section):
 class LimitSettings(Section):
     """What a request may ask for."""
 
-    max_text_chars: int = Field(default=2000, ge=1)
+    max_text_chars: int = Field(default=20_000, ge=1)
+    """Of all texts of one request together."""
+    max_job_text_chars: int = Field(default=200_000, ge=1)
+    """The same for a queued job."""
     max_scene_turns: int = Field(default=32, ge=1)
     max_context_segments: int = Field(default=16, ge=0)
     max_context_seconds: float = Field(default=90.0, gt=0)
     """Of one context clip."""
-    max_audio_seconds: float = Field(default=90.0, gt=0, le=160)
+    max_audio_seconds: float = Field(default=1800.0, gt=0, le=14_400)
     """Of a whole answer, and the default where a request does not say."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
 
@@ -164,7 +167,7 @@ class JobSettings(Section):
     """Of one job; later ones are dropped."""
     resend_seconds: float = Field(default=300.0, ge=0)
     """A submit that equals one from this long ago whose answer was never sent is that one, sent again. 0 takes each
-    submit for a new one; an `Idempotency-Key` works anyway."""
+    submit for a new one; an idempotency key works in either case."""
     resend_wait_seconds: float = Field(default=1.0, ge=0)
     """How long an equal submit waits for the earlier one to be answered, before it is taken for the same."""
 

@@ -1,7 +1,7 @@
-"""Traces across the hops: W3C `traceparent` strings travel in the messages, spans go to an OTLP collector.
+"""Traces across processes: messages carry W3C `traceparent` strings, and spans go to an OTLP collector.
 
-Off unless `tracing.endpoint` is set. opentelemetry is imported only then, and only here. Spans hold ids, counts and
-times: never a user's text, audio or keys.
+Tracing is off unless `tracing.endpoint` is set. Only then, and only here, opentelemetry is imported. Spans hold ids,
+counts and times, never a user's text, audio or keys.
 """
 
 from types import TracebackType
@@ -14,11 +14,11 @@ Attribute = str | int | float | bool
 
 
 class Span(Protocol):
-    """Entered with `with`; an error that leaves it is its status, but for its message, which may hold anything."""
+    """A context manager. An error inside sets its status, without the message, which may hold private text."""
 
     @property
     def traceparent(self) -> str:
-        """What makes a span elsewhere this one's child; empty where nothing is traced."""
+        """The parent of spans in other processes. Empty without tracing."""
         ...
 
     def set(self, **attributes: Attribute) -> None: ...
@@ -65,7 +65,7 @@ NO_TRACER: Tracer = _NoTracer()
 
 
 def open_tracer(settings: TracingSettings, service: str, replica: str) -> Tracer:
-    """One for this process, which sends its spans in the background."""
+    """A tracer for this process, which sends its spans in the background."""
     if settings.endpoint is None:
         return NO_TRACER
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -85,30 +85,25 @@ def open_tracer(settings: TracingSettings, service: str, replica: str) -> Tracer
 
 
 def traces_url(endpoint: str) -> str:
-    """Collectors are usually named by their base; the path is OTLP's."""
+    """The URL for traces. An endpoint without a path gets OTLP's path."""
     return endpoint if urlsplit(endpoint).path.strip("/") else endpoint.rstrip("/") + "/v1/traces"
 
 
 class OtelTracer:
-    """On one provider of opentelemetry's SDK. Parents are passed on by hand: contexts would leak out of generators."""
+    """Uses a provider of opentelemetry's SDK. Parents are explicit, because contexts would leak out of generators."""
 
     def __init__(self, provider: Any) -> None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._provider = provider
         self._tracer = provider.get_tracer("serve_app")
         self._propagator = TraceContextTextMapPropagator()
 
     def span(self, name: str, parent: str = "", **attributes: Attribute) -> Span:
         from opentelemetry.context import Context
 
-        # From an empty context: Serve may trace this request too, for other eyes.
+        # An empty context, because Serve may trace this request too, into another backend.
         context = self._propagator.extract({"traceparent": parent}, context=Context()) if parent else Context()
         return _OtelSpan(self._tracer.start_span(name, context=context, attributes=attributes))
-
-    def flush(self) -> None:
-        """Send what is still held back; blocks."""
-        self._provider.force_flush()
 
 
 class _OtelSpan:
@@ -132,7 +127,7 @@ class _OtelSpan:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A generator that is closed, or a task that is cancelled, has not failed.
+        # Closing a generator or cancelling a task is not a failure.
         if kind is not None and issubclass(kind, Exception):
             from opentelemetry.trace import Status, StatusCode
 

@@ -14,7 +14,7 @@ from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.prompt import Prompt
 from serve_app.engine.sequence import Sequence
-from serve_app.engine.step_choice import StepName, step_maker
+from serve_app.engine.steps.choice import StepName, step_maker
 from serve_app.messages import Accepted, GenerationRequest, SamplingParams, TokenFrames
 from serve_app.model.csm import Csm
 from serve_app.model.matrix import Matrix

@@ -10,11 +10,11 @@ import torch
 
 from benchmarks.engine.prompts import Prompts
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.parts import EngineParts, PendingFrames
 from serve_app.engine.prefix_cache import PrefixCache
+from serve_app.engine.runner import EngineParts, PendingFrames
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.service import TokenService
-from serve_app.engine.step_choice import StepName, step_maker
+from serve_app.engine.steps.choice import StepName, step_maker
 from serve_app.messages import GenerationRequest, ModelInfo, TokenFrames
 from serve_app.model.csm import Csm
 from serve_app.settings import EngineSettings

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from serve_app.engine.engine import Engine
-from serve_app.engine.frame_step import FrameStep, MakeStep
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.prompt import Prompt
 from serve_app.engine.row_state import RowState
 from serve_app.engine.sequence import Sequence
+from serve_app.engine.steps.plain import FrameStep, MakeStep
 from serve_app.messages import GenerationRequest, SamplingParams
 from serve_app.model.csm import Csm
 from serve_app.settings import EngineSettings

@@ -14,8 +14,8 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import results_file
-from serve_app.engine.step_choice import StepName
+from benchmarks.common import results_file
+from serve_app.engine.steps.choice import StepName
 from serve_app.errors import StartupError
 from serve_app.model.device import pick_device, use_threads
 from serve_app.model.presets import Preset
@@ -68,7 +68,7 @@ class Run:
         transformers.logging.set_verbosity_error()
         logging.basicConfig(format="%(message)s")
         # What the graphs cost, in seconds and memory.
-        logging.getLogger("serve_app.engine.graphed_step").setLevel(logging.INFO)
+        logging.getLogger("serve_app.engine.steps.graphs").setLevel(logging.INFO)
         self.device = pick_device(options.device)
         cores = len(os.sched_getaffinity(0))
         # The small models' operations are too short to be shared out: more threads slow everybody down.

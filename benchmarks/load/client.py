@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from benchmarks.common.records import Record
 from benchmarks.load.arrivals import Arrival
 from benchmarks.load.one_request import UNREACHABLE, WRONG_TYPE, Answer, send
 from benchmarks.load.targets import Target
 from benchmarks.load.workloads import Clip, Item, Session, wav_file
-from benchmarks.records import Record
 
 _PAUSE_AFTER_ERROR_SECONDS = 0.2
 """A listener in a closed loop who is refused takes a breath, or errors would come by the thousand."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.records import Record
+from benchmarks.common.records import Record
 
 MAX_CPU_SHARE = 0.8
 """Of one core: the client is one thread, which from here on queues what arrives."""

@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
+from benchmarks.common.records import Record, Run
+from benchmarks.common.results_file import FOLDER
 from benchmarks.load.plan import BadPlan, plan
 from benchmarks.load.run import LoadTest, failure, measure, save
 from benchmarks.load.screen import LiveScreen, cold_start, table
@@ -29,8 +31,6 @@ from benchmarks.load.sentences import SENTENCES
 from benchmarks.load.server_memory import NoSuchProcess
 from benchmarks.load.targets import OpenAi, Ours, Target, Vox, skipped
 from benchmarks.load.workloads import SCENARIOS, Workload
-from benchmarks.records import Record, Run
-from benchmarks.results_file import FOLDER
 
 _PROG = "python -m benchmarks.load"
 

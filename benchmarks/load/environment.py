@@ -8,7 +8,7 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks import results_file
+from benchmarks.common import results_file
 from benchmarks.load.workloads import Workload
 
 _FACTS = ("model", "device", "dtype", "weights")

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from benchmarks.common.records import Chunk
 from benchmarks.load.targets import Ask
 from benchmarks.load.wire_audio import NotWav, WireAudio
-from benchmarks.records import Chunk
 
 _DETAIL_CHARS = 200
 _AUDIO_TYPES = ("audio/", "application/octet-stream")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks.common.records import Record, Run, write_records, write_run
 from benchmarks.load.client import INTERRUPTED, Client, ClosedPhase, OpenPhase, open_http
 from benchmarks.load.client_health import Watch
 from benchmarks.load.environment import environment, server_facts
@@ -16,7 +17,6 @@ from benchmarks.load.server_memory import MemoryWatch
 from benchmarks.load.targets import Target
 from benchmarks.load.timeline import summarize
 from benchmarks.load.workloads import Workload
-from benchmarks.records import Record, Run, write_records, write_run
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.records import Record, Run
+from benchmarks.common.records import Record, Run
 
 _COLUMNS = (
     ("load", "level", ""),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.records import Record
+from benchmarks.common.records import Record
 
 _DIGITS = 4
 _CONTINUITY_MS = (50, 100, 200)

@@ -18,7 +18,8 @@ from fastapi import FastAPI, Request, Response
 from transformers import AutoProcessor, CsmForConditionalGeneration
 
 from serve_app.audio.wav import wav_file
-from serve_app.speech.turns import frame_cap
+from serve_app.speech.text.duration import frame_cap
+from serve_app.speech.text.word_count import spoken_words
 
 _SAMPLING = {"do_sample": True, "temperature": 0.9, "top_k": 50}
 
@@ -38,7 +39,9 @@ class TransformersSpeech:
         """A whole WAV."""
         inputs = self._processor(f"[{speaker}]{text}", add_special_tokens=True).to(self._model.device)
         with torch.inference_mode():
-            [audio] = self._model.generate(**inputs, output_audio=True, max_new_tokens=frame_cap(text), **self._knobs)
+            [audio] = self._model.generate(
+                **inputs, output_audio=True, max_new_tokens=frame_cap(spoken_words(text)), **self._knobs
+            )
         samples = audio.float().cpu().numpy().clip(-1, 1) * 32767
         return wav_file(samples.astype(np.int16).tobytes())
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import Record, Run, read_records, read_run
+from benchmarks.common.records import Record, Run, read_records, read_run
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "ttfa_ms": ("mean", "p50", "p95", "p99"),

@@ -22,31 +22,29 @@ from serve_app.api.openapi import add_keys, add_schemas
 from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
 from serve_app.keys.keys import Keys
-from serve_app.keys.limits import Allowance
 from serve_app.settings import Settings
-from serve_app.speech.pipeline import SpeechPipeline
+from serve_app.speech.service import SpeechService
 
 
 def build_api(
-    pipeline: SpeechPipeline,
+    speech: SpeechService,
     settings: Settings,
     metrics_text: Callable[[], Awaitable[str]] | None = None,
     keys: Keys | None = None,
-    allowance: Allowance | None = None,
     services: Services | None = None,
 ) -> FastAPI:
-    """The whole HTTP surface over one pipeline; `metrics_text` is what Prometheus is to read, if it may read here.
+    """The whole HTTP surface.
 
-    Without `keys` everybody may call, without an `allowance` as much as they like; without `services` there is no
+    `metrics_text` gives the text for Prometheus. Without `keys` no caller needs one. Without `services` there is no
     fal API.
     """
     app = FastAPI(title="CSM Serve", version=__version__, description="Conversational speech from CSM")
-    app.include_router(health_router(pipeline, settings))
+    app.include_router(health_router(speech, settings))
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))
-    app.include_router(NativeApi(pipeline, settings, allowance or Allowance()).router())
+    app.include_router(NativeApi(speech, settings).router())
     if services is not None:
-        app.include_router(fal_router(pipeline, services, settings))
+        app.include_router(fal_router(speech, services, settings))
     error_responses.install(app)
     add_schemas(app, BODY_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:

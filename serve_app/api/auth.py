@@ -2,9 +2,8 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from fastapi import Depends
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -66,18 +65,11 @@ class Authentication:
         return await keys.check(_sent(connection))
 
 
-def key_of(request: HTTPConnection) -> Key:
-    """Who sent it. Not to be asked on the paths that are open."""
-    return request.scope[_KEY]
-
-
-def needs(*scopes: KeyScope) -> Any:
-    """For a route's or a router's `dependencies`: 403 for a key without one of these."""
-
-    async def check(request: HTTPConnection) -> None:
-        key_of(request).require(*scopes)
-
-    return Depends(check)
+def key_of(connection: HTTPConnection, *scopes: KeyScope) -> Key:
+    """The caller's key. Raises Forbidden where it has none of `scopes`. Not for the paths that need no key."""
+    key: Key = connection.scope[_KEY]
+    key.require(*scopes)
+    return key
 
 
 def _is_open(scope: Scope) -> bool:

@@ -1,4 +1,4 @@
-"""From our exceptions to status codes. Native and vox-serve clients read `detail`; no traceback reaches anybody."""
+"""Errors as native and vox-serve clients read them: a sentence in `detail`. No traceback reaches a client."""
 
 from typing import Any
 
@@ -8,42 +8,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from serve_app.errors import (
-    BodyTooLarge,
-    CsmServeError,
-    FileTooLarge,
-    Forbidden,
-    GenerationFailed,
-    InvalidRequest,
-    InvalidSignature,
-    NotReady,
-    Overloaded,
-    StartTimeout,
-    StartupError,
-    StorageFailed,
-    Unauthorized,
-    UnknownFile,
-    UnknownJob,
-    UnknownRequest,
-)
+from serve_app.api.error_table import headers_of, status_of
+from serve_app.api.field_names import FieldNames
+from serve_app.errors import CsmServeError, InvalidRequest
 
-_STATUS: dict[type[CsmServeError], int] = {
-    BodyTooLarge: 413,
-    FileTooLarge: 413,
-    InvalidRequest: 422,
-    Unauthorized: 401,
-    Forbidden: 403,
-    UnknownRequest: 404,
-    UnknownJob: 404,
-    UnknownFile: 404,
-    InvalidSignature: 403,
-    StorageFailed: 503,
-    Overloaded: 429,
-    NotReady: 503,
-    StartTimeout: 504,
-    GenerationFailed: 500,
-    StartupError: 500,
-}
+FIELD_NAMES = FieldNames({"turns": "scene"})
 
 _WORDS = {
     "missing": "is missing: every item needs it",
@@ -55,40 +24,31 @@ _WORDS = {
     "list_type": "must be a list of objects",
     "model_type": "must be an object",
 }
-"""By how pydantic's name of the error starts; its own words speak of inputs and parsing."""
+"""By the beginning of pydantic's name of the error. Its own messages speak of inputs and parsing."""
 
 
 class ErrorBody(BaseModel):
-    """What every error is answered with."""
+    """The body of every error."""
 
     detail: str
     field: str | None = None
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """These statuses for a route's `responses`."""
+    """A route's `responses` for these statuses."""
     return {status: {"model": ErrorBody, "description": "See `detail`"} for status in statuses}
-
-
-def status_of(error: CsmServeError) -> int:
-    """The same in every dialect."""
-    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
 
 
 def error_response(error: CsmServeError) -> JSONResponse:
     content = {"detail": str(error)}
-    headers = {}
     if isinstance(error, InvalidRequest):
-        content["field"] = error.field
-    if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, Overloaded):
-        headers["Retry-After"] = str(error.retry_after_seconds)
-    return JSONResponse(content, status_of(error), headers)
+        error = error.at(FIELD_NAMES.dotted(error.field))
+        content = {"detail": str(error), "field": error.field}
+    return JSONResponse(content, status_of(error), headers_of(error, "Bearer"))
 
 
 def invalid_request(error: ValidationError | RequestValidationError) -> InvalidRequest:
-    """The first thing that pydantic found, in our words for place and reason."""
+    """The first fault that pydantic found, in our words."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
     message = first["msg"].removeprefix("Value error, ")
@@ -98,7 +58,7 @@ def invalid_request(error: ValidationError | RequestValidationError) -> InvalidR
 
 
 def install(app: FastAPI) -> None:
-    """Have `app` answer every expected exception in this module's shape."""
+    """Make `app` answer every expected exception in this module's shape."""
 
     @app.exception_handler(CsmServeError)
     async def ours(request: Request, error: CsmServeError) -> JSONResponse:

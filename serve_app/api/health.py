@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from serve_app import __version__
 from serve_app.messages import ModelInfo
 from serve_app.settings import Settings
-from serve_app.speech.pipeline import SpeechPipeline
+from serve_app.speech.service import SpeechService
 
 
 def weights_headers(info: ModelInfo) -> dict[str, str]:
@@ -17,7 +17,7 @@ def weights_headers(info: ModelInfo) -> dict[str, str]:
     return headers | {"X-CSM-Notice": info.notice} if info.notice else headers
 
 
-def health_router(pipeline: SpeechPipeline, settings: Settings) -> APIRouter:
+def health_router(speech: SpeechService, settings: Settings) -> APIRouter:
     router = APIRouter(tags=["server"])
 
     @router.get("/health")
@@ -28,13 +28,13 @@ def health_router(pipeline: SpeechPipeline, settings: Settings) -> APIRouter:
     @router.get("/ready")
     async def ready() -> dict[str, str]:
         """200 once every model is loaded and warmed, 503 before."""
-        await pipeline.check_ready()
+        await speech.check_ready()
         return {"status": "ready"}
 
     @router.get("/info")
     async def info() -> dict[str, Any]:
         """The model, where it runs, and the limits and defaults of this server."""
-        model = await pipeline.info()
+        model = await speech.info()
         answer = {
             "version": __version__,
             **asdict(model),

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
-from serve_app.api.auth import needs
+from serve_app.api.auth import key_of
 from serve_app.api.error_responses import documented
 from serve_app.keys.key import Scope
 
@@ -14,11 +14,12 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {
 
 
 def metrics_router(metrics_text: Callable[[], Awaitable[str]]) -> APIRouter:
-    router = APIRouter(tags=["server"], dependencies=[needs(Scope.METRICS)])
+    router = APIRouter(tags=["server"])
 
     @router.get("/metrics", response_class=Response, responses=_RESPONSES)
-    async def metrics() -> Response:
+    async def metrics(request: Request) -> Response:
         """The whole server's metrics in Prometheus' text format, from all of its replicas on all nodes."""
+        key_of(request, Scope.METRICS)
         return Response(await metrics_text(), media_type=_PROMETHEUS_TEXT)
 
     return router

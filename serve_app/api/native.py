@@ -1,61 +1,42 @@
 """Our own dialect, which is also vox-serve's: `POST /generate`, and `GET /requests/{id}`."""
 
-import asyncio
-import random
 import re
-import time
 import uuid
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
-from starlette.types import Receive, Send
-from starlette.types import Scope as AsgiScope
 
-from serve_app.api.auth import key_of, needs
+from serve_app.api.auth import key_of
 from serve_app.api.body import JSON, MULTIPART, URLENCODED, content_type, form_fields
-from serve_app.api.disconnect import until_disconnect
 from serve_app.api.error_responses import documented
 from serve_app.api.health import weights_headers
-from serve_app.api.native_schema import ContextItem, GenerateBody, parse_form, parse_json
+from serve_app.api.native_schema import GenerateBody, parse_form, parse_json
 from serve_app.api.openapi import schema_ref
-from serve_app.audio.payload import audio_bytes
-from serve_app.audio.read import read_clip
+from serve_app.api.origin import origin_of
+from serve_app.api.streaming import StreamedAnswer, disconnect, while_connected
 from serve_app.audio.wav import wav_file, wav_header
 from serve_app.errors import InvalidRequest
 from serve_app.keys.key import Scope
-from serve_app.keys.limits import Allowance
-from serve_app.messages import Accepted, ModelInfo, SamplingParams
+from serve_app.messages import Accepted, ModelInfo
 from serve_app.settings import Settings
-from serve_app.speech.charged import charged
-from serve_app.speech.live_answer import LiveAnswer
-from serve_app.speech.outcomes import RecentOutcomes
-from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import (
-    ContextClip,
-    SpeechRequest,
-    Turn,
-    check_max_audio_seconds,
-    check_sampling,
-    check_speaker,
-    check_text,
-)
+from serve_app.speech.answer import Answer
+from serve_app.speech.build import Asked, AskedClip, build_scene
+from serve_app.speech.scene import Scene, Turn
+from serve_app.speech.service import Call, SpeechService
 
 
 class NativeApi:
     """Holds what its routes share."""
 
-    def __init__(self, pipeline: SpeechPipeline, settings: Settings, allowance: Allowance) -> None:
-        self._pipeline = pipeline
+    def __init__(self, speech: SpeechService, settings: Settings) -> None:
+        self._speech = speech
         self._settings = settings
-        self._allowance = allowance
-        self._outcomes = RecentOutcomes()
 
     def router(self) -> APIRouter:
-        router = APIRouter(tags=["speech"], dependencies=[needs(Scope.SPEECH)])
+        router = APIRouter(tags=["speech"])
         router.add_api_route("/generate", self.generate, methods=["POST"], openapi_extra=_REQUEST_BODY, **_WAV)
         router.add_api_route(
             "/requests/{request_id}", self.request_outcome, methods=["GET"], responses=documented(401, 403, 404, 422)
@@ -64,28 +45,23 @@ class NativeApi:
 
     async def generate(self, request: Request) -> Response:
         """Speak a text, or a scene of several turns, in one WAV: whole, or streamed while it is made."""
+        key = key_of(request, Scope.SPEECH)
         body, is_streamed = await self._read_body(request)
-        arrived_at = time.monotonic()
-        async with until_disconnect(request.receive):
-            info = await self._pipeline.info()
-            speech_request = replace(
-                await self._speech_request(_request_id(request), body, info),
-                is_streamed=is_streamed,
-                arrived_at=arrived_at,
-                trace=request.headers.get("traceparent", ""),
-            )
-            key = key_of(request)
-            speech = charged(self._pipeline.stream(speech_request), speech_request, key, self._allowance)
-            # The status waits for this: a refusal is raised here, and never after a 200.
-            answer = await LiveAnswer.open(speech, self._outcomes, key.id)
+        call = Call(_request_id(request), key, is_streamed, trace=request.headers.get("traceparent", ""))
+        async with while_connected(partial(disconnect, request.receive)):
+            with _named_as_sent(body):
+                info = await self._speech.info()
+                scene = await self._scene(body, info, request)
+                # The status waits for admission: a refusal is raised here, and never after a 200.
+                answer = await self._speech.open(scene, call)
             headers = _headers(request, answer.accepted, info)
             if not is_streamed:
                 return await _whole(answer, headers)
-        return _StreamedWav(answer, headers)
+        return StreamedAnswer(_streamed_wav(answer), "audio/wav", answer, headers=headers | _attachment(answer))
 
     async def request_outcome(self, request: Request, request_id: str) -> dict[str, Any]:
-        """What became of a request of the last ten minutes; `finish_reason` is null while it runs."""
-        outcome = self._outcomes.get(key_of(request).id, request_id)
+        """How a request of the last ten minutes ended; `finish_reason` is null while it runs."""
+        outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, request_id)
         return {
             "request_id": outcome.request_id,
             "seed": outcome.seed,
@@ -94,7 +70,7 @@ class NativeApi:
         }
 
     async def _read_body(self, request: Request) -> tuple[GenerateBody, bool]:
-        """And whether to stream: users of forms expect a stream where they do not say, users of JSON a file."""
+        """The body, and whether to stream. By default a form is answered with a stream, and JSON with a file."""
         kind = content_type(request)
         if kind == JSON:
             body = parse_json(await request.body())
@@ -102,78 +78,41 @@ class NativeApi:
         body = parse_form(await form_fields(request, kind, self._settings.limits.max_body_bytes))
         return body, body.streaming is not False
 
-    async def _speech_request(self, request_id: str, body: GenerateBody, info: ModelInfo) -> SpeechRequest:
-        settings = self._settings
-        given = body.model_dump(include=set(_SAMPLING_FIELDS), exclude_none=True)
-        seed = random.getrandbits(63) if body.seed is None else body.seed
-        defaults = settings.sampling.model_dump()
-        defaults["top_k"] = min(defaults["top_k"], info.codebook_size)
-        params = SamplingParams(**(defaults | given), seed=seed)
-        return SpeechRequest(
-            request_id=request_id,
-            turns=self._turns(body),
-            sampling=check_sampling(params, info.codebook_size),
-            max_audio_seconds=check_max_audio_seconds(
-                settings.limits.max_audio_seconds if body.max_audio_seconds is None else body.max_audio_seconds,
-                settings.limits,
-            ),
-            context=await self._context(body.context),
+    async def _scene(self, body: GenerateBody, info: ModelInfo, request: Request) -> Scene:
+        asked = Asked(
+            turns=_turns(body),
+            context=[AskedClip(item.text, item.speaker, item.audio) for item in body.context],
+            sampling=body.model_dump(include=_SAMPLING_FIELDS, exclude_none=True),
+            seed=body.seed,
+            max_audio_seconds=body.max_audio_seconds,
         )
+        scene = build_scene(asked, info, self._settings)
+        return await self._speech.context.locate(scene, origin_of(request.scope, self._settings.public_url))
 
-    def _turns(self, body: GenerateBody) -> tuple[Turn, ...]:
-        limits = self._settings.limits
-        if (body.text is None) == (body.scene is None):
-            raise InvalidRequest(
-                "text",
-                "is missing: send text, or scene for several turns"
-                if body.text is None
-                else "is sent beside scene: send one of them",
-            )
-        if body.text is not None:
-            text = check_text("text", body.text, limits.max_text_chars)
-            return (Turn(text, check_speaker("speaker", body.speaker)),)
-        scene = body.scene or []
-        if not 1 <= len(scene) <= limits.max_scene_turns:
-            raise InvalidRequest("scene", f"has {len(scene)} turns: send from 1 to {limits.max_scene_turns}")
-        return tuple(
-            Turn(
-                check_text(f"scene.{number}.text", turn.text, limits.max_text_chars),
-                check_speaker(f"scene.{number}.speaker", turn.speaker),
-            )
-            for number, turn in enumerate(scene)
+
+def _turns(body: GenerateBody) -> list[Turn]:
+    if (body.text is None) == (body.scene is None):
+        raise InvalidRequest(
+            "text",
+            "is missing: send text, or scene for several turns"
+            if body.text is None
+            else "is sent beside scene: send one of them",
         )
-
-    async def _context(self, items: list[ContextItem]) -> tuple[ContextClip, ...]:
-        limits = self._settings.limits
-        if len(items) > limits.max_context_segments:
-            raise InvalidRequest("context", f"has {len(items)} segments: send at most {limits.max_context_segments}")
-
-        def read(number: int, item: ContextItem) -> ContextClip:
-            field = f"context.{number}.audio"
-            pcm = read_clip(field, audio_bytes(field, item.audio), limits.max_context_seconds)
-            text = check_text(f"context.{number}.text", item.text, limits.max_text_chars)
-            return ContextClip(text, check_speaker(f"context.{number}.speaker", item.speaker), pcm)
-
-        # Decoding audio would stall every stream of this loop.
-        return tuple([await asyncio.to_thread(read, number, item) for number, item in enumerate(items)])
+    if body.text is not None:
+        return [Turn(body.text, body.speaker)]
+    return [Turn(turn.text, turn.speaker) for turn in body.scene or ()]
 
 
-class _StreamedWav(StreamingResponse):
-    """However the sending ends, the slots are free when this returns."""
-
-    def __init__(self, answer: LiveAnswer, headers: dict[str, str]) -> None:
-        self._answer = answer
-        self._wav = _streamed_wav(answer)
-        name = f"attachment; filename=stream_{answer.accepted.request_id[:8]}.wav"
-        super().__init__(self._wav, media_type="audio/wav", headers=headers | {"Content-Disposition": name})
-
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        # Not Starlette's own way: it cancels again and again, also what cleans up behind a first cancellation.
-        async with self._answer, aclosing(self._wav), until_disconnect(receive):
-            await self.stream_response(send)
+@contextmanager
+def _named_as_sent(body: GenerateBody) -> Iterator[None]:
+    """A single text is a scene of one turn, but its caller sent `text` and not `scene[0].text`."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise (error.at(error.field.removeprefix("turns[0].")) if body.text is not None else error) from None
 
 
-async def _streamed_wav(answer: LiveAnswer) -> AsyncGenerator[bytes, None]:
+async def _streamed_wav(answer: Answer) -> AsyncGenerator[bytes, None]:
     # Alone and early: vox-serve's clients take the first read for the header and drop it.
     yield wav_header(None)
     async with aclosing(answer.chunks()) as chunks:
@@ -182,9 +121,9 @@ async def _streamed_wav(answer: LiveAnswer) -> AsyncGenerator[bytes, None]:
                 yield chunk.pcm
 
 
-async def _whole(answer: LiveAnswer, headers: dict[str, str]) -> Response:
-    async with answer, aclosing(answer.chunks()) as chunks:
-        pcm = b"".join([chunk.pcm async for chunk in chunks])
+async def _whole(answer: Answer, headers: dict[str, str]) -> Response:
+    async with answer:
+        pcm = await answer.pcm()
     known = {
         "X-CSM-Finish-Reason": str(answer.outcome.finish_reason),
         "X-CSM-Audio-Seconds": f"{answer.outcome.audio_seconds:.2f}",
@@ -193,8 +132,12 @@ async def _whole(answer: LiveAnswer, headers: dict[str, str]) -> Response:
     return Response(wav_file(pcm), media_type="audio/wav", headers=headers | known)
 
 
+def _attachment(answer: Answer) -> dict[str, str]:
+    return {"Content-Disposition": f"attachment; filename=stream_{answer.accepted.request_id[:8]}.wav"}
+
+
 def _request_id(request: Request) -> str:
-    """The caller's `X-Request-Id`, or the one that Serve gives a request without."""
+    """The caller's `X-Request-Id`, or a new one."""
     request_id = request.headers.get(_ID_HEADER) or uuid.uuid4().hex
     if not re.fullmatch(r"[\w.-]{1,128}", request_id, re.ASCII):
         raise InvalidRequest(_ID_HEADER, "must be 1 to 128 letters, digits, dots, dashes or underscores")
@@ -208,7 +151,7 @@ def _headers(request: Request, accepted: Accepted, info: ModelInfo) -> dict[str,
 
 
 _ID_HEADER = "X-Request-Id"
-_SAMPLING_FIELDS = ("temperature", "top_k", "top_p", "repetition_penalty", "greedy")
+_SAMPLING_FIELDS = {"temperature", "top_k", "top_p", "repetition_penalty", "greedy"}
 _BODIES = {JSON: "GenerateBody", MULTIPART: "GenerateForm", URLENCODED: "GenerateForm"}
 _REQUEST_BODY: dict[str, Any] = {
     "requestBody": {

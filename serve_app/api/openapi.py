@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 
 
 def add_schemas(app: FastAPI, schemas: dict[str, dict[str, Any]]) -> None:
@@ -33,3 +34,9 @@ def add_keys(app: FastAPI) -> None:
 
 def schema_ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+def body_schemas(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """The schema of a body and those of its parts, by name."""
+    body = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {model.__name__: body, **body.pop("$defs", {})}

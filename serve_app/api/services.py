@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from serve_app.jobs.queue import JobQueue
-from serve_app.speech.scene_work import Fetcher, SceneWork
+from serve_app.jobs.webhooks import WebhookFormat
+from serve_app.speech.context_audio import Fetcher
+from serve_app.speech.service import SpeechService
 from serve_app.store.files import FileStore
 from serve_app.store.signing import Tokens, UrlSigner
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    work: SceneWork
+    speech: SpeechService
     queue: JobQueue
     files: FileStore
     net: Fetcher
     urls: UrlSigner
     tokens: Tokens
+    webhook_format: WebhookFormat
     jwks: Callable[[], dict[str, Any]]
     """The public keys that webhooks are signed with, as a JSON Web Key Set."""

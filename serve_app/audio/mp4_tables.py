@@ -4,6 +4,9 @@ FFmpeg expands run-length tables at 24 bytes a packet when it opens the file: 30
 packet counts are added up from the raw bytes first. Bytes are searched instead of boxes parsed, because a
 parser that differs from FFmpeg's in one corner could be led past a table; only the samples themselves (`mdat`)
 are left out, where the same letters can occur by chance.
+
+Uncompressed sound in QuickTime counts every sample as a packet. Such a count is long, but the file is too: a
+packet takes room, so the bytes of the file bound an honest count.
 """
 
 from collections.abc import Iterator
@@ -11,14 +14,22 @@ from collections.abc import Iterator
 _COMPRESSED_INDEX = b"cmov"
 _COUNT_OFFSETS = {b"stsz": 12, b"stz2": 12, b"trun": 8}
 """From the start of the box's name to its number of packets."""
+_MOST_PACKETS_PER_BYTE = 4
+"""Old ADPCM counts its unpacked samples, about two a byte and channel."""
 
 
 def mp4_tables_fit(data: bytes, max_packets: int) -> bool:
-    """False for an index that is compressed or names more packets than `max_packets`."""
+    """False for an index that is compressed, or that names more than `max_packets` and more than the file can hold."""
     index = b"".join(_outside_samples(data))
     if _COMPRESSED_INDEX in index:
         return False
-    return sum(sum(_counts(index, name, offset)) for name, offset in _COUNT_OFFSETS.items()) <= max_packets
+    packets = sum(sum(_counts(index, name, offset)) for name, offset in _COUNT_OFFSETS.items())
+    return packets <= max(max_packets, _MOST_PACKETS_PER_BYTE * len(data))
+
+
+def has_mp4_index(data: bytes) -> bool:
+    """False for samples alone, without which no part of an MP4 can be read."""
+    return any(b"moov" in box for box in _outside_samples(data))
 
 
 def _outside_samples(data: bytes) -> Iterator[bytes]:

@@ -1,40 +1,54 @@
 """A caller's clip, decoded in a process of its own.
 
 Limits on seconds, channels and rates bound what a clip unpacks to, but not what its headers cost the libraries that
-read them: 32 MB of empty Matroska tags took 1.7 GB, 32 MB of ID3 frames minutes. There the kernel draws the line.
+read them: 32 MB of empty Matroska tags took 1.7 GB. There the kernel draws the line.
 """
 
 import subprocess
 import sys
-import threading
 from collections import deque
+from os import environ
 from typing import NoReturn
 
-from serve_app.audio.reader_process import ANSWER, CLIP, READY, REFUSALS, STOPPED
+from serve_app.audio.clip import Recording
+from serve_app.audio.reader_process import ANSWER, CLIP, READY, REFUSALS, STOPPED, recording_of
+from serve_app.audio.turns import TurnLimits, Turns
 from serve_app.errors import GenerationFailed, InvalidAudio
 
 _MOST_PROCESSES = 4
+_MOST_WAITING = 64
+_MOST_WAITING_OF_OWNER = 16
+_MOST_WAIT_SECONDS = 60.0
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from serve_app.audio.reader_process import main; main()"
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""A thread's stack would count against the memory of each child."""
 
 
 class ClipReader:
     """Reader processes, started when they are needed and kept. For threads: a call waits while all are busy."""
 
     def __init__(self, most_processes: int) -> None:
-        self._places = threading.Semaphore(most_processes)
+        self._turns = Turns(
+            TurnLimits(most_processes, _MOST_WAITING, _MOST_WAITING_OF_OWNER, wait_seconds=_MOST_WAIT_SECONDS)
+        )
         self._idle: deque[_Reader] = deque()
 
     def read(self, field: str, data: bytes, max_seconds: float) -> bytes:
-        """As `clip.decode_clip`, at the cost of at most `reader_process.CPU_SECONDS` and `MEMORY_BYTES`.
+        """The PCM of `read_recording`."""
+        return self.read_recording(field, data, max_seconds).pcm
 
-        Raises InvalidAudio, and GenerationFailed where no process can be had to read it.
+    def read_recording(self, field: str, data: bytes, max_seconds: float, owner: str = "") -> Recording:
+        """As `clip.decode_recording`, at the cost of at most `reader_process.CPU_SECONDS` and `MEMORY_BYTES`.
+
+        owner: the key that sends it. Its clips wait for each other rather than let those of other keys wait.
+        Raises InvalidAudio, Overloaded where too many clips wait, and GenerationFailed where no process can be had.
         """
-        with self._places:
+        with self._turns.turn(owner):
             try:
                 reader = self._idle.pop()
             except IndexError:
                 reader = _Reader()
-            kind, payload = reader.ask(data, max_seconds)
+            kind, payload, notices = reader.ask(data, max_seconds)
             self._idle.append(reader)
         if kind == STOPPED:
             raise InvalidAudio(
@@ -42,7 +56,7 @@ class ClipReader:
             )
         if kind:
             raise REFUSALS[kind](field, payload.decode())
-        return payload
+        return recording_of(payload, notices)
 
 
 class _Reader:
@@ -54,18 +68,20 @@ class _Reader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # libraries write there what crafted files tell them to
+            env={**environ, **_ONE_THREAD},
         )
         self._receive(len(READY))
 
-    def ask(self, data: bytes, max_seconds: float) -> tuple[int, bytes]:
+    def ask(self, data: bytes, max_seconds: float) -> tuple[int, bytes, bytes]:
+        """An answer's kind, payload and notices."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(CLIP.pack(max_seconds, len(data)) + data)
             self._process.stdin.flush()
         except BrokenPipeError:
             self._lost()
-        kind, size = ANSWER.unpack(self._receive(ANSWER.size))
-        return kind, self._receive(size)
+        kind, size, notices_size = ANSWER.unpack(self._receive(ANSWER.size))
+        return kind, self._receive(size), self._receive(notices_size)
 
     def _receive(self, size: int) -> bytes:
         assert self._process.stdout is not None
@@ -80,5 +96,7 @@ class _Reader:
         raise GenerationFailed("the process that reads audio does not start or has died: try again")
 
 
-read_clip = ClipReader(_MOST_PROCESSES).read
+_here = ClipReader(_MOST_PROCESSES)
+read_clip = _here.read
+read_recording = _here.read_recording
 """This process's own."""

@@ -13,14 +13,14 @@ from ray.exceptions import AuthenticationError
 from ray.serve.schema import ServeDeploySchema
 
 from serve_app.app import load_settings
-from serve_app.deployments.cluster_config import read_cluster
 from serve_app.deployments.listening import ALL_ADDRESSES, listens_on
 from serve_app.deployments.live_settings import with_user_config
 from serve_app.deployments.options import computes_on_gpu, deployment_options, most_in_engine, with_gpu_shares
-from serve_app.deployments.placement import Nodes, Replicas, check_nodes, check_shares, replicas_of
-from serve_app.deployments.serve_config import OurApplication, check_serve_config, read_yaml
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure
+from serve_app.preflight.cluster_config import read_cluster
+from serve_app.preflight.placement import Nodes, Replicas, check_nodes, check_shares, replicas_of
+from serve_app.preflight.serve_config import OurApplication, check_serve_config, read_yaml
 from serve_app.settings import Settings
 
 ConfigFile = Annotated[Path, typer.Argument(help="A Serve config, as serve_app/configs/autoscaling.yaml.")]

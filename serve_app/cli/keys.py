@@ -1,4 +1,4 @@
-"""`csm-serve keys …`: against the database that `database.url` or `data_dir` name, while servers run or not."""
+"""`csm-serve keys …`: manages the keys in the configured database. A server may run meanwhile."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from serve_app.store.database import Database
 
 keys_app = typer.Typer(
     no_args_is_help=True,
-    help="Who may call, where keys are required. CSM_DATABASE__URL or CSM_DATA_DIR say where keys are kept.",
+    help="Create, list, rotate and revoke API keys. CSM_DATABASE__URL or CSM_DATA_DIR name the database.",
 )
 
 _COLUMNS = ("ID", "NAME", "SCOPES", "AUDIO/MIN", "AT ONCE", "CREATED", "LAST USED", "STATE")
@@ -23,14 +23,18 @@ _COLUMNS = ("ID", "NAME", "SCOPES", "AUDIO/MIN", "AT ONCE", "CREATED", "LAST USE
 
 @keys_app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose it is: for you to read.")],
-    scope: Annotated[list[Scope] | None, typer.Option(help="What it is for; by default speech and files.")] = None,
-    audio_seconds_per_minute: Annotated[
-        float | None, typer.Option(help="How much audio; 0 is no limit. By default as keys.* say.")
+    name: Annotated[str, typer.Argument(help="A name for your own records.")],
+    scope: Annotated[
+        list[Scope] | None, typer.Option(help="Permission to grant. Repeatable. Default: speech and files.")
     ] = None,
-    concurrency: Annotated[int | None, typer.Option(help="Requests at once; 0 is no limit. As above.")] = None,
+    audio_seconds_per_minute: Annotated[
+        float | None, typer.Option(help="Audio limit; 0 means no limit. Default: keys.audio_seconds_per_minute.")
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Limit of requests at once; 0 means no limit. Default: keys.concurrency.")
+    ] = None,
 ) -> None:
-    """Make a key and print it. It cannot be shown again: only its hash is kept."""
+    """Create a key and print it. It cannot be shown again, because only its hash is stored."""
     with _keys() as keys:
         _, plaintext = keys.create(name, scope or USUAL_SCOPES, audio_seconds_per_minute, concurrency)
     _show(plaintext)
@@ -38,7 +42,7 @@ def create(
 
 @keys_app.command("list")
 def list_keys() -> None:
-    """Every key that there ever was, without its secret."""
+    """List all keys without their secrets, revoked ones included."""
     with _keys() as keys:
         rows = [_COLUMNS, *(_row(record) for record in keys.records())]
     show_table(rows)
@@ -46,7 +50,7 @@ def list_keys() -> None:
 
 @keys_app.command()
 def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """End a key for good; servers notice within keys.cached_seconds."""
+    """Revoke a key for good. Servers notice within keys.cached_seconds."""
     with _keys() as keys:
         keys.revoke(key_id)
     typer.echo(f"{key_id} is revoked", err=True)
@@ -55,9 +59,9 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
 @keys_app.command()
 def rotate(
     key_id: Annotated[str, typer.Argument(metavar="ID")],
-    grace_seconds: Annotated[float, typer.Option(min=0, help="How long the old secret counts yet.")] = 86_400,
+    grace_seconds: Annotated[float, typer.Option(min=0, help="How long the old secret stays valid.")] = 86_400,
 ) -> None:
-    """Give a key a new secret and print it; the old one counts for a while yet, so that nobody is cut off."""
+    """Give a key a new secret and print it. The old secret stays valid for the grace time."""
     with _keys() as keys:
         plaintext = keys.rotate(key_id, grace_seconds)
     _show(plaintext)
@@ -74,8 +78,8 @@ def _keys() -> Iterator[Keys]:
 
 
 def _show(plaintext: str) -> None:
-    """The key alone on stdout, for scripts."""
-    typer.echo("keep it now, it is not shown again:", err=True)
+    """Print the key alone on stdout, for scripts."""
+    typer.echo("store it now, it is not shown again:", err=True)
     typer.echo(plaintext)
 
 

@@ -18,11 +18,11 @@ from serve_app import log
 from serve_app.app import build_graph
 from serve_app.deployments.listening import listens_on
 from serve_app.deployments.options import deployment_options, with_gpu_shares
-from serve_app.deployments.placement import check_shares, replicas_of
-from serve_app.deployments.serve_config import OurApplication
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure
 from serve_app.messages import WEIGHTS_NOTICES
+from serve_app.preflight.placement import check_shares, replicas_of
+from serve_app.preflight.serve_config import OurApplication
 from serve_app.settings import STAND_IN, Settings
 
 APP_NAME = "csm"

@@ -1,4 +1,4 @@
-"""`csm-serve webhooks …`: what was delivered and what was given up, while servers run or not."""
+"""`csm-serve webhooks …`: lists and retries webhooks in the configured database. A server may run meanwhile."""
 
 import asyncio
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ import typer
 
 from serve_app.app import load_settings
 from serve_app.cli.table import moment, show_table
-from serve_app.jobs.outbox import Outbox, Webhook, WebhookState
+from serve_app.jobs.webhooks import Outbox, Webhook, WebhookState
 from serve_app.store.database import Database
 
 webhooks_app = typer.Typer(
     no_args_is_help=True,
-    help="Webhooks of ended jobs. CSM_DATABASE__URL or CSM_DATA_DIR say where they are kept.",
+    help="List and retry webhooks of ended jobs. CSM_DATABASE__URL or CSM_DATA_DIR name the database.",
 )
 
 _COLUMNS = ("ID", "STATE", "FAILED", "CREATED", "NEXT", "URL", "REASON")
@@ -22,10 +22,10 @@ _COLUMNS = ("ID", "STATE", "FAILED", "CREATED", "NEXT", "URL", "REASON")
 
 @webhooks_app.command("list")
 def list_webhooks(
-    dead: Annotated[bool, typer.Option("--dead", help="Only those that were given up.")] = False,
-    limit: Annotated[int, typer.Option(min=1, help="The latest so many.")] = 100,
+    dead: Annotated[bool, typer.Option("--dead", help="Only dead letters, which were given up.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Show at most so many.")] = 100,
 ) -> None:
-    """The webhooks that are kept, the latest first."""
+    """List the stored webhooks, newest first."""
     with _outbox() as outbox:
         webhooks = asyncio.run(outbox.list(WebhookState.DEAD if dead else None, limit))
     show_table([_COLUMNS, *map(_row, webhooks)])
@@ -33,7 +33,7 @@ def list_webhooks(
 
 @webhooks_app.command()
 def retry(webhook_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Have a dead letter delivered again, with all its retries; a running server does it within a second."""
+    """Deliver a dead letter again, with all its retries. A running server sends it within a second."""
     with _outbox() as outbox:
         if not asyncio.run(outbox.revive(webhook_id)):
             raise typer.BadParameter(f"no dead letter has the id {webhook_id}: csm-serve webhooks list --dead")

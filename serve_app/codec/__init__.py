@@ -1,8 +1,9 @@
 """Mimi, the codec: context audio to codes, and codes to sound.
 
-moshi decides while it is imported whether to hand its rotary embedding to torch.compile. We say no, here, because this
-file runs before any of the modules that import moshi: compiling takes a C++ or Triton toolchain, which a serving image
-does not have, and many seconds at a replica's first frame. It would save little: on CUDA the layers replay as a graph.
+While moshi is imported it decides whether to use torch.compile for its rotary embedding. This file runs before any
+module that imports moshi, so that it can switch that off. Compiling needs a C++ or Triton toolchain, which a serving
+image lacks, and many seconds at a replica's first frame. It would save little, because on CUDA the layers replay as a
+graph.
 """
 
 import os

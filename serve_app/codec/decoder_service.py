@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app import log, metrics
-from serve_app.codec.silence import SilenceGuard
+from serve_app.audio.silence import SilenceGuard
 from serve_app.errors import GenerationFailed, Overloaded
 from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo, TokenFrames
 from serve_app.metrics import NO_METER, Meter

@@ -1,4 +1,4 @@
-"""The voices that a checkpoint brings, for speakers 0 and 1."""
+"""The default voices of a checkpoint, for speakers 0 and 1."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +26,11 @@ _PROMPTS = {
         "then you can go punching question blocks around.",
     ),
 }
-"""The Hub repository's prompts and what is said in them; a text file of the same name beside a clip overrules this."""
+"""The Hub repository's prompts and their transcripts. A text file beside a clip, of the same name, takes precedence."""
 
 
 def default_clips(folder: Path) -> Iterator[tuple[int, str, bytes]]:
-    """Speaker, transcript and PCM of each prompt in a checkpoint's folder; raises CheckpointError for a broken one."""
+    """Speaker, transcript and PCM of each prompt in a checkpoint's folder. Raises CheckpointError for a broken clip."""
     for speaker, (name, transcript) in _PROMPTS.items():
         path = folder / "prompts" / f"{name}.wav"
         if not path.exists():

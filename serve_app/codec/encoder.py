@@ -1,4 +1,4 @@
-"""Context audio to codes: one pass over whole clips, remembered by content."""
+"""Encodes context audio to codes, in one pass over whole clips, with a cache by content."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,8 +14,8 @@ from serve_app.messages import FRAME_SAMPLES, SAMPLE_RATE_HZ, Codes
 _FULL_SCALE = 32768.0
 _FRAME_BYTES = 2 * FRAME_SAMPLES
 _PASS_BYTES = 90 * 2 * SAMPLE_RATE_HZ
-"""Padded audio of one pass. A second of it takes about 30 MB at full size (measured): batching must not need more
-memory than the longest single clip of the default limits does."""
+"""The most padded audio of one pass. A second takes about 30 MB at full size (measured), so this limits a pass to the
+memory that the longest single clip of the default limits needs."""
 
 
 class ClipEncoder:
@@ -27,18 +27,18 @@ class ClipEncoder:
         self._device = next(mimi.parameters()).device
         self._cache_entries = cache_entries
         self.num_hits = 0
-        """Clips since the start whose codes were remembered."""
+        """Clips since the start whose codes were in the cache."""
         self._cache: OrderedDict[bytes, Codes] = OrderedDict()
 
     def encode(self, pcm: bytes) -> Codes:
-        """Encode signed 16 bit little-endian mono PCM at 24 kHz, its end padded with silence to a whole frame."""
+        """Encode signed 16 bit little-endian mono PCM at 24 kHz, padded with silence to a whole frame."""
         return self.encode_batch([pcm])[0]
 
     def encode_batch(self, clips: Sequence[bytes]) -> list[Codes]:
-        """Encode clips together; equal ones once, remembered ones not at all.
+        """Encode clips together. Equal clips are encoded once, cached ones not at all.
 
-        Mimi is causal, so the padding of a shorter clip cannot reach its own frames. Sums are rounded differently by
-        batch size, though: where two codebook entries are about equally near, a code may differ from a lone pass.
+        Mimi is causal, so the padding of a shorter clip cannot change its own frames. Batch size changes rounding,
+        though: where two codebook entries are about equally near, a code may differ from that of a single clip.
         """
         assert all(clips), "an empty clip has no codes"
         keys = [sha256(clip).digest() for clip in clips]
@@ -77,7 +77,7 @@ def _padded(clips: Collection[bytes]) -> Tensor:
 
 
 def _passes(clips: Mapping[bytes, bytes]) -> Iterator[dict[bytes, bytes]]:
-    """Clips of similar length together, as many as the padded audio of one pass allows."""
+    """Groups clips of similar length, as many as the padded audio of one pass allows."""
     group: dict[bytes, bytes] = {}
     for key, clip in sorted(clips.items(), key=lambda item: len(item[1])):
         if group and (len(group) + 1) * len(clip) > _PASS_BYTES:

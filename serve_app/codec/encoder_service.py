@@ -1,4 +1,4 @@
-"""The clip encoder on its own thread, as the `ContextEncoder` that asyncio sees."""
+"""Runs the clip encoder on its own thread, and offers it to asyncio as a `ports.ContextEncoder`."""
 
 import math
 import time
@@ -12,8 +12,7 @@ from serve_app.model.out_of_memory import memory_for_start
 from serve_app.owner_thread import OwnerThread
 from serve_app.settings import Settings
 
-MOST_CLIPS = 8
-"""Encoded together."""
+MAX_CLIPS_PER_PASS = 8
 
 
 class Clips(Protocol):
@@ -41,16 +40,16 @@ class EncoderService:
 
     @classmethod
     def load(cls, settings: Settings, meter: Meter = NO_METER) -> Self:
-        """With the codec and the voices that the settings name; raises StartupError where that fails."""
+        """Load the codec and the voices that the settings name. Raises StartupError where that fails."""
         with memory_for_start("the context encoder", "codec.cache_entries, or raise codec.memory_fraction"):
-            return cls(*_parts(settings), meter, MOST_CLIPS * settings.codec.stuck_seconds)
+            return cls(*_parts(settings), meter, MAX_CLIPS_PER_PASS * settings.codec.stuck_seconds)
 
     async def encode(self, pcm: bytes) -> Codes:
         """See `ports.ContextEncoder`."""
         return (await self.encode_batch([pcm]))[0]
 
     async def encode_batch(self, clips: list[bytes]) -> list[Codes]:
-        """Several clips in one pass."""
+        """Encode several clips in one pass."""
         return await self._thread.call(lambda: self._encode_batch(clips))
 
     async def default_voices(self) -> dict[int, ContextSegment]:
@@ -66,7 +65,7 @@ class EncoderService:
         return codes
 
     def check_health(self) -> None:
-        """Raise GenerationFailed if the thread is dead, or does not come to the end of a pass."""
+        """Raises ReplicaLost if the thread is dead, or if a pass does not end."""
         self._thread.check()
 
     def stop(self) -> None:
@@ -74,7 +73,7 @@ class EncoderService:
 
 
 def _parts(settings: Settings) -> tuple[Clips, dict[int, ContextSegment]]:
-    # Imported here: a replica with a stand-in does without torch and starts in a fraction of the time.
+    # Imported here, so that a replica with a stand-in starts without torch, in a fraction of the time.
     if settings.stand_in is not None:
         from serve_app.codec.stand_in import StandInClips
 

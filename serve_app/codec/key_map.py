@@ -1,4 +1,4 @@
-"""Whether every codec tensor of a checkpoint has its place in moshi's Mimi, without reading one."""
+"""Checks that a checkpoint's codec tensors fill moshi's Mimi, by names and shapes alone."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from serve_app.model.checkpoint import Checkpoint
 
 
 def codec_problem(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """What keeps tensors of these `shapes`, by stored name, from filling the codec; None where each is used once."""
+    """Why tensors of these `shapes`, by stored name, do not fill the codec. None if each is used exactly once."""
     config = checkpoint.config.codec_config
     assert isinstance(config, MimiConfig), "CsmConfig makes it one"
     meta = torch.device("meta")

@@ -43,7 +43,7 @@ _RENAMES: tuple[tuple[str, str], ...] = (
     (r"(quantizer\..*\._codebook)\.embed_sum", r"\1.embedding_sum"),
     (r"(quantizer\..*\._codebook)\.initialized", r"\1._initialized"),
 )
-"""Beginnings of names, applied in this order, each to what the ones before it left."""
+"""Patterns of name prefixes. They apply in this order, each to the result of those before."""
 
 _REQUIREMENTS: tuple[tuple[str, Callable[[MimiConfig], bool]], ...] = (
     (f"sampling_rate {SAMPLE_RATE_HZ}", lambda c: c.sampling_rate == SAMPLE_RATE_HZ),
@@ -74,10 +74,10 @@ _REQUIREMENTS: tuple[tuple[str, Callable[[MimiConfig], bool]], ...] = (
 def load_mimi(
     tensors: Iterable[tuple[str, Tensor]], config: MimiConfig, num_codebooks: int, device: torch.device
 ) -> MimiModel:
-    """Mimi in float32, whatever the stored type: in bfloat16 its sound is audibly worse.
+    """Mimi in float32, because in bfloat16 it sounds audibly worse.
 
-    It may share memory with `tensors`, so two of them loaded from the same tensors cost the weights once.
-    Raises CheckpointError for a config or a set of weights that moshi cannot take.
+    It may share memory with `tensors`, so that two Mimis of the same tensors need the memory once.
+    Raises CheckpointError for a config or weights that moshi cannot use.
     """
     _require_expressible(config, num_codebooks)
     stored = moshi_tensors(tensors, config)
@@ -90,7 +90,7 @@ def load_mimi(
 
 
 def moshi_tensors(tensors: Iterable[tuple[str, Tensor]], config: MimiConfig) -> dict[str, Tensor]:
-    """Rename to moshi's names, from the flat names on disk or the nested ones in memory."""
+    """Rename tensors to moshi's names, from flat names on disk or nested ones in memory."""
     state: dict[str, Tensor] = {}
     projections: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
     for stored, tensor in tensors:
@@ -119,7 +119,7 @@ def _fused(name: str, parts: Mapping[str, Tensor], config: MimiConfig) -> Tensor
 
 
 def _interleaved(weight: Tensor, num_heads: int) -> Tensor:
-    # Stored rows of a head are first every real, then every imaginary part of the rotation; moshi wants them in pairs.
+    # Stored rows of a head hold all real parts of the rotation, then all imaginary ones. moshi needs them in pairs.
     width = weight.shape[1]
     return weight.reshape(num_heads, 2, -1, width).transpose(1, 2).reshape(-1, width)
 
@@ -152,7 +152,7 @@ def _require_same_shapes(stored: Mapping[str, Tensor], expected: Mapping[str, Te
 
 
 def moshi_config(config: MimiConfig) -> dict[str, Any]:
-    """What moshi's `get_mimi` wants of the same codec."""
+    """The configuration of the same codec for moshi's `get_mimi`."""
     width = config.hidden_size
     return {
         "sample_rate": SAMPLE_RATE_HZ,

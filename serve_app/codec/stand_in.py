@@ -1,4 +1,4 @@
-"""Stands in for the codec, so that everything around it can be measured alone. No torch, and no speech."""
+"""A stand-in for the codec, to measure the server around it. It needs no torch and produces no speech."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,15 +17,15 @@ _AMPLITUDE = 8000
 
 
 class StandInSlots:
-    """As `decoder.SlotDecoder`, but each frame is a tone by its first code: 200 Hz and up in steps of 12.5 Hz.
+    """Like `decoder.SlotDecoder`, but each frame is a tone for its first code, from 200 Hz in steps of 12.5 Hz.
 
-    Tones are whole periods of a frame, so that frames join without a click.
+    A frame holds whole periods of its tone, so that frames join without a click.
     """
 
     def __init__(self, settings: StandInSettings, num_slots: int, sleep: Callable[[float], None] = time.sleep) -> None:
         self._seconds_per_tick = settings.decode_ms_per_tick / 1000
         self._free = list(reversed(range(num_slots)))
-        # Waits in the kernel: neither the interpreter's lock nor a core is held, as while a GPU computes.
+        # Sleeping holds neither the interpreter's lock nor a core, like waiting for a GPU.
         self._sleep = sleep
         self._tones = _tones()
 
@@ -48,7 +48,7 @@ class StandInSlots:
 
 
 class StandInClips:
-    """As `encoder.ClipEncoder`: as many frames as the clip has, and codes that depend on its content alone."""
+    """Like `encoder.ClipEncoder`. The codes depend on a clip's content alone, and number as its frames."""
 
     def __init__(self, settings: StandInSettings) -> None:
         self.num_hits = 0

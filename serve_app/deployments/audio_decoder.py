@@ -12,13 +12,13 @@ from ray.serve.schema import ReplicaRank
 from serve_app import metrics
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.deployments import replica_log
-from serve_app.deployments.autoscaling import Lately, SlotLoad
 from serve_app.deployments.handles import GeneratorHandle
 from serve_app.deployments.heartbeats import Heartbeat, with_heartbeats
 from serve_app.deployments.leases import Leases
 from serve_app.deployments.live_settings import with_user_config
 from serve_app.deployments.publisher import Publisher
 from serve_app.deployments.ray_meter import RayMeter
+from serve_app.deployments.scaling.autoscaling import Lately, SlotLoad
 from serve_app.deployments.threads import with_threads
 from serve_app.messages import Accepted, AudioChunk, GenerationRequest, ModelInfo
 from serve_app.settings import Settings

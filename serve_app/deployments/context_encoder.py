@@ -4,7 +4,7 @@ import logging
 
 from ray import serve
 
-from serve_app.codec.encoder_service import MOST_CLIPS, EncoderService
+from serve_app.codec.encoder_service import MAX_CLIPS_PER_PASS, EncoderService
 from serve_app.deployments import replica_log
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.threads import with_threads
@@ -25,7 +25,7 @@ class ContextEncoder:
         _log.debug("encoded a clip of %d frames", codes.num_frames)
         return codes
 
-    @serve.batch(max_batch_size=MOST_CLIPS, batch_wait_timeout_s=0.002)
+    @serve.batch(max_batch_size=MAX_CLIPS_PER_PASS, batch_wait_timeout_s=0.002)
     async def _encode_together(self, clips: list[bytes]) -> list[Codes]:
         return await self._service.encode_batch(clips)
 

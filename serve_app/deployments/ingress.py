@@ -41,9 +41,9 @@ class Ingress:
         """Called by Serve after the constructor, so that FastAPI is built where handles and settings exist."""
         settings = self._settings
         database = Database.open(settings.database_url)
-        keys, allowance = Keys(database, settings.keys) if settings.keys.required else None, Allowance(database)
-        services = open_services(settings, database, self._pipeline, allowance)
-        return build_api(self._pipeline, self._live, RayMetricsText(), keys, allowance, services)
+        keys = Keys(database, settings.keys) if settings.keys.required else None
+        services = open_services(settings, database, self._pipeline, Allowance(database))
+        return build_api(services.speech, self._live, RayMetricsText(), keys, services)
 
     def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """Sampling defaults of requests that come from now on."""

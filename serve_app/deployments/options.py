@@ -35,7 +35,7 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
     CPU shares are small, so that the graph fits any machine: on one that is full, the operating system shares.
     """
     router = {
-        "request_router_class": "serve_app.deployments.prefix_router:PrefixRouter",
+        "request_router_class": "serve_app.deployments.scaling.prefix_router:PrefixRouter",
         "request_router_kwargs": {"slots": settings.engine.max_batch_size},
     }
     streams = most_in_engine(settings.engine) + _OUT_OF_THE_WAY

@@ -1,15 +1,20 @@
-"""Opens what the APIs of jobs and files stand on: the same in each replica that serves or works for them."""
+"""Opens the services behind the APIs, the same way in each replica. The one place that injects fal's dialect."""
 
 import secrets
 
+from serve_app.api.fal.job_work import FalJobWork
+from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.api.services import Services
 from serve_app.jobs.queue import JobQueue
-from serve_app.jobs.webhook import WebhookSigner
+from serve_app.jobs.runner import Work
+from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.net.guarded import GuardedClient
 from serve_app.settings import Settings
+from serve_app.speech.context_audio import ContextAudio
+from serve_app.speech.files import SpeechFiles
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.scene_work import SceneWork
+from serve_app.speech.service import SpeechService
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects
@@ -21,19 +26,27 @@ _FILE_IDS_SECRET = "file-ids"
 
 
 def open_services(settings: Settings, database: Database, pipeline: SpeechPipeline, allowance: Allowance) -> Services:
-    """Raises StartupError where a store cannot be used as it is configured."""
+    """Raises StartupError if a store cannot be used as configured."""
     own = Secrets(database)
     signing_secret, file_ids_secret = (
         own.get(name, lambda: secrets.token_bytes(32)) for name in (_SIGNING_SECRET, _FILE_IDS_SECRET)
     )
+    webhook_format = FalWebhookFormat.open(own)
     files = FileStore(database, Objects.open(settings.files, settings.data_dir), settings.files)
+    speech_files = SpeechFiles(files, file_ids_secret)
     net = GuardedClient(settings.net)
     return Services(
-        work=SceneWork(pipeline, files, net, allowance, settings, file_ids_secret),
-        queue=JobQueue(database, settings.jobs),
+        speech=SpeechService(pipeline, ContextAudio(speech_files, net, settings), speech_files, allowance),
+        queue=JobQueue(database, settings.jobs, webhook_format),
         files=files,
         net=net,
         urls=UrlSigner(signing_secret),
         tokens=Tokens(signing_secret),
-        jwks=WebhookSigner.open(own).jwks,
+        webhook_format=webhook_format,
+        jwks=webhook_format.jwks,
     )
+
+
+def job_work(services: Services, keys: Keys | None) -> Work:
+    """The work of queued jobs. Without `keys` every job runs as anonymous."""
+    return FalJobWork(services.speech, keys)

@@ -9,12 +9,12 @@ from ray import serve
 from ray.serve.schema import ReplicaRank
 
 from serve_app.deployments import replica_log
-from serve_app.deployments.autoscaling import Lately, SlotLoad
 from serve_app.deployments.heartbeats import Heartbeat
 from serve_app.deployments.live_settings import with_user_config
-from serve_app.deployments.prefix_router import CAPACITY
 from serve_app.deployments.publisher import Publisher
 from serve_app.deployments.ray_meter import RayMeter
+from serve_app.deployments.scaling.autoscaling import Lately, SlotLoad
+from serve_app.deployments.scaling.prefix_router import CAPACITY
 from serve_app.deployments.threads import with_threads
 from serve_app.deployments.watched_generator import WatchedGenerator
 from serve_app.engine.service import TokenService

@@ -1,15 +1,14 @@
-"""The step, to be read aloud: drop what is late, pause who is far ahead, make way for the urgent, admit, prefill a
-little, decode one frame for all."""
+"""The engine's step: drop late sequences, keep the pace, admit, prefill a little, decode one frame for all rows."""
 
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
 
-from serve_app.engine.door import Door
+from serve_app.engine.admission import Admission
 from serve_app.engine.pacing import Pace
-from serve_app.engine.parts import PendingFrames, Runner
-from serve_app.engine.prefill_plan import next_parts
+from serve_app.engine.prefill import PrefillChunk, PrefillPass
+from serve_app.engine.runner import PendingFrames, Runner
 from serve_app.engine.scheduler import Scheduler, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats import EngineStats
@@ -20,12 +19,12 @@ from serve_app.settings import EngineSettings
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_REST_SECONDS = 0.1
-"""While all streams pause: so late at most is one dropped whose time is up."""
+_MAX_REST_SECONDS = 0.1
+"""While all streams are paused, an expired sequence is dropped at most this much too late."""
 
 
 class Engine:
-    """Owned by one thread: every method is called on it."""
+    """One thread owns it and calls every method."""
 
     def __init__(
         self, runner: Runner, settings: EngineSettings, replica: str, clock: Callable[[], float] = time.monotonic
@@ -34,29 +33,28 @@ class Engine:
         self._settings = settings
         self._replica = replica
         self._clock = clock
-        self._scheduler = Scheduler(settings.max_batch_size, settings.max_waiting, settings.max_wait_seconds)
+        self._scheduler = Scheduler(settings.max_waiting, settings.max_wait_seconds)
         self._step_times = StepTimes(settings.max_batch_size)
         self._pace = Pace(settings.max_lead_seconds, settings.chunk_reserve_ms / 1000)
-        self._door = Door(settings, self._step_times, self._pace)
+        self._admission = Admission(settings, self._step_times, self._pace)
         self._in_flight: deque[tuple[list[Sequence], PendingFrames]] = deque()
         self._prompt_positions = 0
         self._restored_positions = 0
         self._num_set_aside = 0
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence; raises Overloaded where there is no room to wait."""
+        """Queue a sequence. Raises Overloaded where the queue is full."""
         scheduler = self._scheduler
-        scheduler.capacity = self._door.capacity
-        if not scheduler.has_room_for(sequence):
+        if not scheduler.has_room_for(sequence, self._admission.capacity):
             reason = f"{len(scheduler.rows)} requests are being spoken and {scheduler.num_waiting} wait already"
-            raise self._door.refuse(reason, scheduler.rows, self._clock())
+            raise self._admission.refuse(reason, scheduler.rows, self._clock())
         scheduler.add(sequence)
 
     def abort(self, sequence: Sequence) -> None:
-        """Free the slot of a sequence that nobody listens to any more; it may have ended before."""
+        """Free the slot of a sequence whose consumer has left. The sequence may have ended before."""
         if sequence.finish is None:
             self._leave(sequence)
-            sequence.finish = FinishReason.CANCELLED
+            sequence.cancel()
 
     def stats(self) -> EngineStats:
         scheduler, now = self._scheduler, self._clock()
@@ -67,9 +65,9 @@ class Engine:
             prompt_positions=self._prompt_positions,
             restored_positions=self._restored_positions,
             paused=scheduler.num_paused,
-            capacity=self._door.capacity,
+            capacity=self._admission.capacity,
             step_ms=self._step_times.estimate_ms(max(1, scheduler.num_decoding)),
-            refused=self._door.num_refused,
+            refused=self._admission.num_refused,
             oldest_wait_seconds=max(
                 (now - s.arrived_at for s in scheduler.waiting if not s.is_accepted and not s.is_background),
                 default=0.0,
@@ -78,37 +76,38 @@ class Engine:
         )
 
     def reconfigure(self, settings: EngineSettings) -> None:
-        """Other limits for whoever comes or waits. Slots and memory stay as they are."""
+        """Change the limits for new and waiting sequences. Slots and memory stay as they are."""
         self._settings = settings
         self._scheduler.max_waiting = settings.max_waiting
         self._scheduler.max_wait_seconds = settings.max_wait_seconds
-        self._door.max_step_ms = settings.max_step_ms
+        self._admission.max_step_ms = settings.max_step_ms
         self._pace.max_lead_seconds = settings.max_lead_seconds
         self._pace.reserve_seconds = settings.chunk_reserve_ms / 1000
 
     def step(self) -> bool:
-        """One frame for every running sequence; False when there is nothing to do."""
+        """Compute one frame for every running sequence. False when no work is left."""
         self._drop_late()
         self._keep_pace()
-        self._make_way()
-        self._admit()
+        if self._scheduler.num_waiting:
+            capacity = self._admission.capacity
+            self._make_way(capacity)
+            self._admit(capacity)
         self._prefill()
         self._decode()
         return bool(self._scheduler.rows or self._scheduler.num_waiting or self._in_flight)
 
     def rest_seconds(self) -> float:
-        """How long the next step may wait: above 0 where every sequence pauses for its listener."""
+        """How long the next step may wait: above 0 only while every sequence is paused."""
         paused = self._scheduler.paused
         if self._in_flight or not paused or len(paused) < len(self._scheduler.rows):
             return 0.0
-        until_wake = min(self._pace.wakes_at(sequence) for sequence in paused) - self._clock()
-        return min(max(0.0, until_wake), _LONGEST_REST_SECONDS)
+        until_resume = min(self._pace.resumes_at(sequence) for sequence in paused) - self._clock()
+        return min(max(0.0, until_resume), _MAX_REST_SECONDS)
 
     def fail_all(self) -> None:
-        """The model broke: end every stream as an error."""
+        """End every stream with an error, because the model failed."""
         for sequence in self._scheduler.all_sequences:
-            sequence.finish = FinishReason.ERROR
-            sequence.emit(GenerationFailed("the model failed while speaking; try again"))
+            sequence.fail(FinishReason.ERROR, GenerationFailed("the model failed while speaking; try again"))
 
     def _drop_late(self) -> None:
         now = self._clock()
@@ -116,58 +115,73 @@ class Engine:
             if sequence.is_accepted:
                 sequence.send_last(FinishReason.CANCELLED)
                 continue
-            sequence.finish = FinishReason.CANCELLED
             reason = f"no slot came free in {now - sequence.arrived_at:.0f} seconds"
-            sequence.emit(self._door.refuse(reason, self._scheduler.rows, now))
+            sequence.fail(FinishReason.CANCELLED, self._admission.refuse(reason, self._scheduler.rows, now))
         for sequence in [s for s in self._scheduler.rows if now > s.expires_at]:
             self._finish(sequence, FinishReason.CANCELLED)
 
     def _keep_pace(self) -> None:
+        """Pause streams that are far ahead of their listeners, and resume those that are not any more."""
         now = self._clock()
         for sequence in self._scheduler.paused:
-            if now >= self._pace.wakes_at(sequence):
-                self._exchange(self._scheduler.wake(sequence))
+            if now >= self._pace.resumes_at(sequence):
+                self._swap(self._scheduler.resume(sequence))
         for sequence in self._scheduler.decoding:
             if self._pace.should_pause(sequence, now):
-                self._exchange(self._scheduler.pause(sequence))
+                self._swap(self._scheduler.pause(sequence))
 
-    def _make_way(self) -> None:
-        """Background sequences give up their rows to others that wait for one."""
-        if self._scheduler.num_waiting:
-            self._scheduler.capacity = self._door.capacity
-        while (sequence := self._scheduler.next_to_yield()) is not None:
-            if self._in_flight:  # its next frame may be on its way, and may be its last
+    def _make_way(self, capacity: int) -> None:
+        """Set aside background sequences whose rows interactive ones wait for."""
+        while (sequence := self._scheduler.next_to_yield(capacity)) is not None:
+            if self._in_flight:  # The sequence's next frame may be among them, and may be its last.
                 self._take_oldest()
             else:
                 self._set_aside(sequence)
 
     def _set_aside(self, sequence: Sequence) -> None:
-        """It goes on later from what it has spoken, which the prefix cache remembers if there is one."""
+        """Queue a running sequence again. It continues from its frames, which the prefix cache may hold by then."""
         self._runner.keep_spoken(self._scheduler.rows.index(sequence), sequence)
         self._leave(sequence)
         sequence.set_aside()
         self._scheduler.put_back(sequence)
         self._num_set_aside += 1
 
-    def _admit(self) -> None:
-        for sequence in self._scheduler.admit():
+    def _admit(self, capacity: int) -> None:
+        for sequence in self._scheduler.admit(capacity):
             sequence.accept(self._replica, self._clock())
-            if sequence.num_frames >= sequence.prompt.max_frames:  # resumed with nothing left to say
+            if sequence.num_frames >= sequence.prompt.max_frames:  # It was resumed with every frame spoken.
                 self._finish(sequence, FinishReason.LENGTH)
 
     def _prefill(self) -> None:
-        """At most `prefill_chunk_tokens` in all, so that running streams get their next frame in time."""
-        budget = self._settings.prefill_chunk_tokens
-        while budget > 0 and (parts := next_parts(self._runner, self._scheduler.prefilling, budget)):
-            self._runner.prefill(parts)
-            budget -= sum(max(1, part.num_tokens) for part in parts)
-            for sequence in (part.sequence for part in parts if part.sequence.is_prefilled):
-                self._exchange(self._scheduler.start_decoding())
-                self._prompt_positions += sequence.prompt.num_positions
-                self._restored_positions += sequence.num_restored
+        """Read at most `prefill_chunk_tokens` positions, so that running streams get their next frame in time."""
+        tokens_left = self._settings.prefill_chunk_tokens
+        while tokens_left > 0 and (prefill := self._next_pass(tokens_left)).chunks:
+            self._runner.prefill(prefill.chunks)
+            tokens_left = prefill.tokens_left
+            for chunk in prefill.chunks:
+                self._note_prefilled(chunk)
+
+    def _next_pass(self, max_tokens: int) -> PrefillPass:
+        """Restore prompts from the prefix cache, in order, and plan to read what it does not hold."""
+        prefill = PrefillPass(max_tokens)
+        for row, sequence in self._scheduler.prefilling:
+            if prefill.is_full:
+                break
+            sequence.note_restored(self._runner.restore(row, sequence))
+            if not prefill.add(row, sequence):
+                break
+        return prefill
+
+    def _note_prefilled(self, chunk: PrefillChunk) -> None:
+        sequence = chunk.sequence
+        sequence.note_prefilled(chunk.end)
+        if chunk.is_last:
+            self._swap(self._scheduler.start_decoding())
+            self._prompt_positions += sequence.prompt.num_positions
+            self._restored_positions += sequence.num_restored
 
     def _decode(self) -> None:
-        """Launch a frame for all, then take the one that is due: a device computes while the host hands out."""
+        """Launch a frame for all rows, then take the oldest one: a device computes while the host hands out frames."""
         sequences = self._scheduler.decoding
         if sequences:
             self._in_flight.append((sequences, self._runner.launch(sequences)))
@@ -179,18 +193,18 @@ class Engine:
             self._step_times.note_rest()
 
     def _take_oldest(self) -> None:
-        """Hand out the frames of the step that was launched first."""
+        """Hand out the frames of the decode step that was launched first."""
         sequences, pending = self._in_flight.popleft()
         codes, now = pending.codes(), self._clock()
         step_seconds = self._step_times.estimate_ms(len(sequences)) / 1000
         for sequence, frame in zip(sequences, codes, strict=True):
-            if sequence.finish is not None:  # it ended after this frame was launched
+            if sequence.finish is not None:  # It ended after this frame was launched.
                 continue
             if reason := sequence.append(frame, self._settings.repeated_frames_limit, now):
                 self._finish(sequence, reason)
             else:
-                is_urgent = self._pace.cannot_wait(sequence, step_seconds, now)
-                sequence.send_due(1 if is_urgent else self._settings.chunk_frames)
+                must_send = self._pace.must_send(sequence, step_seconds, now)
+                sequence.send_due(1 if must_send else self._settings.chunk_frames)
         self._step_times.note_end(len(sequences), self._clock())
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:
@@ -203,7 +217,7 @@ class Engine:
             "request %s: %s after %d frames", request_id, reason, sequence.num_frames, extra={"request_id": request_id}
         )
 
-    def _exchange(self, swap: Swap | None) -> None:
+    def _swap(self, swap: Swap | None) -> None:
         if swap is not None:
             rows = self._scheduler.rows
             self._runner.swap(swap, max(rows[row].num_positions for row in (swap.first, swap.second)))

@@ -1,4 +1,4 @@
-"""Owns the memory that sequences need between steps: one row of keys and values each."""
+"""The KV memory of the batch: one row of keys and values for each running sequence."""
 
 import torch
 from torch import Tensor
@@ -9,11 +9,10 @@ from serve_app.model.shape import CsmShape
 class KvCache:
     """Backbone memory [layers, 2, rows, G, max_positions + 1, D], and scratch memory for the depth decoder.
 
-    The last position is a spare that no sequence reads: what belongs to nobody (padding, a step launched ahead of its
-    sequence's end) is written there.
+    No sequence reads the last position. Padding, and steps launched ahead of their sequence's end, write there.
 
-    Zeros, not empty: a masked position still meets its value times zero, and must not be NaN. Untouched pages cost
-    no memory on a CPU.
+    Memory starts as zeros: attention multiplies a masked position's value by zero, so it must not be NaN. On a CPU,
+    pages that were never written cost no memory.
     """
 
     def __init__(
@@ -36,16 +35,16 @@ class KvCache:
         self.backbone[:, :, target, :, :num_positions] = self.backbone[:, :, source, :, :num_positions]
 
     def swap(self, first: int, second: int, num_positions: int) -> None:
-        """Layer by layer: what it needs besides is a fraction of a row."""
+        """Exchange two rows layer by layer, so that the temporary copy is a fraction of a row."""
         for layer in self.backbone[:, :, :, :, :num_positions]:
             held = layer[:, first].clone()
             layer[:, first] = layer[:, second]
             layer[:, second] = held
 
     def copy_of(self, row: int, start: int, end: int) -> Tensor:
-        """[layers, 2, G, end - start, D] of its own memory."""
+        """A copy of positions start..end-1: [layers, 2, G, end - start, D]."""
         return self.backbone[:, :, row, :, start:end].clone(memory_format=torch.contiguous_format)
 
     def fill(self, row: int, start: int, kv: Tensor) -> None:
-        """Write what `copy_of` gave, at positions from `start` on."""
+        """Write a result of `copy_of` to positions from `start` on."""
         self.backbone[:, :, row, :, start : start + kv.shape[3]] = kv

@@ -1,15 +1,15 @@
-"""The engine's parts from a checkpoint."""
+"""Loads the model-dependent parts of the engine from a checkpoint."""
 
 import logging
 
 import torch
 
-from serve_app.engine.device_memory import claim_memory
-from serve_app.engine.memory_plan import PlannedModel, announce, plan_memory, usual_reserves
+from serve_app.engine.memory.device import claim_memory
+from serve_app.engine.memory.plan import PlannedModel, announce, plan_memory, usual_reserves
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.parts import EngineParts
 from serve_app.engine.prefix_cache import PrefixCache
-from serve_app.engine.step_choice import StepName, choose_step, step_maker
+from serve_app.engine.runner import EngineParts
+from serve_app.engine.steps.choice import StepName, choose_step, step_maker
 from serve_app.messages import WEIGHTS_NOTICES, ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
 from serve_app.model.csm import Csm
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_parts(settings: Settings) -> EngineParts:
-    """Open the checkpoint and load its model; raises StartupError where it cannot be."""
+    """Open the checkpoint and load its model. Raises StartupError where that fails."""
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
     quantization = pick_quantization(settings.quantization, device)
@@ -29,16 +29,16 @@ def load_parts(settings: Settings) -> EngineParts:
     checkpoint = open_checkpoint(settings.model, settings.revision)
     if notice := WEIGHTS_NOTICES.get(checkpoint.weights):
         _log.warning("%s: %s", checkpoint.name, notice)
-    # Before the first byte is taken: what does not fit is said in one line.
+    # Before any memory is taken, so that a model that does not fit ends in one clear line.
     # With auto every matrix may keep its type.
     planned = PlannedModel(checkpoint.shape, dtype, "none" if quantization == "auto" else quantization)
     plan = plan_memory(planned, settings.engine, usual_reserves(device, settings.engine))
     announce(plan, claim_memory(device, settings.engine.memory_fraction))
     model = load_model(checkpoint, device, dtype, quantization)
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # what loading and quantizing left over
+        torch.cuda.empty_cache()  # Free what loading and quantizing left over.
     step = choose_step(settings.engine.step, model)
-    _log.info("frames are computed by the %s step", step)
+    _log.info("the %s step computes frames", step)
     info = _info(checkpoint, model, step, settings.engine)
     return EngineParts(_runner(model, step, info, settings.engine), TextTokenizer(checkpoint), info)
 

@@ -1,27 +1,29 @@
-"""Runs the model on rows: prefill prompts, launch one frame for all."""
+"""Runs the model on the rows of a batch: prefills prompts, launches decode steps."""
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from serve_app.engine.frame_step import MakeStep, PlainStep
 from serve_app.engine.kv_cache import KvCache
-from serve_app.engine.parts import PendingFrames, PrefillPart
+from serve_app.engine.prefill import PrefillChunk
 from serve_app.engine.prefix_cache import CachedPiece, PrefixCache
 from serve_app.engine.prompt import Piece
 from serve_app.engine.row_state import RowState, plan_for
+from serve_app.engine.runner import PendingFrames
 from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
+from serve_app.engine.steps.plain import MakeStep, PlainStep
 from serve_app.model.csm import Csm
-from serve_app.model.memory import Span
+from serve_app.model.device import send
+from serve_app.model.kv_views import TokenRange
 
 _CUDA_PREFILL_BUCKET = 64
-"""A pass is padded to a multiple of it, so that a GPU meets few shapes: each new one has its kernels chosen anew."""
+"""On CUDA a pass is padded to a multiple of this, because libraries choose kernels anew for every new shape."""
 
 
 class ModelRunner:
-    """Owns what the rows of a batch need between steps."""
+    """Satisfies `runner.Runner`. Owns the KV memory and the state of all rows."""
 
     def __init__(
         self,
@@ -39,36 +41,35 @@ class ModelRunner:
         self.lookahead = self._step.lookahead
 
     @torch.inference_mode()
-    def restore(self, row: int, sequence: Sequence) -> None:
-        """Copy what is remembered of the prompt's beginning, unless more of it was computed already."""
-        if self._prefixes is None or sequence.num_prefilled > sequence.num_restored:
-            return
+    def restore(self, row: int, sequence: Sequence) -> int:
+        """See `Runner.restore`. A prompt that was read beyond its cached beginning is left as it is."""
+        num_computed = sequence.num_prefilled
+        if self._prefixes is None or num_computed > sequence.num_restored:
+            return num_computed
         for cached in self._prefixes.longest_prefix(sequence.prompt.chain):
-            # What was spoken to its end is one position longer than what goes on from there has to read.
+            # A turn that was spoken to its end holds one position more than its continuation has to prefill.
             end = min(cached.end, sequence.num_to_prefill)
-            if end > sequence.num_prefilled:
+            if end > num_computed:
                 self._kv.fill(row, cached.start, cached.kv[:, :, :, : end - cached.start])
-                sequence.num_prefilled = sequence.num_restored = end
+                num_computed = end
+        return num_computed
 
     @torch.inference_mode()
-    def prefill(self, parts: list[PrefillPart]) -> None:
-        """Compute the next positions of several prompts in one pass; one that reached its end is ready to decode."""
-        spans = [Span(part.row, part.sequence.num_prefilled, part.num_tokens) for part in parts if part.num_tokens]
-        if spans:
-            read = [part.sequence for part in parts if part.num_tokens]
-            self._model.prefill(self._embed_spans(read, spans), self._kv.backbone, spans)
-        for row, sequence, num_tokens in parts:
-            start = sequence.num_prefilled
-            sequence.num_prefilled += num_tokens
-            self._keep_context(row, sequence, start, sequence.num_prefilled)
-            if sequence.is_prefilled:
-                last = sequence.num_to_prefill
-                self._state.start(row, sequence, self._embed(*_slice(sequence, last, last + 1))[0])
+    def prefill(self, chunks: list[PrefillChunk]) -> None:
+        """See `Runner.prefill`. Puts the context pieces that end in these chunks into the prefix cache."""
+        if read := [chunk for chunk in chunks if chunk.num_tokens]:
+            ranges = [TokenRange(chunk.row, chunk.start, chunk.num_tokens) for chunk in read]
+            self._model.prefill(self._embed_chunks(read), self._kv.backbone, ranges)
+        for chunk in chunks:
+            self._keep_context(chunk)
+            if chunk.is_last:
+                last = chunk.end
+                self._state.start(chunk.row, chunk.sequence, self._embed(*_slice(chunk.sequence, last, last + 1))[0])
 
     @torch.inference_mode()
     def launch(self, sequences: list[Sequence]) -> PendingFrames:
-        """The next frame of each of the first rows, which hold `sequences`."""
-        # Known on the host, so that the device need not be asked.
+        """See `Runner.launch`."""
+        # From the host's counters: a value read from the device would stop the host until the device is done.
         num_readable = max(sequence.num_positions for sequence in sequences)
         plan = plan_for([s.request.sampling for s in sequences], self._model.shape.codebook_size)
         return self._step.launch(len(sequences), num_readable, plan)
@@ -85,40 +86,39 @@ class ModelRunner:
 
     @torch.inference_mode()
     def keep_spoken(self, row: int, sequence: Sequence) -> None:
-        """Keep what `sequence` computed of itself, for requests that will have it as context, or itself later."""
+        """See `Runner.keep_spoken`."""
         if self._prefixes is not None and sequence.is_prefilled and sequence.num_frames:
             piece = sequence.prompt.spoken_piece(sequence.codes)
             self._keep(row, piece, min(piece.end, sequence.num_to_prefill + sequence.num_steps))
 
-    def _keep_context(self, row: int, sequence: Sequence, start: int, end: int) -> None:
-        """Keep the pieces whose last position was computed in start..end-1."""
-        for piece in sequence.prompt.pieces:
-            if start < piece.end <= end:
-                self._keep(row, piece, piece.end)
+    def _keep_context(self, chunk: PrefillChunk) -> None:
+        for piece in chunk.sequence.prompt.pieces:
+            if chunk.start < piece.end <= chunk.end:
+                self._keep(chunk.row, piece, piece.end)
 
     def _keep(self, row: int, piece: Piece, end: int) -> None:
         if self._prefixes is not None:
             self._prefixes.put(piece.key, CachedPiece(piece.start, end, self._kv.copy_of(row, piece.start, end)))
 
-    def _embed_spans(self, sequences: list[Sequence], spans: list[Span]) -> Tensor:
+    def _embed_chunks(self, chunks: list[PrefillChunk]) -> Tensor:
         """[T, H], padded on CUDA."""
-        slices = [_slice(sequence, span.start, span.end) for sequence, span in zip(sequences, spans, strict=True)]
+        slices = [_slice(chunk.sequence, chunk.start, chunk.end) for chunk in chunks]
         text_ids, frames = (np.concatenate(arrays) for arrays in zip(*slices, strict=True))
         padding = -len(text_ids) % _CUDA_PREFILL_BUCKET if self._model.device.type == "cuda" else 0
         return F.pad(self._embed(text_ids, frames), (0, 0, 0, padding))
 
     def _embed(self, text_ids: np.ndarray, frames: np.ndarray) -> Tensor:
-        """[T] text ids, and [T, K] codes where those are -1, to [T, H]."""
+        """Text ids [T], and codes [T, K] where the id is -1, to [T, H]."""
         model = self._model
         embedded = torch.empty(len(text_ids), model.shape.backbone.hidden_size, device=model.device, dtype=model.dtype)
-        # Places are found on the host: to find them on the device would make the host wait for it.
+        # The indices are found on the host: finding them on the device would make the host wait for it.
         text_at, frames_at = np.flatnonzero(text_ids >= 0), np.flatnonzero(text_ids < 0)
         embedded[self._on_device(text_at)] = model.embed_text(self._on_device(text_ids[text_at]))
         embedded[self._on_device(frames_at)] = model.embed_frames(self._on_device(frames[frames_at]))
         return embedded
 
     def _on_device(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self._model.device, non_blocking=True)
+        return send(torch.from_numpy(array), self._model.device)
 
 
 def _slice(sequence: Sequence, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:

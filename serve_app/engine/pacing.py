@@ -1,46 +1,51 @@
-"""How far a stream may run ahead of its listener."""
+"""Pacing: how far a stream may run ahead of its listener."""
 
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import FRAME_RATE_HZ
 
 _CATCH_UP_SECONDS = 1.0
-"""A stream that paused goes on once its listener has caught up so far: less would swap rows at every step."""
+"""A paused stream resumes once its listener has caught up by this much. A smaller value would swap rows every step."""
 
 
 class Pace:
-    """Streams that are `paced` pause at `max_lead_seconds`, with 0 none does; and get their frames at once while their
-    listener has less than `reserve_seconds` left."""
+    """Pauses paced streams that are `max_lead_seconds` ahead; 0 pauses none.
+
+    Sends a paced stream's frames at once while its listener has less than `reserve_seconds` of audio left.
+    """
 
     def __init__(self, max_lead_seconds: float, reserve_seconds: float = 0.0) -> None:
         self.max_lead_seconds = max_lead_seconds
         self.reserve_seconds = reserve_seconds
 
     def should_pause(self, sequence: Sequence, now: float) -> bool:
-        """Only at a message's end: what is computed and not sent is no use to the listener."""
-        return self._holds(sequence) and not sequence.num_unsent and self._lead(sequence, now) >= self.max_lead_seconds
+        """True only at the end of a message: frames that are computed but not sent do not help the listener."""
+        is_ahead = self._is_paced(sequence) and self._lead_seconds(sequence, now) >= self.max_lead_seconds
+        return is_ahead and not sequence.num_unsent
 
-    def cannot_wait(self, sequence: Sequence, step_seconds: float, now: float) -> bool:
-        """Whether its listener, who holds only what was sent, may have played all of it before the next frame is there:
-        then a message must not wait to grow."""
+    def must_send(self, sequence: Sequence, step_seconds: float, now: float) -> bool:
+        """Whether the listener may run out of sent audio before the next frame is computed."""
         if not sequence.request.paced or not self.reserve_seconds:
             return False
-        in_hand = self._lead(sequence, now) - sequence.num_unsent / FRAME_RATE_HZ
-        return in_hand < step_seconds + self.reserve_seconds
+        sent_seconds = self._lead_seconds(sequence, now) - sequence.num_unsent / FRAME_RATE_HZ
+        return sent_seconds < step_seconds + self.reserve_seconds
 
-    def wakes_at(self, sequence: Sequence) -> float:
+    def resumes_at(self, sequence: Sequence) -> float:
+        """When a paused sequence decodes again, on the engine's clock."""
         catch_up = min(_CATCH_UP_SECONDS, self.max_lead_seconds / 2)
         return sequence.played_out_at - self.max_lead_seconds + catch_up
 
-    def longest_left(self, sequence: Sequence, step_seconds: float, now: float) -> float:
-        """Seconds after which it has ended, if it becomes as long as it may."""
+    def max_seconds_left(self, sequence: Sequence, step_seconds: float, now: float) -> float:
+        """Seconds until a sequence has ended, if it grows to its maximum length."""
         frames_left = sequence.prompt.max_frames - sequence.num_frames
         computed_in = frames_left * step_seconds
-        if not self._holds(sequence):
+        if not self._is_paced(sequence):
             return computed_in
-        return max(computed_in, self._lead(sequence, now) + frames_left / FRAME_RATE_HZ - self.max_lead_seconds)
+        played_in = self._lead_seconds(sequence, now) + frames_left / FRAME_RATE_HZ
+        return max(computed_in, played_in - self.max_lead_seconds)
 
-    def _holds(self, sequence: Sequence) -> bool:
+    def _is_paced(self, sequence: Sequence) -> bool:
         return sequence.request.paced and self.max_lead_seconds > 0
 
-    def _lead(self, sequence: Sequence, now: float) -> float:
+    def _lead_seconds(self, sequence: Sequence, now: float) -> float:
+        """Audio that the listener has still to play."""
         return sequence.played_out_at - now

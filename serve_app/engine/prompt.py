@@ -1,4 +1,4 @@
-"""From a request to the positions that the backbone reads before it speaks."""
+"""Builds the prompt of a request: the positions that the backbone reads before it generates."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -13,13 +13,13 @@ from serve_app.messages import Codes, ContextSegment, GenerationRequest
 
 class Tokenizer(Protocol):
     def encode(self, speaker: int, text: str) -> list[int]:
-        """Token ids of one passage, with one BOS and one EOS."""
+        """Token ids of one passage, between BOS and EOS."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ModelLimits:
-    """What a prompt must fit. `max_positions` counts prompt and generated frames together."""
+    """Limits of a prompt. `max_positions` counts prompt and generated frames together."""
 
     num_codebooks: int
     codebook_size: int
@@ -28,10 +28,10 @@ class ModelLimits:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Positions start..end-1: a segment's text and frames. `key` names them and all that comes before them.
+    """Positions start..end-1: a segment's text and frames. `key` is a hash of them and of everything before.
 
-    The frame of zeros that ends a segment opens the next piece instead, so that what was generated (and has none yet)
-    and the same thing as context are one piece.
+    The frame of zeros that ends a segment belongs to the next piece. So a generated turn, which has no such frame yet,
+    is the same piece as that turn given as context.
     """
 
     key: bytes
@@ -41,7 +41,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """P positions: each is a text token, or a frame of codes where `text_ids` is -1.
+    """P positions. Each is a text token, or a frame of codes where `text_ids` is -1.
 
     The last `num_resumed` positions are frames of this utterance that were generated before.
     """
@@ -52,12 +52,12 @@ class Prompt:
     """[P, num_codebooks]"""
     num_resumed: int
     max_frames: int
-    """The request's, or less where the positions do not suffice; counts the resumed frames."""
+    """The request's limit, or less where too few positions are left. Includes the resumed frames."""
     dropped_segments: int
     pieces: tuple[Piece, ...] = ()
     """The context's segments, in order."""
     spoken: Piece | None = None
-    """The text and the resumed frames, where this replica has spoken them itself."""
+    """The text and the resumed frames, if this replica generated them itself."""
 
     @property
     def num_positions(self) -> int:
@@ -65,11 +65,11 @@ class Prompt:
 
     @property
     def chain(self) -> tuple[Piece, ...]:
-        """All that may have been computed before."""
+        """All pieces that the prefix cache may hold."""
         return self.pieces if self.spoken is None else (*self.pieces, self.spoken)
 
     def after(self, codes: Codes) -> "Prompt":
-        """What goes on when `codes`, the resumed frames included, have been spoken."""
+        """The prompt that continues after `codes`, which include the resumed frames."""
         new = codes.to_array()[self.num_resumed :].astype(np.int64)
         return replace(
             self,
@@ -80,7 +80,7 @@ class Prompt:
         )
 
     def spoken_piece(self, codes: Codes) -> Piece:
-        """What this prompt's own text and its `codes` will be to a prompt that has them as context."""
+        """The piece that this prompt's own text and its `codes` are to a prompt that has them as context."""
         start = self.pieces[-1].end if self.pieces else 0
         end = self.num_positions - self.num_resumed + codes.num_frames
         text_start = start + 1 if self.pieces else 0
@@ -100,10 +100,10 @@ class _Segment:
 
 
 def build_prompt(request: GenerationRequest, tokenizer: Tokenizer, limits: ModelLimits) -> Prompt:
-    """Text and audio of the context, then the text to speak (format: Sesame's csm/generator.py), cut to fit.
+    """Text and audio of the context, then the text to speak (format: Sesame's csm/generator.py).
 
-    The oldest segments that are no anchor are dropped whole until the longest answer fits; if that is not enough the
-    answer is shortened. Raises ContextTooLong where not even `min_frames` (at least one) would fit.
+    Drops the oldest segments that are not anchors, whole, until the longest answer fits. If that is not enough it
+    shortens the answer. Raises ContextTooLong where fewer than `min_frames` frames (or one) would fit.
     """
     target = tokenizer.encode(request.speaker, request.text)
     segments = [_Segment(tokenizer.encode(s.speaker, s.text), _checked(s, limits), s.anchor) for s in request.context]
@@ -167,7 +167,7 @@ def _lay_out(
     for segment in segments:
         add_text(segment.text_ids)
         add_frames(segment.codes.to_array().astype(np.int64))
-        add_frames(np.zeros((1, num_codebooks), dtype=np.int64))  # ends every context audio, as in training
+        add_frames(np.zeros((1, num_codebooks), dtype=np.int64))  # As in training, a frame of zeros ends context audio.
     add_text(target)
     add_frames(resumed.to_array().astype(np.int64))
     return np.concatenate(text_ids), np.concatenate(frames)
@@ -185,6 +185,6 @@ def _pieces(segments: list[_Segment]) -> tuple[Piece, ...]:
 
 
 def _chained(parent: bytes, text_ids: NDArray[np.int64], codes: Codes) -> bytes:
-    # Lengths first, so that no text can be taken for audio.
+    # The length comes first, so that a text can never hash like audio.
     parts = (parent, len(text_ids).to_bytes(8, "little"), text_ids.tobytes(), codes.data)
     return hashlib.sha256(b"".join(parts)).digest()

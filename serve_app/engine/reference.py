@@ -1,5 +1,6 @@
-"""The readable engine, float32 on the CPU with the plain step: what any served configuration is judged by. And any
-model forced along given codes, so that logits can be compared place by place.
+"""The reference for served configurations: the engine in float32 on the CPU with the plain step.
+
+`forced_logits` runs any model along given codes, so that logits can be compared position by position.
 
 Shapes: P prompt positions, F frames, K codebooks, C codes of a codebook.
 """
@@ -13,20 +14,20 @@ from torch import Tensor
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.parts import EngineParts
 from serve_app.engine.prompt import Prompt
+from serve_app.engine.runner import EngineParts
 from serve_app.messages import ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model
 from serve_app.model.csm import Csm
 from serve_app.model.device import use_threads
-from serve_app.model.memory import Span
+from serve_app.model.kv_views import TokenRange
 from serve_app.model.tokenizer import TextTokenizer
 
 _CPU = torch.device("cpu")
 
 
 class PlainReference:
-    """In memory as long as it lives; takes every core."""
+    """Keeps the model in memory for its lifetime, and uses every core."""
 
     def __init__(self, checkpoint: Checkpoint, max_rows: int) -> None:
         use_threads(len(os.sched_getaffinity(0)))
@@ -52,18 +53,18 @@ class PlainReference:
 
 @torch.inference_mode()
 def forced_logits(model: Csm, prompt: Prompt, codes: NDArray[np.int64]) -> Tensor:
-    """Before each of `codes` [F, K], given `prompt` and all codes before it: [F, K, C] in float32, on the CPU."""
+    """The logits of each of `codes` [F, K], given `prompt` and all codes before it: [F, K, C], float32 on the CPU."""
     frames = torch.from_numpy(codes.astype(np.int64)).to(model.device)
     tokens = torch.cat((_embedded(model, prompt), model.embed_frames(frames[:-1])))
     kv = KvCache(model.shape, len(frames), len(tokens), model.device, model.dtype)
-    hidden = model.prefill(tokens, kv.backbone, [Span(0, 0, len(tokens))])[prompt.num_positions - 1 :]
+    hidden = model.prefill(tokens, kv.backbone, [TokenRange(0, 0, len(tokens))])[prompt.num_positions - 1 :]
     forced = _Forced(frames)
-    model.draw_frame(hidden, model.depth_memory(kv.depth_scratch(len(frames))), forced)
+    model.draw_frame(hidden, model.depth_kv(kv.depth_scratch(len(frames))), forced)
     return torch.stack(forced.seen, dim=1)[..., : model.shape.codebook_size].float().cpu()
 
 
 class _Forced:
-    """A sampler that knows what to draw, and remembers what it was shown."""
+    """A sampler that draws given codes, and keeps the logits it was given."""
 
     def __init__(self, codes: Tensor) -> None:
         self._codes = codes

@@ -1,6 +1,4 @@
-"""What a step needs to know of each row, as device tensors that only change where a row does."""
-
-from dataclasses import fields
+"""The state of each row that a decode step reads and advances, as device tensors."""
 
 import torch
 from torch import Tensor
@@ -18,13 +16,13 @@ class RowState:
         def filled(value: float, dtype: torch.dtype, *sizes: int) -> Tensor:
             return torch.full((max_rows, *sizes), value, dtype=dtype, device=device)
 
-        # Filters must not round differently from the logits they act on, which are float64 in float64 models.
+        # Filters must round as the logits do, which are float64 in float64 models.
         real = torch.float64 if dtype == torch.float64 else torch.float32
         self._shape = shape
         self.next_input = filled(0, dtype, shape.backbone.hidden_size)
-        """[B, H] embedding of each row's newest position."""
+        """[B, H] the embedding of each row's newest position."""
         self.position = filled(0, torch.int64)
-        """[B] where that position is."""
+        """[B] that position."""
         self.sampling = RowSampling(
             temperature=filled(1, real),
             top_k=filled(1, torch.int64),
@@ -38,15 +36,18 @@ class RowState:
         )
 
     def start(self, row: int, sequence: Sequence, next_input: Tensor) -> None:
-        """Begin to decode `sequence` in `row`."""
-        params, prompt = sequence.request.sampling, sequence.prompt
+        """Set up `row` to decode `sequence`, whose last prompt position embeds to `next_input` [H]."""
+        params, prompt, sampling = sequence.request.sampling, sequence.prompt, self.sampling
         self.next_input[row] = next_input
         self.position[row] = prompt.num_positions - 1
-        values = {"frame": prompt.num_resumed, "top_k": min(params.top_k, self._shape.codebook_size)}
-        for name in ("temperature", "top_p", "repetition_penalty", "greedy", "seed", "min_frames"):
-            values[name] = getattr(params, name)
-        for name, value in values.items():
-            getattr(self.sampling, name)[row] = value
+        sampling.temperature[row] = params.temperature
+        sampling.top_k[row] = min(params.top_k, self._shape.codebook_size)
+        sampling.top_p[row] = params.top_p
+        sampling.repetition_penalty[row] = params.repetition_penalty
+        sampling.greedy[row] = params.greedy
+        sampling.seed[row] = params.seed
+        sampling.min_frames[row] = params.min_frames
+        sampling.frame[row] = prompt.num_resumed
         self._restore_history(row, torch.from_numpy(prompt.frames[prompt.num_positions - prompt.num_resumed :]))
 
     def _restore_history(self, row: int, resumed: Tensor) -> None:
@@ -57,10 +58,13 @@ class RowState:
         history[(torch.arange(recent.shape[0]) + first) % REPETITION_WINDOW_FRAMES] = recent.to(history.device)
 
     def first_rows(self, num_rows: int) -> RowSampling:
-        return RowSampling(**{f.name: getattr(self.sampling, f.name)[:num_rows] for f in fields(RowSampling)})
+        return self.sampling.first_rows(num_rows)
 
     def advance(self, codes: Tensor, embedded: Tensor, is_running: Tensor | None = None) -> None:
-        """The first rows drew `codes` [R, K], which `embedded` [R, H] are; `is_running` [R] leaves some out."""
+        """Take the `codes` [R, K] that the first rows drew, and their embeddings `embedded` [R, H].
+
+        Rows where `is_running` [R] is False keep their state.
+        """
         num_rows = codes.shape[0]
         frame, position = self.sampling.frame[:num_rows], self.position[:num_rows]
         rows, places = torch.arange(num_rows, device=frame.device), frame % REPETITION_WINDOW_FRAMES
@@ -73,21 +77,21 @@ class RowState:
         position += 1 if is_running is None else is_running
 
     def move(self, source: int, target: int) -> None:
-        for tensor in self._tensors():
+        for tensor in self.tensors():
             tensor[target] = tensor[source]
 
     def swap(self, first: int, second: int) -> None:
-        for tensor in self._tensors():
+        for tensor in self.tensors():
             held = tensor[first].clone()
             tensor[first] = tensor[second]
             tensor[second] = held
 
-    def _tensors(self) -> list[Tensor]:
-        return [self.next_input, self.position, *(getattr(self.sampling, f.name) for f in fields(RowSampling))]
+    def tensors(self) -> tuple[Tensor, ...]:
+        return self.next_input, self.position, *self.sampling.tensors()
 
 
 def plan_for(params: list[SamplingParams], codebook_size: int) -> SamplingPlan:
-    """What is needed for a batch of these."""
+    """The work that a batch of these parameters needs."""
     drawn = [p for p in params if not p.greedy]
     top_ks = {min(p.top_k, codebook_size) for p in drawn} or {1}
     return SamplingPlan(

@@ -1,4 +1,4 @@
-"""Who runs: the waiting queue and the rows of the batch. No tensor is touched here."""
+"""Scheduling: the waiting queue and the rows of the batch. It touches no tensor."""
 
 import heapq
 import itertools
@@ -9,7 +9,7 @@ from serve_app.engine.sequence import Sequence
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """Row `source` now lives in row `target`; its memory must follow."""
+    """The sequence of row `source` moves to row `target`. Its memory must follow."""
 
     source: int
     target: int
@@ -17,18 +17,20 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Two rows exchange their places; their memory must follow."""
+    """The sequences of two rows change places. Their memory must follow."""
 
     first: int
     second: int
 
 
 class Scheduler:
-    """Rows are kept dense, so that a step reads one prefix: those that decode come first, then those that pause, then
-    those that prefill."""
+    """Keeps rows dense, so that a step reads a prefix of them: decoding rows first, then paused, then prefilling ones.
 
-    def __init__(self, max_rows: int, max_waiting: int, max_wait_seconds: float) -> None:
-        self._max_rows = max_rows
+    `capacity`, where a method takes it, is how many rows may be in use now: all of them, or fewer if a step with all
+    of them would take too long.
+    """
+
+    def __init__(self, max_waiting: int, max_wait_seconds: float) -> None:
         self.max_waiting = max_waiting
         self.max_wait_seconds = max_wait_seconds
         self._waiting: list[tuple[tuple[int, float, int], Sequence]] = []
@@ -36,8 +38,6 @@ class Scheduler:
         self.rows: list[Sequence] = []
         self.num_decoding = 0
         self.num_paused = 0
-        self.capacity = max_rows
-        """How many rows may be taken now: all, or fewer where a step would last too long."""
 
     @property
     def num_waiting(self) -> int:
@@ -53,22 +53,23 @@ class Scheduler:
 
     @property
     def waiting(self) -> list[Sequence]:
-        """In no order."""
+        """In no particular order."""
         return [entry[1] for entry in self._waiting]
 
     @property
     def all_sequences(self) -> list[Sequence]:
         return self.rows + self.waiting
 
-    def has_room_for(self, sequence: Sequence) -> bool:
-        """Whether it may wait: behind as many as can run, and `max_waiting` more. Those behind it do not count.
+    def has_room_for(self, sequence: Sequence, capacity: int) -> bool:
+        """Whether a sequence may queue: `capacity` may run and `max_waiting` more may wait at its priority or before.
 
-        Who waits already may go on doing so: it may be here still, on its way from one line to another.
+        A continued answer, or a request that waited on another replica before, always may.
         """
+        if sequence.is_continuation or sequence.request.waited_seconds > 0:
+            return True
         priority = sequence.request.priority
         num_before = sum(other.request.priority <= priority for other in self.all_sequences)
-        is_let_in = sequence.goes_on or sequence.request.waited_seconds > 0
-        return is_let_in or num_before < self.capacity + self.max_waiting
+        return num_before < capacity + self.max_waiting
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence."""
@@ -76,21 +77,21 @@ class Scheduler:
         self.put_back(sequence)
 
     def put_back(self, sequence: Sequence) -> None:
-        """Queue one that gave up its row, where it was in the order of arrival."""
+        """Queue a sequence that gave up its row. It keeps its place in the order of arrival."""
         heapq.heappush(self._waiting, (sequence.place_in_line, sequence))
 
-    def next_to_yield(self) -> Sequence | None:
-        """The background sequence whose row goes to one that is not and waits: the last to arrive."""
+    def next_to_yield(self, capacity: int) -> Sequence | None:
+        """The background sequence, last to arrive, whose row an interactive one needs. None if none is needed."""
         num_urgent = sum(not sequence.is_background for sequence in self.waiting)
-        if not num_urgent or num_urgent <= self.capacity - len(self.rows):
+        if not num_urgent or num_urgent <= capacity - len(self.rows):
             return None
         background = [sequence for sequence in self.rows if sequence.is_background]
         return max(background, key=lambda sequence: sequence.place_in_line[1:], default=None)
 
-    def admit(self) -> list[Sequence]:
-        """Give free rows to those that wait, first by priority, then by arrival."""
+    def admit(self, capacity: int) -> list[Sequence]:
+        """Give free rows to waiting sequences, by priority and then by arrival. Returns the admitted ones."""
         admitted = []
-        while self._waiting and len(self.rows) < self.capacity:
+        while self._waiting and len(self.rows) < capacity:
             sequence = heapq.heappop(self._waiting)[1]
             self.rows.append(sequence)
             admitted.append(sequence)
@@ -98,44 +99,44 @@ class Scheduler:
 
     @property
     def prefilling(self) -> list[tuple[int, Sequence]]:
-        """Rows and their sequences, in the order in which they are to be read."""
+        """Rows and their sequences, in the order in which prompts are read."""
         return list(enumerate(self.rows))[self.num_decoding + self.num_paused :]
 
     def start_decoding(self) -> Swap | None:
-        """The first row that prefills is done with that."""
+        """Move the first prefilling row to the decoding ones."""
         swap = self._swap(self.num_decoding + self.num_paused, self.num_decoding)
         self.num_decoding += 1
         return swap
 
     def pause(self, sequence: Sequence) -> Swap | None:
-        """A row that decodes is left out of the steps."""
+        """Move a decoding row to the paused ones."""
         self.num_decoding -= 1
         self.num_paused += 1
         return self._swap(self.rows.index(sequence), self.num_decoding)
 
-    def wake(self, sequence: Sequence) -> Swap | None:
-        """A row that was left out decodes again."""
+    def resume(self, sequence: Sequence) -> Swap | None:
+        """Move a paused row to the decoding ones."""
         swap = self._swap(self.rows.index(sequence), self.num_decoding)
         self.num_decoding += 1
         self.num_paused -= 1
         return swap
 
     def take_overdue(self, now: float) -> list[Sequence]:
-        """Remove and return those that waited too long for a row, or whose own time is up."""
+        """Remove and return the sequences that waited too long for a row, or whose own time is up."""
         overdue = [s for s in self.waiting if now > self._waits_until(s)]
         for sequence in overdue:
             self._remove_waiting(sequence)
         return overdue
 
     def remove(self, sequence: Sequence) -> list[Move]:
-        """Take a sequence out, wherever it is, and close the gap its row leaves."""
+        """Take out a running or waiting sequence. Returns the moves that close the gap its row leaves."""
         if sequence not in self.rows:
             self._remove_waiting(sequence)
             return []
         moves = []
         gap = self.rows.index(sequence)
         was_decoding, was_paused = sequence in self.decoding, sequence in self.paused
-        # The last of a group fills the gap, which so becomes the next group's.
+        # The last row of a group fills the gap. Its own row is then the first of the next group, and the new gap.
         for end in (self.num_decoding, self.num_decoding + self.num_paused, len(self.rows)):
             if gap < end:
                 moves += self._fill(gap, end - 1)
@@ -156,7 +157,7 @@ class Scheduler:
         return [Move(last, gap)]
 
     def _waits_until(self, sequence: Sequence) -> float:
-        if sequence.goes_on:
+        if sequence.is_continuation:
             return sequence.expires_at
         return min(sequence.arrived_at + self.max_wait_seconds, sequence.expires_at)
 

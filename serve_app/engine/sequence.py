@@ -1,4 +1,7 @@
-"""A request inside the engine: how far it is, and the messages it owes."""
+"""A request inside the engine: how far it has come, and which messages are due.
+
+Only the engine and its scheduler change a sequence. Runners read it.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,12 +13,12 @@ from serve_app.engine.prompt import Prompt
 from serve_app.messages import FRAME_RATE_HZ, Accepted, Codes, FinishReason, GenerationRequest, TokenFrames
 
 Emit = Callable[[Accepted | TokenFrames | Exception], None]
-"""Takes a sequence's messages on the engine's thread; an exception ends the stream by being raised."""
+"""Takes a sequence's messages on the engine's thread. An exception ends the stream: the consumer sees it raised."""
 
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """`num_frames` counts the resumed frames, like `first_frame` in the messages."""
+    """`num_frames` includes the resumed frames, like `first_frame` in the messages."""
 
     request: GenerationRequest
     prompt: Prompt
@@ -23,22 +26,23 @@ class Sequence:
     arrived_at: float
     """Seconds of the engine's clock."""
     num_prefilled: int = 0
+    """Prompt positions that are computed."""
     num_restored: int = 0
     """How many of those came from the prefix cache."""
     num_launched: int = 0
-    """Decode steps given to the device; each computes one position more."""
+    """Decode steps given to the device. Each computes one position more."""
     num_steps: int = 0
-    """Decode steps whose frames were taken; the last may have drawn the end of speech."""
+    """Decode steps whose frames were taken. The last may have drawn the end of speech."""
     num_frames: int = 0
     finish: FinishReason | None = None
     is_accepted: bool = False
-    """Its stream was opened: it may have to wait for a row once more, but is not refused."""
+    """Its stream is open. It may have to wait for a row again, but it is not refused any more."""
     arrival: int = 0
-    """Its number among those that came to this scheduler, which gives it."""
+    """A number that the scheduler counts up, to order sequences that arrived at the same time."""
     played_out_at: float = 0.0
-    """When a listener who plays every frame as it comes has heard all there is."""
+    """When a listener who plays every frame as it arrives has heard all frames so far."""
     _frames: list[bytes] = field(default_factory=list)
-    """Generated here; the resumed ones are the request's."""
+    """The frames generated here. The resumed ones are in the request."""
     _num_inherited: int = 0
     _num_sent: int = 0
     _num_messages: int = 0
@@ -55,12 +59,12 @@ class Sequence:
 
     @property
     def place_in_line(self) -> tuple[int, float, int]:
-        """First by priority, then first come, first served."""
+        """Sorts by priority, then by arrival."""
         return self.request.priority, self.arrived_at, self.arrival
 
     @property
-    def goes_on(self) -> bool:
-        """Somebody has heard its beginning, or at least been promised the rest."""
+    def is_continuation(self) -> bool:
+        """Whether it continues an answer that has begun. Such a sequence is not refused."""
         return self.is_accepted or self.request.priority < 0
 
     @property
@@ -73,7 +77,7 @@ class Sequence:
 
     @property
     def num_to_prefill(self) -> int:
-        """Prompt positions without the last: that one is the first decode step's input."""
+        """Prompt positions without the last, which is the input of the first decode step."""
         return self.prompt.num_positions - 1
 
     @property
@@ -82,43 +86,22 @@ class Sequence:
 
     @property
     def num_positions(self) -> int:
-        """Positions of its row, up to the one that the next decode step computes."""
+        """Positions of its row, including the one that the next decode step computes."""
         return self.prompt.num_positions + self.num_launched
 
     @property
     def unread_pieces(self) -> list[bytes]:
-        """Keys of the context's pieces that are not computed yet."""
+        """Keys of the context pieces that are not computed yet."""
         return [piece.key for piece in self.prompt.pieces if piece.end > self.num_prefilled]
 
-    def append(self, frame: NDArray[np.integer], repeated_frames_limit: int, now: float) -> FinishReason | None:
-        """Take one generated frame [K] and say whether it was the last. The end-of-speech frame is not kept.
-
-        End of speech is a frame whose codes but the last are all zero, as transformers' generate has it.
-        """
-        self.num_steps += 1
-        if not frame[:-1].any():
-            return FinishReason.EOS
-        data = Codes.from_array(frame[None]).data
-        self._num_repeats = self._num_repeats + 1 if data == self._last_frame else 1
-        self._last_frame = data
-        self._frames.append(data)
-        self.num_frames += 1
-        self.played_out_at = max(self.played_out_at, now) + 1 / FRAME_RATE_HZ
-        if self._num_repeats >= repeated_frames_limit:
-            return FinishReason.RUNAWAY
-        return FinishReason.LENGTH if self.num_frames >= self.prompt.max_frames else None
-
-    def send_due(self, largest_group: int) -> None:
-        """Emit once enough frames are there: 1, 1, 2, 2, 4, 4, … up to `largest_group`.
-
-        A message costs the same whatever it holds, and the first must not wait. Each size comes twice, so that the
-        listener has something in hand before the next wait becomes longer.
-        """
-        if self.num_unsent >= min(2 ** (self._num_messages // 2), largest_group):
-            self._send(None)
+    @property
+    def codes(self) -> Codes:
+        """All frames of this utterance, including the resumed ones."""
+        resumed = self.request.resume.data if self.request.resume else b""
+        return Codes(resumed + b"".join(self._frames), self._num_codebooks)
 
     def accept(self, replica: str, now: float) -> None:
-        """It has a row: its stream opens, unless it did before."""
+        """Open the stream, now that the sequence has a row. A sequence that was set aside has an open stream."""
         if self.is_accepted:
             return
         self.is_accepted = True
@@ -133,28 +116,69 @@ class Sequence:
             )
         )
 
+    def note_restored(self, num_positions: int) -> None:
+        """Count the prompt's first `num_positions` as computed, from the prefix cache."""
+        if num_positions > self.num_prefilled:
+            self.num_prefilled = self.num_restored = num_positions
+
+    def note_prefilled(self, num_positions: int) -> None:
+        """Count the prompt's first `num_positions` as computed."""
+        self.num_prefilled = num_positions
+
+    def append(self, frame: NDArray[np.integer], repeated_frames_limit: int, now: float) -> FinishReason | None:
+        """Take one generated frame [K]. Returns why the sequence ends with it, or None.
+
+        End of speech is a frame whose codes but the last are all zero, as in transformers' `generate`. That frame is
+        not kept.
+        """
+        self.num_steps += 1
+        if not frame[:-1].any():
+            return FinishReason.EOS
+        data = Codes.from_array(frame[None]).data
+        self._num_repeats = self._num_repeats + 1 if data == self._last_frame else 1
+        self._last_frame = data
+        self._frames.append(data)
+        self.num_frames += 1
+        self.played_out_at = max(self.played_out_at, now) + 1 / FRAME_RATE_HZ
+        if self._num_repeats >= repeated_frames_limit:
+            return FinishReason.RUNAWAY
+        return FinishReason.LENGTH if self.num_frames >= self.prompt.max_frames else None
+
+    def send_due(self, max_frames: int) -> None:
+        """Send a message once it holds enough frames: 1, 1, 2, 2, 4, 4, … up to `max_frames`.
+
+        A message costs the same CPU time whatever its size, and the first must not wait. Each size comes twice, so
+        that the listener has audio in reserve before the next wait gets longer.
+        """
+        if self.num_unsent >= min(2 ** (self._num_messages // 2), max_frames):
+            self._send(None)
+
     def set_aside(self) -> None:
-        """Its row is gone: what it has spoken becomes the end of its prompt, to be read and gone on from."""
+        """Give up the row. The frames so far become the end of the prompt, from which the sequence continues."""
         if self.num_unsent:
             self._send(None)
         self.prompt = self.prompt.after(self.codes)
         self.num_prefilled = self.num_restored = self.num_launched = self.num_steps = 0
 
     def send_last(self, reason: FinishReason) -> None:
+        """End the stream with its last message."""
         self.finish = reason
         self._send(reason)
+
+    def fail(self, reason: FinishReason, error: Exception) -> None:
+        """End the stream by raising `error` at its consumer."""
+        self.finish = reason
+        self.emit(error)
+
+    def cancel(self) -> None:
+        """End it without a message: its consumer has left."""
+        self.finish = FinishReason.CANCELLED
 
     def _send(self, finish: FinishReason | None) -> None:
         unsent = self._frames[self._num_sent - self._num_inherited :]
         self.emit(TokenFrames(self._num_sent, Codes(b"".join(unsent), self._num_codebooks), finish))
         self._num_sent = self.num_frames
         self._num_messages += 1
-
-    @property
-    def codes(self) -> Codes:
-        """All frames of this utterance, the resumed ones included."""
-        resumed = self.request.resume.data if self.request.resume else b""
-        return Codes(resumed + b"".join(self._frames), self._num_codebooks)
 
     @property
     def _num_codebooks(self) -> int:

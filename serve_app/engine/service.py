@@ -1,13 +1,14 @@
-"""The engine on its own thread, as the `TokenGenerator` that asyncio sees."""
+"""Runs the engine on its own thread, and offers it to asyncio as a `ports.TokenGenerator`."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator
 from typing import Self
 
 from serve_app.engine.engine import Engine
-from serve_app.engine.parts import EngineParts
 from serve_app.engine.prompt import ModelLimits, build_prompt
+from serve_app.engine.runner import EngineParts
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats import EngineStats
 from serve_app.errors import GenerationFailed
@@ -17,7 +18,12 @@ from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.settings import EngineSettings, Settings
 
 _WARM_UP_FRAMES = 8
-"""Enough steps for their time to be believed."""
+"""Enough steps for `StepTimes` to trust their measured time."""
+_SWITCH_INTERVAL_SECONDS = 0.0005
+"""How long asyncio's thread may keep the interpreter's lock while the engine's thread waits for it.
+
+Python's default of 5 ms is as long as a whole decode step of a GPU.
+"""
 _MEMORY = (
     "the generator",
     "engine.max_batch_size, engine.max_positions or engine.prefix_cache_mb, or raise engine.memory_fraction",
@@ -39,19 +45,23 @@ class TokenService:
 
     @classmethod
     def load(cls, settings: Settings, replica: str = "local") -> Self:
-        """With the model that the settings name; raises StartupError where it cannot be loaded."""
+        """Load the model that the settings name. Raises StartupError where that fails."""
+        sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
         with memory_for_start(*_MEMORY):
             return cls(_parts(settings), settings.engine, replica)
 
     async def warm_up(self) -> None:
-        """Speak a little in all slots at once, then alone: the first requests find everything in place, and between
-        the two step times lie all others. In this order: what was never run is tried one row at a time."""
+        """Generate a little with all slots in use, then with one, so that the first requests meet a warm engine.
+
+        Step times of other batch sizes are estimated between these two. The largest batch comes first, because
+        admission tries sizes that were never run one row at a time.
+        """
         with memory_for_start(*_MEMORY):
             try:
                 for num_sequences in (self._info.max_batch_size, 1):
                     await self._speak_at_once(num_sequences)
             except GenerationFailed:
-                self._thread.check()  # knows why
+                self._thread.check()  # Raises with the cause.
                 raise
 
     async def _speak_at_once(self, num_sequences: int) -> None:
@@ -67,7 +77,7 @@ class TokenService:
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
         """See `ports.TokenGenerator`. Raises InvalidRequest, ContextTooLong, Overloaded or GenerationFailed."""
-        # Tokenizing is long enough to stall the streams of this loop.
+        # Tokenizing takes long enough to stall the other streams of this loop.
         prompt = await asyncio.to_thread(build_prompt, request, self._tokenizer, self._limits)
         inbox: Inbox[Accepted | TokenFrames] = Inbox()
         sequence = Sequence(request, prompt, inbox.put, arrived_at=time.monotonic() - request.waited_seconds)
@@ -92,7 +102,7 @@ class TokenService:
         await self._thread.call(lambda: self._engine.reconfigure(settings))
 
     def check_health(self) -> None:
-        """Raise GenerationFailed if the engine has failed, is dead, or does not come to the end of a step."""
+        """Raises ReplicaLost if the engine has failed, its thread is dead, or a step does not end."""
         self._thread.check()
 
     def stop(self) -> None:
@@ -104,7 +114,7 @@ def _is_last(message: Accepted | TokenFrames) -> bool:
 
 
 def _parts(settings: Settings) -> EngineParts:
-    # Imported here: a replica with a stand-in does without torch and starts in a fraction of the time.
+    # Imported here, so that a replica with a stand-in starts without torch, in a fraction of the time.
     if settings.stand_in is not None:
         from serve_app.engine.stand_in import stand_in_parts
 

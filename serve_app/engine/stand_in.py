@@ -1,4 +1,4 @@
-"""Stands in for the model, so that everything around it can be measured alone. No torch, and no speech."""
+"""A stand-in for the model, to measure the server around it. It needs no torch and produces no speech."""
 
 import bisect
 import logging
@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.engine.parts import DrawnFrames, EngineParts, PendingFrames, PrefillPart
+from serve_app.engine.prefill import PrefillChunk
+from serve_app.engine.runner import DrawnFrames, EngineParts, PendingFrames
 from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import ModelInfo
@@ -20,8 +21,8 @@ _log = logging.getLogger(__name__)
 
 
 def stand_in_parts(settings: Settings) -> EngineParts:
-    """Everything but the model is the real engine's."""
-    assert settings.stand_in is not None, "only a setting brings it in"
+    """The stand-in runner and tokenizer. The rest of the engine is the real one."""
+    assert settings.stand_in is not None, "the stand-in needs its settings"
     info = ModelInfo(
         model=settings.model,
         weights="stand-in",
@@ -32,7 +33,7 @@ def stand_in_parts(settings: Settings) -> EngineParts:
         dtype="none",
         max_batch_size=settings.engine.max_batch_size,
     )
-    _log.warning("a stand-in generates: its tones are for measuring the server, there is no model")
+    _log.warning("a stand-in generates tones to measure the server; there is no model and no speech")
     return EngineParts(StandInRunner(settings.stand_in), StandInTokenizer(), info)
 
 
@@ -44,17 +45,17 @@ class StandInTokenizer:
 
 
 class StandInRunner:
-    """Takes the time that a model would, and makes codes that depend on the request's seed and the frame alone.
+    """Takes the time that a model would. Its codes depend on the request's seed and the frame number alone.
 
-    Steps follow one another at the given pace, whatever the engine does between two of them: behind a GPU that work
-    is hidden too. A step that comes a whole step late starts afresh, and does not hurry to catch up.
+    Steps follow one another at the configured pace, whatever the engine does between them, as a GPU hides that work
+    too. A step that starts a whole step late sets a new pace; later steps do not catch up.
     """
 
     def __init__(
         self,
         settings: StandInSettings,
         clock: Callable[[], float] = time.monotonic,
-        # Waits in the kernel: neither the interpreter's lock nor a core is held, as while a GPU computes.
+        # Sleeping holds neither the interpreter's lock nor a core, like waiting for a GPU.
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.lookahead = 0
@@ -63,12 +64,11 @@ class StandInRunner:
         self._sleep = sleep
         self._due = float("-inf")
 
-    def restore(self, row: int, sequence: Sequence) -> None:
-        pass
+    def restore(self, row: int, sequence: Sequence) -> int:
+        return sequence.num_prefilled
 
-    def prefill(self, parts: list[PrefillPart]) -> None:
-        for part in parts:
-            part.sequence.num_prefilled += part.num_tokens
+    def prefill(self, chunks: list[PrefillChunk]) -> None:
+        pass
 
     def launch(self, sequences: list[Sequence]) -> PendingFrames:
         self._wait(step_ms(self._settings.step_ms_by_batch, len(sequences)) / 1000)
@@ -97,13 +97,13 @@ class StandInRunner:
 
 
 def frame_codes(seeds: NDArray[np.int64], frames: NDArray[np.int64], num_codebooks: int) -> NDArray[np.int64]:
-    """[R, K] of R seeds and frame numbers: never zero, and never equal to the frame before."""
+    """Codes [R, K] for R seeds and frame numbers. They are never zero, and never equal those of the frame before."""
     first = seeds % CODEBOOK_SIZE + frames
     return 1 + (first[:, None] + 61 * np.arange(num_codebooks)) % (CODEBOOK_SIZE - 1)
 
 
 def step_ms(by_batch: Mapping[int, float], batch: int) -> float:
-    """Linear between the table's batch sizes, held at its ends; 0 for an empty table."""
+    """Linear between the table's batch sizes and constant beyond its ends. 0 for an empty table."""
     if not by_batch:
         return 0.0
     sizes = sorted(by_batch)

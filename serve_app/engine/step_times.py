@@ -1,4 +1,4 @@
-"""How long a step takes by its number of rows, as measured; and so how many rows keep real time."""
+"""Measures how long a decode step takes by its number of rows, and so how many rows keep real time."""
 
 import statistics
 from bisect import bisect_left, insort
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 _STEPS_KEPT = 15
-"""Of each size, the latest; their median is its time, so that a step that stalls changes nothing."""
-_STEPS_TO_BELIEVE = 5
-"""The first steps of a size choose kernels and miss caches: a size with fewer is not measured yet."""
-_STEPS_TO_DOUBT = 1000
-"""A size that was not run for so many steps (a minute of speech) may have been slow for a reason that is gone."""
+"""The latest steps of each size. Their median is its time, so that a step that stalls changes nothing."""
+_MIN_STEPS = 5
+"""A size with fewer steps counts as unmeasured: the first ones choose kernels and miss caches."""
+_FRESH_STEPS = 1000
+"""A size that was not run for this many steps (a minute of speech) may be faster by now."""
 
 Curve = list[tuple[int, float]]
 """Rows and milliseconds, rising in both."""
@@ -19,7 +19,7 @@ Curve = list[tuple[int, float]]
 
 @dataclass(slots=True)
 class _Size:
-    """Steps of one number of rows."""
+    """The steps of one batch size."""
 
     rows: int
     recent_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_STEPS_KEPT))
@@ -28,11 +28,11 @@ class _Size:
 
     @property
     def is_measured(self) -> bool:
-        return len(self.recent_ms) >= _STEPS_TO_BELIEVE
+        return len(self.recent_ms) >= _MIN_STEPS
 
 
 class StepTimes:
-    """A step's time is what passed since the one before ended: what a listener waits for the next frame."""
+    """A step's time runs from the end of the step before, so it is how long a listener waits for the next frame."""
 
     def __init__(self, max_rows: int) -> None:
         self._max_rows = max_rows
@@ -41,24 +41,24 @@ class StepTimes:
         self._ended_at: float | None = None
 
     def note_end(self, rows: int, now: float) -> None:
-        """A step of so many rows ended."""
+        """Record that a step of `rows` rows ended."""
         if self._ended_at is not None:
             self._record(rows, 1000 * (now - self._ended_at))
         self._ended_at = now
 
     def note_rest(self) -> None:
-        """The next step will not follow the last one at once, so what lies between is not its time."""
+        """Do not count the time until the next step: the engine is idle."""
         self._ended_at = None
 
     def estimate_ms(self, rows: int) -> float:
-        """Linear between the sizes that were measured, and beyond; 0 where none was."""
+        """Linear between the measured sizes, and beyond them. 0 where none is measured."""
         return _at(_curve(self._measured()), rows)
 
     def capacity(self, max_ms: float) -> int:
-        """How many rows a step may have and still end in less than `max_ms`; one at least. 0 `max_ms` is no limit.
+        """How many rows a step may have and still end within `max_ms`; at least one. 0 for `max_ms` is no limit.
 
-        What was measured long ago may open the door, but not shut it: then one row more than lately is tried, and
-        measured, before the next. So it is with a size that was never run.
+        Old measurements may admit rows but not refuse them. A size that only old measurements refuse, or that was
+        never run, is tried one row at a time, and measured before the next.
         """
         measured = self._measured()
         if not measured or max_ms == 0:
@@ -78,14 +78,14 @@ class StepTimes:
         size.last_step = self._num_steps
 
     def _is_fresh(self, size: _Size) -> bool:
-        return self._num_steps - size.last_step < _STEPS_TO_DOUBT
+        return self._num_steps - size.last_step < _FRESH_STEPS
 
     def _measured(self) -> list[_Size]:
         return [size for size in self._sizes.values() if size.is_measured]
 
 
 def _curve(sizes: Iterable[_Size]) -> Curve:
-    """More rows never take less time; where measurements say so, the later one is believed."""
+    """Rising in both: where a larger size was measured to be faster, the later measurement counts."""
     curve: Curve = []
     for size in sorted(sizes, key=lambda size: -size.last_step):
         place = bisect_left(curve, (size.rows, 0.0))
@@ -104,7 +104,7 @@ def _at(curve: Curve, rows: int) -> float:
 
 
 def _rows_below(max_ms: float, curve: Curve, limit: int) -> int:
-    """The largest number of rows up to `limit` whose step ends before `max_ms`."""
+    """The largest number of rows, up to `limit`, whose step ends before `max_ms`."""
     if not curve:
         return 0
     return bisect_left(range(1, limit + 1), True, key=lambda rows: _at(curve, rows) >= max_ms)

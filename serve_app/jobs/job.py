@@ -1,11 +1,13 @@
-"""What a job is, the states it goes through, and what callers and runners see of it."""
+"""A job, its states, and the views of it that callers and runners get. Times are unix seconds."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Self
+
+from serve_app.errors import CsmServeError
 
 Priority = Literal["normal", "low"]
 PRIORITIES: tuple[Priority, ...] = ("normal", "low")
@@ -37,34 +39,63 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a caller submits. `input` is JSON, and a function of the request alone: a request that is sent again must
-    give the same, or it is run again."""
+    """A job to submit. `input` is JSON and depends on the request alone, so that a repeated submit is recognised."""
 
     endpoint: str
     key_id: str
     input: dict[str, Any]
     priority: Priority = "normal"
     start_timeout_seconds: float | None = None
-    """None is `jobs.start_timeout_seconds`."""
+    """None takes `jobs.start_timeout_seconds`."""
     webhook_url: str | None = None
     idempotency_key: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Those of the request that the work wants to know."""
+    """Request headers that the work reads, such as `traceparent`."""
     max_attempts: int | None = None
-    """None is `jobs.max_attempts`."""
+    """None takes `jobs.max_attempts`."""
     stores_io: bool = True
-    """False: what was asked is forgotten with the job's end, and its result soon after. Files have their own time."""
+    """False deletes the input when the job ends, and the result an hour later. Files keep their own lifetime."""
 
     @property
     def fingerprint(self) -> str:
-        """Equal for equal requests of one caller, and for no others."""
+        """Hash that is equal only for equal requests of one caller."""
         said = [self.key_id, self.endpoint, self.input, self.priority, self.start_timeout_seconds, self.webhook_url]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed: the `kind` and the constructor arguments of an error in `serve_app.errors`."""
+
+    kind: str
+    args: tuple[Any, ...]
+    is_rendered: bool = False
+    """An older release stored this error: `kind` is a word of its API and `args` holds its text."""
+
+    @classmethod
+    def of(cls, error: CsmServeError) -> Self:
+        return cls(error.kind, error.args)
+
+    def __str__(self) -> str:
+        return str(self.exception() or self.args[0])
+
+    def exception(self) -> CsmServeError | None:
+        """The error itself. None if it is rendered already, or if this release does not know its kind."""
+        if self.is_rendered:
+            return None
+        return next((kind(*self.args) for kind in _tree(CsmServeError) if kind.kind == self.kind), None)
+
+
+def _tree(root: type[CsmServeError]) -> Iterator[type[CsmServeError]]:
+    """Subclasses first: the base shares its kind with InternalError."""
+    for child in root.__subclasses__():
+        yield from _tree(child)
+    yield root
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """A job as its caller sees it. Times are unix seconds."""
+    """A job as its caller sees it."""
 
     id: str
     endpoint: str
@@ -75,39 +106,37 @@ class Job:
     started_at: float | None
     ended_at: float | None
     attempt: int
-    """How often a runner took it."""
+    """Number of leases so far."""
     reason: str | None
     """Why the last attempt ended without a result."""
-    error_type: str | None
-    error: str | None
+    error: JobError | None
     inference_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """How a job ended: what its caller is answered with, over HTTP and by webhook."""
+    """How a job ended: with the work's output, which is JSON, or with an error."""
 
-    status_code: int
-    body: dict[str, Any]
-    error_type: str | None = None
-    error: str | None = None
+    output: dict[str, Any] | None = None
+    error: JobError | None = None
     inference_seconds: float | None = None
     file_id: str | None = None
-    """A file that is swept with the job; one with a lifetime of its own is not named here."""
+    """File to delete together with the job. None if the file has its own lifetime."""
+    rendered_status: int | None = None
+    """HTTP status of a failure that an older release stored as a rendered body. The body is in `output`."""
+
+    @classmethod
+    def failed(cls, error: CsmServeError) -> Self:
+        return cls(error=JobError.of(error))
 
     @property
     def is_success(self) -> bool:
-        return self.error_type is None
-
-    @classmethod
-    def failure(cls, status_code: int, error_type: str, error: str, **more: Any) -> Self:
-        """One that is nobody's input's fault, with fal's body for those."""
-        return cls(status_code, {"detail": error, "error_type": error_type}, error_type, error, **more)
+        return self.error is None
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """What the work says while it runs; `at` is in unix seconds."""
+    """A line that the work logs while it runs."""
 
     at: float
     level: LogLevel
@@ -116,7 +145,7 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """`number` grows with time, over all jobs; `at` is in unix seconds."""
+    """A stored log line. `number` grows with time over all jobs."""
 
     number: int
     at: float
@@ -126,7 +155,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """`position` counts the jobs before a queued one, from 0; None once it is not queued."""
+    """`position` counts the jobs ahead of a queued job, from 0. None if the job is not queued."""
 
     job: Job
     position: int | None
@@ -135,15 +164,15 @@ class JobStatus:
 
 class CancelAnswer(StrEnum):
     CANCELLED = "cancelled"
-    """It waited, and is over."""
+    """The job was queued and has ended."""
     REQUESTED = "requested"
-    """It runs, and will be stopped."""
+    """The job runs; its runner will stop it."""
     ALREADY_COMPLETED = "already_completed"
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedJob:
-    """A job in a runner's hands. (`id`, `attempt`) is what everything that the runner writes is fenced by."""
+    """A job that a runner holds. (`id`, `attempt`) fences every write of that runner."""
 
     id: str
     attempt: int
@@ -156,11 +185,11 @@ class LeasedJob:
     failures: int
     """Attempts that failed before this one."""
     started_before: float | None
-    """When a runner first took it, if one did and it was not refused."""
+    """Time of the first start. None if no attempt has started yet."""
 
     @property
     def run_id(self) -> str:
-        """Of this attempt alone: what a lost one writes later is under another name."""
+        """Names this attempt, so that a lost attempt cannot be taken for the current one."""
         return run_id(self.id, self.attempt)
 
 
@@ -170,7 +199,7 @@ def run_id(job_id: str, attempt: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Jobs that are not over."""
+    """Number of jobs that have not ended."""
 
     queued: int
     running: int

@@ -1,4 +1,4 @@
-"""Work that is done again and again for as long as a process lives."""
+"""Work that repeats for as long as a process lives."""
 
 import asyncio
 import logging
@@ -10,15 +10,15 @@ from serve_app.errors import StorageFailed
 _log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1.0
-"""Before a database that failed is asked again."""
+"""Wait before the next try after the database failed."""
 
 
 async def repeat(
-    what: str, work: Callable[[], Awaitable[bool]], period_seconds: float, wake: asyncio.Event | None = None
+    name: str, work: Callable[[], Awaitable[bool]], period_seconds: float, wake: asyncio.Event | None = None
 ) -> None:
-    """Never returns: again at once where `work` returned True, else after the period, or sooner at `wake`.
+    """Call `work` for ever: again at once if it returned True, else after the period or when `wake` is set.
 
-    A database that fails is asked again: nothing is lost by that. What else `work` raises ends it.
+    StorageFailed is logged and tried again. Any other error ends the loop.
     """
     wake = wake or asyncio.Event()
     while True:
@@ -26,9 +26,9 @@ async def repeat(
         try:
             pause = 0.0 if await work() else period_seconds
         except StorageFailed as error:
-            _log.warning("%s: the database failed (%s), trying again", what, type(error).__name__)
+            _log.warning("%s: the database failed (%s), trying again", name, type(error).__name__)
             pause = PAUSE_SECONDS
-        # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes along with what it waits for.
+        # Not `wait_for`: before Python 3.12 it swallows a cancellation that arrives together with `wake`.
         with suppress(TimeoutError):
             async with asyncio.timeout(pause):
                 await wake.wait()

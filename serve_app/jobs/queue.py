@@ -1,45 +1,60 @@
-"""The queue of jobs, in the database: what callers, runners and sweepers do to it, each in one transaction."""
+"""The callers' side of the job queue: submit, ask for status and result, cancel. Old jobs are deleted here too."""
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection
 from typing import Protocol
 
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from serve_app.errors import UnknownJob
-from serve_app.jobs import leases, logs, status, submission, sweeping
-from serve_app.jobs.cancelling import cancel
-from serve_app.jobs.job import Backlog, CancelAnswer, Job, JobResult, JobState, JobStatus, LeasedJob, LogLine, NewJob
-from serve_app.jobs.leases import Expired
-from serve_app.jobs.submission import Submission
+from serve_app.jobs import transitions
+from serve_app.jobs.job import CancelAnswer, Job, JobResult, JobStatus, NewJob
+from serve_app.jobs.status import JOB, RESULT, STATUS, find, job_of, log_of, result_of
+from serve_app.jobs.submission import Submission, submit
+from serve_app.jobs.tables import JOBS, RESULTS, UNSTORED, WEBHOOKS
+from serve_app.jobs.webhooks import WebhookFormat, WebhookState
 from serve_app.settings import JobSettings
-from serve_app.store.database import Database
+from serve_app.store.database import Database, reads, writes
+
+UNSTORED_SECONDS = 3600.0
+"""How long the result of a job with `stores_io=False` can be fetched after its end."""
 
 _ANSWER_POLL_SECONDS = 0.05
+_SWEEP_BATCH = 100
 
 
 class Files(Protocol):
-    """Where the files of jobs are."""
+    """The store that holds the files of jobs."""
 
     async def delete(self, file_id: str) -> None:
-        """Also one that is gone already."""
+        """Delete a file. A file that does not exist is no error."""
         ...
 
 
 class JobQueue:
-    """Every method may be called from any process; a job is one row, and whoever changes it holds its lock."""
+    """Each call is one transaction, and any process may make it."""
 
-    def __init__(self, database: Database, settings: JobSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        database: Database,
+        settings: JobSettings,
+        webhook_format: WebhookFormat,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database = database
         self._settings = settings
+        self._webhook_format = webhook_format
         self._clock = clock
 
     async def submit(self, new: NewJob) -> Job:
-        """A new job, or the one that this request asked for before: by its idempotency key, or sent again unanswered.
+        """A new job, or the existing one if this submit repeats an earlier one.
 
-        Call `answered` once the answer is on its way. Raises InvalidRequest for an idempotency key of another request,
-        Overloaded where `jobs.max_queued` wait already.
+        A submit repeats another one if it has the same idempotency key, or if it is equal and the earlier one was
+        never answered. Call `answered` once the answer is on its way.
+
+        Raises InvalidRequest if the idempotency key belongs to another request, Overloaded if `jobs.max_queued` jobs
+        are waiting.
         """
         came_at = self._clock()
         while (job_id := await self._try_submit(new, came_at)) is None:
@@ -47,103 +62,82 @@ class JobQueue:
         return await self.get(job_id, new.key_id)
 
     async def _try_submit(self, new: NewJob, came_at: float) -> str | None:
-        asked = Submission(new, came_at, self._clock())
+        submission = Submission(new, came_at, self._clock())
         try:
-            return await self._database.write(lambda c: submission.submit(c, asked, self._settings))
+            return await self._submit(submission)
         except IntegrityError:
-            # The same idempotency key at the same moment: the other one was first, and is found now.
-            return await self._database.write(lambda c: submission.submit(c, asked, self._settings))
+            # Another submit with the same idempotency key committed first; this time it is found.
+            return await self._submit(submission)
 
-    async def answered(self, job_id: str) -> None:
-        """The answer to `submit` was sent. An equal submit from now on means a job of its own."""
-        await self._database.write(lambda c: submission.answered(c, job_id))
+    @writes
+    def _submit(self, connection: Connection, submission: Submission) -> str | None:
+        return submit(connection, submission, self._settings)
 
-    async def get(self, job_id: str, key_id: str) -> Job:
-        """Raises UnknownJob, also for another key's."""
-        return await self._database.read(lambda c: status.job(c, job_id, key_id))
+    @writes
+    def answered(self, connection: Connection, job_id: str) -> None:
+        """Record that the caller received the id: an equal submit is a new job from now on."""
+        connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(unanswered_since=None))
 
-    async def status(self, job_id: str, key_id: str, logs_after: int | None = None) -> JobStatus:
-        """Its place in the queue, and its log from after that entry's number; None reads no log. Raises UnknownJob."""
-        return await self._database.read(lambda c: status.status(c, job_id, key_id, logs_after))
+    @reads
+    def get(self, connection: Connection, job_id: str, key_id: str) -> Job:
+        """Raises UnknownJob, also for a job of another key."""
+        return job_of(find(connection, JOB, job_id, key_id))
 
-    async def result(self, job_id: str, key_id: str) -> JobResult | None:
-        """None while it is not over. Raises UnknownJob."""
-        return await self._database.read(lambda c: status.result(c, job_id, key_id))
+    @reads
+    def status(self, connection: Connection, job_id: str, key_id: str, logs_after: int | None = None) -> JobStatus:
+        """Position and log entries with a number above `logs_after`; None reads no log. Raises UnknownJob."""
+        row = find(connection, STATUS, job_id, key_id)
+        logs = () if logs_after is None else log_of(connection, row.number, logs_after)
+        return JobStatus(job_of(row), row.position, logs)
 
-    async def cancel(self, job_id: str, key_id: str) -> CancelAnswer:
-        """Raises UnknownJob."""
-        answer = await self._database.write(lambda c: cancel(c, job_id, key_id, self._clock()))
-        if answer is None:
-            raise UnknownJob(job_id)
-        return answer
+    @reads
+    def result(self, connection: Connection, job_id: str, key_id: str) -> JobResult | None:
+        """None while the job has not ended. Raises UnknownJob."""
+        return result_of(find(connection, RESULT, job_id, key_id))
 
-    async def lease(self, owner: str, but_of: Collection[str] = ()) -> LeasedJob | None:
-        """Take the job whose turn it is: `normal` before `low`, within one the earliest; None if nothing waits.
-
-        Jobs of the keys `but_of` are passed over.
-        """
-        if not await self._database.read(lambda c: leases.is_waiting(c, self._clock(), but_of)):
-            return None
-        return await self._database.write(lambda c: leases.take(c, owner, self._clock(), self._settings, but_of))
-
-    async def heartbeat(self, held: Iterable[LeasedJob]) -> set[str]:
-        """Renew these leases; returns the `run_id`s of those lost or cancelled: stop their work and give them back."""
-        return await self._database.write(lambda c: leases.hold(c, held, self._clock(), self._settings))
-
-    async def cancel_requests(self, owner: str) -> set[str]:
-        """The `run_id`s of those that `owner` holds and their callers cancelled: stop their work and give them back."""
-        return await self._database.read(lambda c: leases.cancel_requests(c, owner))
-
-    async def log(self, leased: LeasedJob, lines: Sequence[LogLine]) -> None:
-        await self._database.write(lambda c: logs.write(c, leased, lines, self._settings.max_log_lines))
-
-    async def finish(self, leased: LeasedJob, result: JobResult) -> JobState | None:
-        """Record how it ended, and its webhook with it.
-
-        This and the next three return the job's state now; None, and nothing is done, if the attempt had been lost.
-        """
-        return await self._database.write(lambda c: leases.finish(c, leased, result, self._clock()))
-
-    async def retry(self, leased: LeasedJob, result: JobResult) -> JobState | None:
-        """The attempt failed with `result`: another follows after a pause, or, after the last, that is the end."""
-        pause = self._settings.retry_seconds * 2.0**leased.failures
-        return await self._database.write(
-            lambda c: leases.retry(c, leased, result, self._clock(), self._clock() + pause)
-        )
-
-    async def refuse(self, leased: LeasedJob, reason: str, pause_seconds: float) -> JobState | None:
-        """There was no room to run it: it waits on, in its old place. It counts neither as started nor as failed."""
-        return await self._database.write(
-            lambda c: leases.refuse(c, leased, reason, self._clock(), self._clock() + pause_seconds)
-        )
-
-    async def give_back(self, leased: LeasedJob, reason: str) -> JobState | None:
-        """The runner stops: another may have it at once, none the worse. If it was cancelled, it is over."""
-        return await self._database.write(lambda c: leases.give_back(c, leased, reason, self._clock()))
-
-    async def expire(self) -> Expired:
-        """Take jobs from runners that died, and end those that did not start in time."""
-        if not await self._database.read(lambda c: leases.has_expired(c, self._clock())):
-            return Expired()
-        return await self._database.write(lambda c: leases.expire(c, self._clock()))
-
-    async def backlog(self) -> Backlog:
-        return await self._database.read(status.backlog)
+    @writes
+    def cancel(self, connection: Connection, job_id: str, key_id: str) -> CancelAnswer:
+        """End a queued job, or ask the runner of a running one to stop it. Raises UnknownJob."""
+        return transitions.cancel(connection, job_id, key_id, self._webhook_format, self._clock())
 
     async def sweep(self, files: Files) -> int:
-        """Forget jobs that ended `jobs.kept_seconds` ago, and delete their files first; returns how many.
+        """Delete jobs that ended `jobs.kept_seconds` ago, their files first. Returns how many.
 
-        Those whose callers want nothing kept go after an hour.
+        Jobs with `stores_io=False` go an hour after their end.
         """
-        now = self._clock()
-        ended_before = now - self._settings.kept_seconds
         num_swept = 0
-        while swept := await self._database.read(
-            lambda c: sweeping.old_jobs(c, ended_before) or sweeping.old_unstored_jobs(c, now)
-        ):
-            for job in swept:
-                if job.file_id is not None:
-                    await files.delete(job.file_id)
-            await self._database.write(lambda c, swept=swept: sweeping.forget(c, swept))
-            num_swept += len(swept)
+        while old := await self._old_jobs() or await self._old_unstored_jobs():
+            for file_id in filter(None, old.values()):
+                await files.delete(file_id)
+            await self._forget(old)
+            num_swept += len(old)
         return num_swept
+
+    @reads
+    def _old_jobs(self, connection: Connection) -> dict[int, str | None]:
+        """Numbers and file ids of the oldest ones, at most a batch."""
+        query = (
+            select(JOBS.c.number, RESULTS.c.file_id)
+            .outerjoin_from(JOBS, RESULTS, RESULTS.c.number == JOBS.c.number)
+            .where(JOBS.c.ended_at < self._clock() - self._settings.kept_seconds)
+            .order_by(JOBS.c.ended_at)
+            .limit(_SWEEP_BATCH)
+        )
+        return dict(connection.execute(query).tuples().all())
+
+    @reads
+    def _old_unstored_jobs(self, connection: Connection) -> dict[int, str | None]:
+        """Those whose webhook is no longer pending, at most a batch. Their files keep their own lifetime."""
+        pending = select(WEBHOOKS.c.id).where(WEBHOOKS.c.state == WebhookState.PENDING)
+        query = (
+            select(UNSTORED.c.number)
+            .join_from(UNSTORED, JOBS, UNSTORED.c.number == JOBS.c.number)
+            .where(JOBS.c.ended_at < self._clock() - UNSTORED_SECONDS, JOBS.c.id.not_in(pending))
+            .limit(_SWEEP_BATCH)
+        )
+        return dict.fromkeys(connection.scalars(query))
+
+    @writes
+    def _forget(self, connection: Connection, numbers: Collection[int]) -> None:
+        """Inputs, results and logs go with their job."""
+        connection.execute(delete(JOBS).where(JOBS.c.number.in_(numbers)))

@@ -1,4 +1,4 @@
-"""Runs the jobs of a queue: takes as many as there is room for, holds their leases, and records how each ended."""
+"""Runs jobs: leases as many as there is room for, renews the leases, and records how each job ended."""
 
 import asyncio
 import logging
@@ -7,69 +7,74 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from serve_app import metrics
-from serve_app.errors import CsmServeError, GenerationFailed, LimitReached, NotReady, Overloaded, StorageFailed
-from serve_app.jobs import failures
+from serve_app.errors import (
+    CsmServeError,
+    GenerationFailed,
+    InternalError,
+    LimitReached,
+    NotReady,
+    Overloaded,
+    StorageFailed,
+)
 from serve_app.jobs.job import JobResult, JobState, LeasedJob, LogLevel, LogLine
 from serve_app.jobs.periodic import PAUSE_SECONDS, repeat
-from serve_app.jobs.queue import JobQueue
+from serve_app.jobs.transitions import JobLeases
 from serve_app.metrics import NO_METER, Meter
 from serve_app.settings import JobSettings
 
 _log = logging.getLogger(__name__)
 
-_MAY_PASS = (GenerationFailed, StorageFailed)
-"""Another attempt may do better. All other errors raised on purpose would come again."""
-_LONGEST_PAUSE_SECONDS = 10.0
+_RETRYABLE = (GenerationFailed, StorageFailed)
+"""Another attempt may succeed. All other errors that are raised on purpose would come again."""
+_MAX_PAUSE_SECONDS = 10.0
 
 
 class Progress:
-    """What a job says of itself while it runs."""
+    """Collects the log lines of a running job."""
 
     def __init__(self) -> None:
         self._lines: list[LogLine] = []
 
     def log(self, message: str, level: LogLevel = "INFO") -> None:
-        """Seen by the job's caller within a second; never what a user said."""
+        """Add a line. The caller sees it within a second. It must not hold users' text."""
         self._lines.append(LogLine(time.time(), level, message))
 
     def take(self) -> list[LogLine]:
-        """Lines that were not taken before."""
+        """Lines since the last call."""
         taken, self._lines = self._lines, []
         return taken
 
 
 class Work(Protocol):
-    """What is done for a job."""
+    """The work that a job stands for."""
 
     async def run(self, job: LeasedJob, progress: Progress) -> JobResult:
-        """To be cancelled at any time, and then to leave nothing running. It may run again after a crash.
+        """Do the work and return its result. A crash may cause a second run.
 
-        Raises Overloaded or NotReady where there is no room for it now, GenerationFailed or StorageFailed where another
-        attempt may help, another CsmServeError where none can.
+        It may be cancelled at any time, and then leaves nothing running. Raises Overloaded or NotReady if there is no
+        room now, GenerationFailed or StorageFailed if another attempt may help, another CsmServeError if none can.
         """
-        ...
-
-    def failure(self, error: CsmServeError) -> JobResult:
-        """What the job's caller is told of it."""
         ...
 
 
 @dataclass(slots=True)
 class _Run:
-    """A job in this runner's hands."""
+    """A job that this runner holds."""
 
     job: LeasedJob
     progress: Progress
     work: asyncio.Task[JobResult]
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while its log is written: lines keep their order, and the last come before the end."""
+    """Held while the log is written, so that lines keep their order and the last ones precede the end."""
 
 
 class JobRunner:
-    """`owner` is another one in each process, and after each restart."""
+    """Runs up to `jobs.max_running` jobs. `owner` must be unique for each process and each start."""
 
-    def __init__(self, queue: JobQueue, work: Work, settings: JobSettings, owner: str, meter: Meter = NO_METER) -> None:
-        self._queue = queue
+    def __init__(
+        self, leases: JobLeases, work: Work, settings: JobSettings, owner: str, meter: Meter = NO_METER
+    ) -> None:
+        self._leases = leases
         self._work = work
         self._settings = settings
         self._owner = owner
@@ -87,18 +92,21 @@ class JobRunner:
         return len(self._runs)
 
     async def run(self) -> None:
-        """Until cancelled, which leaves its jobs to their leases; `stop` gives them back. Raises what is a bug."""
+        """Run until cancelled. `stop` returns the jobs to the queue; without it they wait until their leases end.
+
+        Raises an ExceptionGroup if a loop fails with an unexpected error.
+        """
         loops = (
             repeat("taking jobs", self._take_one, self._settings.poll_seconds, self._has_room),
-            repeat("holding jobs", self._beat, self._settings.heartbeat_seconds),
-            repeat("tending jobs", self._tend, self._settings.poll_seconds),
+            repeat("renewing leases", self._beat, self._settings.heartbeat_seconds),
+            repeat("watching jobs", self._watch, self._settings.poll_seconds),
         )
         async with asyncio.TaskGroup() as group:
             for loop in loops:
                 group.create_task(loop)
 
     async def stop(self) -> None:
-        """Take no more jobs, stop those that run and give them back: another runner has them at once."""
+        """Lease no more jobs, stop the running ones and return them to the queue at once."""
         async with self._taking:
             self._is_stopping = True
         for run in self._runs.values():
@@ -106,10 +114,10 @@ class JobRunner:
         await asyncio.gather(*self._attending)
 
     async def _take_one(self) -> bool:
-        async with self._taking:  # what is leased is also run, or given back
+        async with self._taking:  # `stop` waits for it, so that no leased job is left behind
             if self._is_stopping or self.num_running >= self._settings.max_running or self._is_paused():
                 return False
-            job = await self._queue.lease(self._owner, self._keys_to_wait_for())
+            job = await self._leases.lease(self._owner, self._excluded_keys())
             if job is None:
                 return False
             progress = Progress()
@@ -133,18 +141,18 @@ class JobRunner:
     def _attended(self, task: asyncio.Task[None]) -> None:
         self._attending.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("the end of a job was not recorded: it is run again once its lease is over", exc_info=error)
+            _log.error("the end of a job was not recorded: it runs again once its lease ends", exc_info=error)
 
     async def _see_through(self, run: _Run) -> None:
         await asyncio.wait({run.work})
         try:
-            self._note(run.job, await self._record_at_last(run))
+            self._note(run.job, await self._record_until_stored(run))
         finally:
             del self._runs[run.job.run_id]
             self._has_room.set()
 
-    async def _record_at_last(self, run: _Run) -> JobState | None:
-        """However long the database is away: what was done once is not done again for that."""
+    async def _record_until_stored(self, run: _Run) -> JobState | None:
+        """Keep trying while the database is away, so that finished work is not repeated."""
         while True:
             try:
                 return await self._record(run)
@@ -153,27 +161,28 @@ class JobRunner:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _record(self, run: _Run) -> JobState | None:
-        """The job's state now; None if this attempt had been lost."""
+        """The job's new state. None if this attempt was lost."""
         await self._write_log(run)
         job = run.job
         if run.work.cancelled():
-            return await self._queue.give_back(job, "its runner was stopped")
+            return await self._leases.give_back(job, "its runner was stopped")
         error = run.work.exception()
         if error is None:
-            return await self._queue.finish(job, run.work.result())
+            return await self._leases.finish(job, run.work.result())
         if isinstance(error, Overloaded | NotReady):
-            return await self._queue.refuse(job, str(error), self._pause(job, error))
+            return await self._leases.refuse(job, str(error), self._pause(job, error))
         if not isinstance(error, CsmServeError):
             _log.error("job %s: attempt %d failed", job.id, job.attempt, exc_info=error)
-            return await self._queue.retry(job, failures.unexpected())
+            return await self._leases.retry(job, InternalError("the server failed; its log has the reason"))
         _log.warning("job %s: attempt %d ended: %s", job.id, job.attempt, type(error).__name__)
-        result = self._work.failure(error)
-        return await (self._queue.retry if isinstance(error, _MAY_PASS) else self._queue.finish)(job, result)
+        if isinstance(error, _RETRYABLE):
+            return await self._leases.retry(job, error)
+        return await self._leases.finish(job, JobResult.failed(error))
 
     def _pause(self, job: LeasedJob, error: Overloaded | NotReady) -> float:
-        """A key at its limit keeps its own jobs waiting, a busy engine all of them."""
+        """Pause the key that is at its limit, or the whole runner if the engine is busy. Returns the seconds."""
         seconds = error.retry_after_seconds if isinstance(error, Overloaded) else PAUSE_SECONDS
-        seconds = min(seconds, _LONGEST_PAUSE_SECONDS)
+        seconds = min(seconds, _MAX_PAUSE_SECONDS)
         if isinstance(error, LimitReached):
             self._paused_keys[job.key_id] = time.monotonic() + seconds
         else:
@@ -183,7 +192,7 @@ class JobRunner:
     def _is_paused(self) -> bool:
         return time.monotonic() < self._paused_until
 
-    def _keys_to_wait_for(self) -> set[str]:
+    def _excluded_keys(self) -> set[str]:
         now = time.monotonic()
         self._paused_keys = {key: until for key, until in self._paused_keys.items() if until > now}
         return set(self._paused_keys)
@@ -200,18 +209,18 @@ class JobRunner:
 
     async def _beat(self) -> bool:
         if self._runs:
-            self._stop_work(await self._queue.heartbeat([run.job for run in self._runs.values()]))
-        expired = await self._queue.expire()
+            self._stop_work(await self._leases.heartbeat([run.job for run in self._runs.values()]))
+        expired = await self._leases.expire()
         self._meter.count(metrics.JOB_LEASES_LOST, expired.lost)
         self._meter.count(metrics.JOBS_ENDED, expired.ended, outcome=JobState.FAILED)
-        backlog = await self._queue.backlog()
+        backlog = await self._leases.backlog()
         self._meter.set(metrics.JOBS_QUEUED, backlog.queued)
         self._meter.set(metrics.JOBS_RUNNING, self.num_running)
         return False
 
-    async def _tend(self) -> bool:
+    async def _watch(self) -> bool:
         if self._runs:
-            self._stop_work(await self._queue.cancel_requests(self._owner))
+            self._stop_work(await self._leases.cancel_requests(self._owner))
             for run in list(self._runs.values()):
                 await self._write_log(run)
         return False
@@ -224,4 +233,4 @@ class JobRunner:
     async def _write_log(self, run: _Run) -> None:
         async with run.writing:
             if lines := run.progress.take():
-                await self._queue.log(run.job, lines)
+                await self._leases.log(run.job, lines)

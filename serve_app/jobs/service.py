@@ -1,13 +1,12 @@
-"""All that a process does for jobs: runs them, delivers their webhooks, forgets the old ones."""
+"""Everything that one process does for jobs: runs them, delivers their webhooks, deletes old ones."""
 
 import asyncio
 
 from serve_app import metrics
-from serve_app.jobs.outbox import Outbox, WebhookState
 from serve_app.jobs.periodic import repeat
 from serve_app.jobs.queue import Files, JobQueue
 from serve_app.jobs.runner import JobRunner
-from serve_app.jobs.sender import WebhookSender
+from serve_app.jobs.webhooks import Outbox, WebhookSender, WebhookState
 from serve_app.metrics import NO_METER, Meter
 
 _COUNT_SECONDS = 5.0
@@ -15,7 +14,7 @@ _SWEEP_SECONDS = 60.0
 
 
 class JobService:
-    """Any number of processes may run one on the same database."""
+    """Several processes may run one on the same database."""
 
     def __init__(
         self,
@@ -34,7 +33,7 @@ class JobService:
         self._meter = meter
 
     async def run(self) -> None:
-        """Until cancelled; raises what is a bug."""
+        """Run until cancelled. Raises an ExceptionGroup if a loop fails with an unexpected error."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._runner.run())
             group.create_task(self._sender.run())
@@ -42,7 +41,7 @@ class JobService:
             group.create_task(repeat("sweeping jobs", self._sweep, _SWEEP_SECONDS))
 
     async def stop(self) -> None:
-        """Give the running jobs back."""
+        """Return the running jobs to the queue."""
         await self._runner.stop()
 
     async def _count(self) -> bool:

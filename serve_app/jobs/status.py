@@ -1,12 +1,14 @@
-"""What callers ask of their jobs. Nothing here writes, and only `result` reads what a job gave."""
+"""Queries for a job's status, result and log. Only the result query reads the output."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, bindparam, case, func, select, tuple_
+from sqlalchemy import Connection, Row, Select, bindparam, case, func, insert, select, tuple_
 
 from serve_app.errors import UnknownJob
-from serve_app.jobs.job import PRIORITIES, Backlog, Job, JobResult, JobState, JobStatus, LogEntry
+from serve_app.jobs.job import PRIORITIES, Job, JobError, JobResult, JobState, LogEntry, LogLine
 from serve_app.jobs.tables import JOBS, LOGS, RESULTS
 
 _AHEAD = JOBS.alias("ahead")
@@ -19,29 +21,13 @@ _POSITION = (
     .correlate(JOBS)
     .scalar_subquery()
 )
-_COLUMNS: tuple[Column[Any], ...] = (
-    JOBS.c.number,
-    JOBS.c.id,
-    JOBS.c.endpoint,
-    JOBS.c.key_id,
-    JOBS.c.state,
-    JOBS.c.rank,
-    JOBS.c.created_at,
-    JOBS.c.started_at,
-    JOBS.c.ended_at,
-    JOBS.c.attempt,
-    JOBS.c.reason,
-    JOBS.c.error_type,
-    JOBS.c.error,
-    JOBS.c.inference_seconds,
-)
-
-
-# Built once: that takes longer than to run them, and clients ask for a status ten times a second.
+_NAMES = [field.name for field in fields(Job) if field.name in JOBS.c]
+_COLUMNS = (JOBS.c.number, JOBS.c.rank, JOBS.c.error_type, *(JOBS.c[name] for name in _NAMES))
+# Built once, because clients ask for a status ten times a second and building a statement takes longer than running it.
 _THIS = (JOBS.c.id == bindparam("job_id"), JOBS.c.key_id == bindparam("key_id"))
-_JOB = select(*_COLUMNS).where(*_THIS)
-_STATUS = select(*_COLUMNS, case((JOBS.c.state == JobState.QUEUED, _POSITION)).label("position")).where(*_THIS)
-_RESULT = (
+JOB = select(*_COLUMNS).where(*_THIS)
+STATUS = select(*_COLUMNS, case((JOBS.c.state == JobState.QUEUED, _POSITION)).label("position")).where(*_THIS)
+RESULT = (
     select(*_COLUMNS, RESULTS.c.status_code, RESULTS.c.file_id, RESULTS.c.body)
     .outerjoin_from(JOBS, RESULTS, RESULTS.c.number == JOBS.c.number)
     .where(*_THIS)
@@ -53,62 +39,52 @@ _LOGS = (
 )
 
 
-def _one(connection: Connection, query: Select[*tuple[Any, ...]], job_id: str, key_id: str) -> Row[Any]:
+def find(connection: Connection, query: Select[*tuple[Any, ...]], job_id: str, key_id: str) -> Row[Any]:
+    """The row of JOB, STATUS or RESULT for one job. Raises UnknownJob, also for a job of another key."""
     found = connection.execute(query, {"job_id": job_id, "key_id": key_id}).first()
     if found is None:
         raise UnknownJob(job_id)
     return found
 
 
-def job(connection: Connection, job_id: str, key_id: str) -> Job:
-    return _job(_one(connection, _JOB, job_id, key_id))
+def job_of(row: Row[Any]) -> Job:
+    values = {name: row._mapping[name] for name in _NAMES}
+    return Job(**values | {"state": JobState(row.state), "priority": PRIORITIES[row.rank], "error": _error_of(row)})
 
 
-def status(connection: Connection, job_id: str, key_id: str, logs_after: int | None) -> JobStatus:
-    """One statement, and one for the logs where they are asked for."""
-    found = _one(connection, _STATUS, job_id, key_id)
-    logs = () if logs_after is None else _logs(connection, found.number, logs_after)
-    return JobStatus(_job(found), found.position, logs)
-
-
-def result(connection: Connection, job_id: str, key_id: str) -> JobResult | None:
-    found = _one(connection, _RESULT, job_id, key_id)
-    if found.body is None:
+def result_of(row: Row[Any]) -> JobResult | None:
+    """None while the job has not ended."""
+    if row.body is None:
         return None
+    error = _error_of(row)
     return JobResult(
-        found.status_code,
-        json.loads(found.body),
-        found.error_type,
-        found.error,
-        found.inference_seconds,
-        found.file_id,
+        output=json.loads(row.body),
+        error=error,
+        inference_seconds=row.inference_seconds,
+        file_id=row.file_id,
+        rendered_status=row.status_code if error is not None and error.is_rendered else None,
     )
 
 
-def backlog(connection: Connection) -> Backlog:
-    unfinished = (JobState.QUEUED, JobState.RUNNING)
-    query = select(JOBS.c.state, func.count()).where(JOBS.c.state.in_(unfinished)).group_by(JOBS.c.state)
-    counts = {state: count for state, count in connection.execute(query)}
-    return Backlog(counts.get(JobState.QUEUED, 0), counts.get(JobState.RUNNING, 0))
+def _error_of(row: Row[Any]) -> JobError | None:
+    if row.error_type is None:
+        return None
+    if not row.error.startswith("["):  # an older release: text, not the JSON of arguments
+        return JobError(row.error_type, (row.error,), is_rendered=True)
+    return JobError(row.error_type, tuple(json.loads(row.error)))
 
 
-def _logs(connection: Connection, number: int, after: int) -> tuple[LogEntry, ...]:
+def log_of(connection: Connection, number: int, after: int) -> tuple[LogEntry, ...]:
+    """Entries whose number is above `after`."""
     return tuple(LogEntry(*row) for row in connection.execute(_LOGS, {"job": number, "after": after}))
 
 
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        id=row.id,
-        endpoint=row.endpoint,
-        key_id=row.key_id,
-        state=JobState(row.state),
-        priority=PRIORITIES[row.rank],
-        created_at=row.created_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        attempt=row.attempt,
-        reason=row.reason,
-        error_type=row.error_type,
-        error=row.error,
-        inference_seconds=row.inference_seconds,
-    )
+def append_log(connection: Connection, number: int, lines: Sequence[LogLine], max_lines: int) -> None:
+    """Append to the log of a job, up to `max_lines` in all."""
+    written = connection.scalar(select(func.count()).select_from(LOGS).where(LOGS.c.job == number)) or 0
+    rows = [
+        {"job": number, "at": line.at, "level": line.level, "message": line.message}
+        for line in lines[: max(0, max_lines - written)]
+    ]
+    if rows:
+        connection.execute(insert(LOGS), rows)

@@ -1,31 +1,32 @@
-"""Taking a job in, and knowing one that was sent before.
+"""Accepting a job, and recognising a submit that is repeated.
 
-A client sends a submit again when no answer came: its connection broke, it waited too long, or a proxy said 5xx for a
-server that died. So a job counts as unanswered until its answer was sent (`answered`), and an equal submit is the same
-one, sent again, only if the earlier is still unanswered after a while. Two equal submits that a user meant are told
-apart by that: the first of them is answered. While the first is being answered, the second waits for it.
+A client repeats a submit when it got no answer: its connection broke, it timed out, or a proxy answered 5xx for a
+server that died. A job therefore counts as unanswered until its answer was sent (`JobQueue.answered`). An equal submit
+is taken for a repetition only if the earlier one is still unanswered after `jobs.resend_wait_seconds`, and it waits
+that long. Two deliberate submits stay two jobs, because the first one is answered.
 """
 
 import json
 import uuid
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from serve_app.errors import InvalidRequest, Overloaded
 from serve_app.jobs.job import PRIORITIES, JobState, NewJob
 from serve_app.jobs.tables import INPUTS, JOBS, UNSTORED
 from serve_app.settings import JobSettings
+from serve_app.store.database import lock_name
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
 
 _SUBMITTING = 7_210_033
-"""PostgreSQL's advisory lock, one for each request: two that are equal must see each other."""
+"""PostgreSQL advisory lock, one for each fingerprint: equal submits must see each other."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """One call of a caller, which came at `came_at`."""
+    """One call to submit. `came_at` is when it arrived, `now` is the time of this try."""
 
     new: NewJob
     came_at: float
@@ -33,29 +34,23 @@ class Submission:
 
 
 def submit(connection: Connection, submission: Submission, settings: JobSettings) -> str | None:
-    """The id of the job, a new one or the one that was asked for before; None while that cannot be told.
+    """The id of the new or the existing job. None while an equal submit is still being answered.
 
-    Raises InvalidRequest for an idempotency key of another request, Overloaded where no more may wait.
+    Raises InvalidRequest if the idempotency key belongs to another request, Overloaded if the queue is full.
     """
-    _lock_equals(connection, submission.new)
+    lock_name(connection, _SUBMITTING, submission.new.fingerprint)
     if submission.new.idempotency_key is not None:
         known = _with_idempotency_key(connection, submission.new)
     else:
-        known = _sent_again(connection, submission, settings)
+        known = _repeated(connection, submission, settings)
         if known is None and _is_being_answered(connection, submission, settings):
             return None
-    return known or _take_in(connection, submission, settings)
-
-
-def _lock_equals(connection: Connection, new: NewJob) -> None:
-    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-        lock = text("SELECT pg_advisory_xact_lock(:purpose, hashtext(:request))")
-        connection.execute(lock, {"purpose": _SUBMITTING, "request": new.fingerprint})
+    return known or _insert(connection, submission, settings)
 
 
 def _with_idempotency_key(connection: Connection, new: NewJob) -> str | None:
     if len(new.idempotency_key or "") > MAX_IDEMPOTENCY_KEY_CHARS:
-        raise InvalidRequest("Idempotency-Key", f"has more than {MAX_IDEMPOTENCY_KEY_CHARS} characters: send a UUID")
+        raise InvalidRequest("idempotency_key", f"has more than {MAX_IDEMPOTENCY_KEY_CHARS} characters: send a UUID")
     found = connection.execute(
         select(JOBS.c.id, JOBS.c.fingerprint).where(
             JOBS.c.key_id == new.key_id, JOBS.c.idempotency_key == new.idempotency_key
@@ -64,12 +59,12 @@ def _with_idempotency_key(connection: Connection, new: NewJob) -> str | None:
     if found is None:
         return None
     if found.fingerprint != new.fingerprint:
-        raise InvalidRequest("Idempotency-Key", "was used for another request: send a new one with each request")
+        raise InvalidRequest("idempotency_key", "was used for another request: send a new one with each request")
     return found.id
 
 
-def _sent_again(connection: Connection, submission: Submission, settings: JobSettings) -> str | None:
-    """Each unanswered job is handed to one submit only: two that were sent again are two."""
+def _repeated(connection: Connection, submission: Submission, settings: JobSettings) -> str | None:
+    """The unanswered job that this submit repeats. Each is returned once, so that two repeated submits get two jobs."""
     unanswered = JOBS.c.unanswered_since
     job_id = connection.scalar(
         select(JOBS.c.id)
@@ -88,7 +83,7 @@ def _sent_again(connection: Connection, submission: Submission, settings: JobSet
 
 
 def _is_being_answered(connection: Connection, submission: Submission, settings: JobSettings) -> bool:
-    """Whether an equal submit that came before this one has had no answer yet, nor long enough to get one."""
+    """Whether an equal submit arrived before this one, is unanswered, and may still be answered."""
     unanswered = JOBS.c.unanswered_since
     earlier = connection.scalar(
         select(JOBS.c.id)
@@ -102,11 +97,13 @@ def _is_being_answered(connection: Connection, submission: Submission, settings:
     return earlier is not None
 
 
-def _take_in(connection: Connection, submission: Submission, settings: JobSettings) -> str:
+def _insert(connection: Connection, submission: Submission, settings: JobSettings) -> str:
     new, now = submission.new, submission.now
     waiting = connection.scalar(select(func.count()).select_from(JOBS).where(JOBS.c.state == JobState.QUEUED))
     if (waiting or 0) >= settings.max_queued:
-        raise Overloaded(f"{waiting} jobs wait already, jobs.max_queued: try again later", retry_after_seconds=5)
+        raise Overloaded(
+            f"{waiting} jobs are waiting, the limit is jobs.max_queued: try again later", retry_after_seconds=5
+        )
     job_id = str(uuid.uuid4())
     number = connection.scalar(
         insert(JOBS)
@@ -133,8 +130,3 @@ def _take_in(connection: Connection, submission: Submission, settings: JobSettin
     if not new.stores_io:
         connection.execute(insert(UNSTORED).values(number=number))
     return job_id
-
-
-def answered(connection: Connection, job_id: str) -> None:
-    """The caller has been told the id: an equal submit from now on means another job."""
-    connection.execute(update(JOBS).where(JOBS.c.id == job_id).values(unanswered_since=None))

@@ -1,6 +1,6 @@
 """The tables of jobs and webhooks. Times are unix seconds.
 
-What a job was given and what it gave stand apart from the job itself, so that asking how far it is reads neither.
+Inputs and results have their own tables, so that status queries read neither.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, String, Table, Text
@@ -12,18 +12,18 @@ _SERIAL = BigInteger().with_variant(Integer, "sqlite")
 JOBS = Table(
     "jobs",
     METADATA,
-    Column("number", _SERIAL, primary_key=True),  # who came first
+    Column("number", _SERIAL, primary_key=True),  # grows with the order of arrival
     Column("id", String(36), nullable=False, unique=True),
     Column("endpoint", String, nullable=False),
     Column("key_id", String, nullable=False),
     Column("state", String(16), nullable=False),
-    Column("rank", Integer, nullable=False),  # of the priority: lower ones are served first
+    Column("rank", Integer, nullable=False),  # of the priority; lower ranks are served first
     Column("created_at", Double, nullable=False),
-    Column("available_at", Double, nullable=False),  # not before this, after an attempt that failed
+    Column("available_at", Double, nullable=False),  # earliest start, after a failed attempt
     Column("start_by", Double, nullable=False),
     Column("started_at", Double),
     Column("ended_at", Double),
-    Column("attempt", Integer, nullable=False, default=0),  # grows with each lease: the fence against lost ones
+    Column("attempt", Integer, nullable=False, default=0),  # grows with each lease; fences off lost attempts
     Column("failures", Integer, nullable=False, default=0),
     Column("max_attempts", Integer, nullable=False),
     Column("owner", String),
@@ -33,8 +33,8 @@ JOBS = Table(
     Column("webhook_url", Text),
     Column("idempotency_key", String),
     Column("fingerprint", String(64), nullable=False),
-    Column("unanswered_since", Double),  # NULL once its caller was told the id
-    Column("error_type", String),
+    Column("unanswered_since", Double),  # NULL once the caller has received the id
+    Column("error_type", String),  # the error's kind, and the JSON of its arguments
     Column("error", Text),
     Column("inference_seconds", Double),
     Index("jobs_in_turn", "state", "rank", "number"),
@@ -47,12 +47,12 @@ INPUTS = Table(
     "job_inputs",
     METADATA,
     Column("number", _SERIAL, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
-    Column("input", Text, nullable=False),  # JSON, as the headers
+    Column("input", Text, nullable=False),  # JSON, like the headers
     Column("headers", Text, nullable=False),
 )
 
 UNSTORED = Table(
-    "jobs_unstored",  # whose callers want nothing of them kept
+    "jobs_unstored",  # jobs whose input and result are not kept
     METADATA,
     Column("number", _SERIAL, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
 )
@@ -60,12 +60,12 @@ UNSTORED = Table(
 RESULTS = Table(
     "job_results",
     METADATA,
-    # One job, one result: a second one cannot be written.
+    # The primary key is the job, so a second result cannot be written.
     Column("number", _SERIAL, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("attempt", Integer, nullable=False),
-    Column("status_code", Integer, nullable=False),
+    Column("status_code", Integer, nullable=False, default=0),  # only older releases stored it
     Column("file_id", String),
-    Column("body", Text, nullable=False),  # JSON
+    Column("body", Text, nullable=False),  # the output as JSON
 )
 
 LOGS = Table(
@@ -82,14 +82,14 @@ LOGS = Table(
 WEBHOOKS = Table(
     "webhooks",
     METADATA,
-    Column("id", String(36), primary_key=True),  # the job's: one webhook, however often it is delivered
+    Column("id", String(36), primary_key=True),  # the job's
     Column("key_id", String, nullable=False),
     Column("url", Text, nullable=False),
-    Column("body", Text, nullable=False),  # the very bytes that are signed and sent
+    Column("body", Text, nullable=False),  # the bytes that are signed and sent
     Column("state", String(16), nullable=False),
     Column("created_at", Double, nullable=False),
-    Column("next_at", Double, nullable=False),  # of a leased one: when the lease ends
-    Column("lease", Integer, nullable=False, default=0),  # grows with each: the fence
+    Column("next_at", Double, nullable=False),  # of a leased webhook: end of the lease
+    Column("lease", Integer, nullable=False, default=0),  # grows with each lease; fences off lost ones
     Column("failures", Integer, nullable=False, default=0),
     Column("reason", Text),  # of the last failure
     Column("ended_at", Double),

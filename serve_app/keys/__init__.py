@@ -1,1 +1,1 @@
-"""Who may call, what for, and how much of it."""
+"""API keys: authentication, scopes and limits."""

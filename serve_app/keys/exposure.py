@@ -1,4 +1,4 @@
-"""A server that others can reach is not open to them by oversight."""
+"""Refuses to serve other machines without keys, unless the settings say so."""
 
 from ipaddress import ip_address
 
@@ -7,16 +7,16 @@ from serve_app.settings import KeySettings
 
 
 def check_exposure(settings: KeySettings, host: str | None) -> None:
-    """`host`: what the server listens on; None is nothing. Raises StartupError where others could use it unasked."""
+    """Raises StartupError if others could use the server without keys. `host`: the listening address, None for none."""
     if not (settings.required or settings.open or host is None or is_loopback(host)):
         raise StartupError(
             f"listening on {host} without keys would let everybody in who reaches it: set keys.required and make keys "
-            "with csm-serve keys create, or listen on 127.0.0.1, or say that it is meant to be open (keys.open, --open)"
+            "with csm-serve keys create, or listen on 127.0.0.1, or allow open access (keys.open, --open)"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Only this machine reaches it. A name that is not known to be so is not."""
+    """Whether only this machine can reach `host`. Of names, only localhost counts."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""A key as the rest of the server sees it. Its secret is nowhere in here."""
+"""A key without its secret, as the rest of the server sees it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +19,7 @@ USUAL_SCOPES = (Scope.SPEECH, Scope.FILES)
 
 @dataclass(frozen=True, slots=True)
 class KeyLimits:
-    """0 is no limit. Of audio, a whole minute's worth may be taken at once."""
+    """0 means no limit. A whole minute's audio may be used at once."""
 
     audio_seconds_per_minute: float = 0.0
     concurrency: int = 0
@@ -30,7 +30,7 @@ NO_LIMITS = KeyLimits()
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Who calls. `id` owns what the caller leaves behind: files, jobs, outcomes of requests."""
+    """The caller. `id` owns the caller's files, jobs and request outcomes."""
 
     id: str
     name: str
@@ -38,11 +38,11 @@ class Key:
     limits: KeyLimits = NO_LIMITS
 
     def require(self, *scopes: Scope) -> None:
-        """Raises Forbidden where one of them is missing."""
+        """Raises Forbidden if a scope is missing."""
         for scope in scopes:
             if scope not in self.scopes:
                 raise Forbidden(f"this key lacks the scope {scope}: use one that was created with --scope {scope}")
 
 
 ANONYMOUS = Key("anonymous", "anonymous", frozenset(Scope))
-"""Everybody, where keys are not required."""
+"""Every caller of a server that requires no keys."""

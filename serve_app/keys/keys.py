@@ -1,4 +1,4 @@
-"""Creates keys, and tells good ones from others: `Keys` is for administrators, `check` and `find` for each request."""
+"""Creates, lists, rotates and revokes keys, and authenticates requests."""
 
 import asyncio
 import hmac
@@ -23,33 +23,33 @@ from serve_app.store.database import Database
 _log = logging.getLogger(__name__)
 
 _FORM = re.compile(r"(csm_[0-9a-f]{16}):[\w-]{43}", re.ASCII)
-_MOST_NAME_CHARS = 100
-_USE_NOTED_SECONDS = 60.0
-"""`last_used_at` is as old as this, at most: a write a request would cost more than the check."""
+_MAX_NAME_CHARS = 100
+_LAST_USED_STEP_SECONDS = 60.0
+"""`last_used_at` may lag by this much, because a write for each request would cost more than the check."""
 _NO_HASH = bytes(32)
-"""Nothing hashes to it. Compared with where there is no hash, so that it takes as long as where there is one."""
+"""Compared against if there is no stored hash, so that the check takes the same time. Nothing hashes to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """A key and its history, for those who administer keys. Times in unix seconds."""
+    """A key and its history, for administrators. Times are unix seconds."""
 
     key: Key
     created_at: float
     last_used_at: float | None
     revoked_at: float | None
     previous_until: float | None
-    """When the secret before the last rotation ends to count."""
+    """When the secret before the last rotation becomes invalid."""
 
 
 class Keys:
-    """A secret is 256 random bits, so one round of SHA-256 hides it: there is nothing to guess from."""
+    """Stores secrets as SHA-256 hashes. They hold 256 random bits, so a slow password hash would add nothing."""
 
     def __init__(self, database: Database, settings: KeySettings, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._settings = settings
         self._clock = clock
-        # By the hash of id and secret, or by the id alone: each with when to ask again. Good ones only.
+        # Valid keys only, with their expiry: by the hash of id and secret (`check`), or by id (`find`).
         self._cached: dict[bytes | str, tuple[float, Key]] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
@@ -60,14 +60,14 @@ class Keys:
         audio_seconds_per_minute: float | None = None,
         concurrency: int | None = None,
     ) -> tuple[Key, str]:
-        """The new key and `id:secret`, which nobody can read again. None takes the server's default limit.
+        """The new key and `id:secret`, which cannot be shown again. None takes the server's default limit.
 
-        Raises InvalidRequest for a name that cannot be shown or a limit below 0.
+        Raises InvalidRequest for an unprintable name or a limit below 0.
         """
         _check_name(name)
         for field, limit in (("audio_seconds_per_minute", audio_seconds_per_minute), ("concurrency", concurrency)):
             if limit is not None and not 0 <= limit < float("inf"):
-                raise InvalidRequest(field, "must be 0 or more; 0 is no limit")
+                raise InvalidRequest(field, "must be 0 or more; 0 means no limit")
         plaintext = _new_plaintext(f"csm_{secrets.token_hex(8)}")
         values = {
             "id": plaintext.partition(":")[0],
@@ -84,7 +84,7 @@ class Keys:
         return self._key(row), plaintext
 
     def records(self) -> list[KeyRecord]:
-        """All that ever were, the oldest first."""
+        """All keys, revoked ones included, oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(select(KEYS).order_by(KEYS.c.created_at, KEYS.c.id)).all()
         return [
@@ -93,11 +93,14 @@ class Keys:
         ]
 
     def revoke(self, key_id: str) -> None:
-        """For good, on each replica within `keys.cached_seconds`. What runs already ends. Raises UnknownKey."""
+        """Revoke a key for good; each replica follows within `keys.cached_seconds`. Running requests end normally.
+
+        Raises UnknownKey.
+        """
         self._change(key_id, revoked_at=self._clock())
 
     def rotate(self, key_id: str, grace_seconds: float) -> str:
-        """`id:secret` with a new secret; the one before counts for so long yet. Raises UnknownKey."""
+        """`id:secret` with a new secret. The old secret stays valid for `grace_seconds`. Raises UnknownKey."""
         plaintext = _new_plaintext(key_id)
         self._change(
             key_id, previous_hash=KEYS.c.hash, previous_until=self._clock() + grace_seconds, hash=_hash(plaintext)
@@ -105,37 +108,40 @@ class Keys:
         return plaintext
 
     async def check(self, plaintext: str) -> Key:
-        """The key behind `id:secret`. Raises Unauthorized, in the same words after the same work, whatever is wrong."""
+        """The key for `id:secret`. Raises Unauthorized.
+
+        An unknown id and a wrong secret give the same message after the same work.
+        """
         form = _FORM.fullmatch(plaintext)
         if form is None:
-            raise Unauthorized("this is no key: send the whole of it, ID:SECRET, as csm-serve keys create showed it")
+            raise Unauthorized("this is not a key: send all of it, ID:SECRET, as csm-serve keys create showed it")
         given = _hash(plaintext)
-        return self._remembered(given) or await self._checked(form[1], given)
+        return self._cached_key(given) or await self._checked(form[1], given)
 
     async def find(self, key_id: str) -> Key:
-        """The key of that id, for work that was asked for with it before. Raises Unauthorized where it was revoked."""
-        if (key := self._remembered(key_id)) is not None:
+        """The key with that id, for a job that was submitted with it. Raises Unauthorized if it was revoked."""
+        if (key := self._cached_key(key_id)) is not None:
             return key
         row = await self._row(key_id)
         if row is None or row.revoked_at is not None:
-            raise Unauthorized("the key that this was asked for with is not known, or was revoked")
-        return self._remember(key_id, self._key(row), self._clock() + self._settings.cached_seconds)
+            raise Unauthorized("the key that submitted this is unknown or was revoked")
+        return self._cache(key_id, self._key(row), self._clock() + self._settings.cached_seconds)
 
     async def _checked(self, key_id: str, given: bytes) -> Key:
-        # An unknown id and a wrong secret both come here, since only good keys are cached.
+        # Only valid keys are cached, so an unknown id and a wrong secret both query the database.
         row, now = await self._row(key_id), self._clock()
         good_until = _good_until(row, given, now)
         if row is None or good_until <= now:
             self._cached.pop(given, None)
-            raise Unauthorized("this key is not known, is not the current one, or was revoked")
-        self._note_use(row, now)
-        return self._remember(given, self._key(row), min(good_until, now + self._settings.cached_seconds))
+            raise Unauthorized("this key is unknown, outdated or revoked")
+        self._record_use(row, now)
+        return self._cache(given, self._key(row), min(good_until, now + self._settings.cached_seconds))
 
-    def _remembered(self, by: bytes | str) -> Key | None:
+    def _cached_key(self, by: bytes | str) -> Key | None:
         until, key = self._cached.get(by, (0.0, None))
         return key if self._clock() < until else None
 
-    def _remember(self, by: bytes | str, key: Key, until: float) -> Key:
+    def _cache(self, by: bytes | str, key: Key, until: float) -> Key:
         self._cached[by] = (until, key)
         return key
 
@@ -156,9 +162,9 @@ class Keys:
             if connection.execute(statement).rowcount == 0:
                 raise UnknownKey(key_id)
 
-    def _note_use(self, row: Row[Any], now: float) -> None:
-        """Aside: the request does not wait for it."""
-        if now - (row.last_used_at or 0.0) >= _USE_NOTED_SECONDS:
+    def _record_use(self, row: Row[Any], now: float) -> None:
+        """Update `last_used_at` in a task of its own, so that the request does not wait."""
+        if now - (row.last_used_at or 0.0) >= _LAST_USED_STEP_SECONDS:
             note = asyncio.create_task(self._write_use(row.id, now))
             self._notes.add(note)
             note.add_done_callback(self._notes.discard)
@@ -168,11 +174,11 @@ class Keys:
         try:
             await self._database.write(lambda connection: connection.execute(statement))
         except StorageFailed as error:
-            _log.warning("the last use of key %s cannot be noted (%s)", key_id, type(error).__name__)
+            _log.warning("the last use of key %s cannot be recorded (%s)", key_id, type(error).__name__)
 
 
 def _good_until(row: Row[Any] | None, given: bytes, now: float) -> float:
-    """As far as is known now; `now` or earlier where it is not good. Compares in the same time, whatever is wrong."""
+    """When the secret `given` becomes invalid; `now` or earlier if it already is. Takes the same time in each case."""
     current, previous = (row.hash, row.previous_hash) if row is not None else (None, None)
     is_current = hmac.compare_digest(given, current or _NO_HASH)
     is_previous = hmac.compare_digest(given, previous or _NO_HASH)
@@ -184,8 +190,8 @@ def _good_until(row: Row[Any] | None, given: bytes, now: float) -> float:
 
 
 def _check_name(name: str) -> None:
-    if not 1 <= len(name) <= _MOST_NAME_CHARS or not name.isprintable() or not name.strip():
-        raise InvalidRequest("name", f"must be 1 to {_MOST_NAME_CHARS} characters that can be shown")
+    if not 1 <= len(name) <= _MAX_NAME_CHARS or not name.isprintable() or not name.strip():
+        raise InvalidRequest("name", f"must have 1 to {_MAX_NAME_CHARS} printable characters")
 
 
 def _new_plaintext(key_id: str) -> str:

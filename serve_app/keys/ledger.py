@@ -1,5 +1,8 @@
-"""The transactions behind `limits`. What is owed falls by the limit each minute, so a whole minute's worth may be taken
-at once, and one minute sees at most twice the limit."""
+"""The transactions behind `limits`.
+
+A key owes the audio it used, and the debt falls by the limit each minute. So a whole minute's audio may be used at
+once, and no minute sees more than twice the limit.
+"""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +15,14 @@ from serve_app.keys.key import Key
 from serve_app.keys.tables import HOLDS, KEYS
 
 HELD_SECONDS = 30.0
-"""A request that nobody renewed for this long is over: its process died."""
+"""A hold that was not renewed for this long expires, because its process has died."""
 _RETRY_SECONDS = 1
-"""Nobody knows when one of the key's requests will end."""
+"""A guess: it is unknown when one of the key's requests will end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A request that runs, and the audio that it was let in with."""
+    """A running request and the audio that was charged for it in advance."""
 
     id: str
     key: Key
@@ -27,12 +30,12 @@ class Hold:
 
 
 def take(connection: Connection, hold: Hold, now: float) -> None:
-    """Raises LimitReached where the key may not have it now."""
+    """Charge a request to its key. Raises LimitReached if the key is at a limit."""
     limits = hold.key.limits
     owed = _owed(connection, hold.key, now)
     if limits.concurrency and _num_running(connection, hold.key, now) >= limits.concurrency:
         raise LimitReached(
-            f"this key may have {limits.concurrency} requests at once: wait until one has ended", _RETRY_SECONDS
+            f"this key may run {limits.concurrency} requests at once: wait until one has ended", _RETRY_SECONDS
         )
     if limits.audio_seconds_per_minute:
         _check_audio(limits.audio_seconds_per_minute, owed, hold.audio_seconds)
@@ -41,7 +44,7 @@ def take(connection: Connection, hold: Hold, now: float) -> None:
 
 
 def settle(connection: Connection, hold: Hold, audio_seconds: float, now: float) -> None:
-    """The request is over and made so much audio. One that expired stays charged with what it was let in with."""
+    """End a request that made `audio_seconds`, and correct its charge. An expired hold keeps the advance charge."""
     owed = _owed(connection, hold.key, now)
     if connection.execute(delete(HOLDS).where(HOLDS.c.id == hold.id)).rowcount:
         _owe(connection, hold.key, max(0.0, owed + audio_seconds - hold.audio_seconds), now)
@@ -52,17 +55,17 @@ def renew(connection: Connection, hold_ids: Sequence[str], now: float) -> None:
 
 
 def _check_audio(limit: float, owed: float, audio_seconds: float) -> None:
-    # What is longer than the limit itself needs all of it, and leaves the key in debt.
+    # A request above the limit itself needs the whole limit, and leaves the key in debt.
     excess = owed + min(audio_seconds, limit) - limit
     if excess > 0:
         wait_seconds = math.ceil(excess / limit * 60)
         raise LimitReached(
-            f"this key may have {limit:g} seconds of audio a minute: try again in {wait_seconds} s", wait_seconds
+            f"this key may use {limit:g} seconds of audio a minute: try again in {wait_seconds} s", wait_seconds
         )
 
 
 def _owed(connection: Connection, key: Key, now: float) -> float:
-    """Locks the key's row: of several requests one comes after the other."""
+    """Audio seconds that the key owes now. Locks the key's row, so that its requests take turns."""
     owed = select(KEYS.c.audio_owed, KEYS.c.audio_owed_at).where(KEYS.c.id == key.id).with_for_update()
     seconds, since = connection.execute(owed).one()
     return max(0.0, seconds - max(0.0, now - since) * key.limits.audio_seconds_per_minute / 60)

@@ -1,4 +1,4 @@
-"""What one key may have: so much audio a minute, so many requests at once, over all replicas and all APIs."""
+"""Limits of a key, over all replicas and all APIs: audio per minute and concurrent requests."""
 
 import asyncio
 import logging
@@ -19,18 +19,18 @@ _RENEWED_SECONDS = 10.0
 
 
 class Taken:
-    """What a request takes of its key's audio: an estimate, until it is over."""
+    """The audio of a running request that its key is charged for."""
 
     def __init__(self) -> None:
         self.audio_seconds = 0.0
 
     def settle(self, audio_seconds: float) -> None:
-        """So much was really made, so far; what was said last is what is charged."""
+        """Set the audio made so far. The last value is charged."""
         self.audio_seconds = audio_seconds
 
 
 class Allowance:
-    """Keys without limits cost nothing here. Without a database there are none that have any."""
+    """Enforces the limits of keys. A key without limits causes no queries; without a database no key has limits."""
 
     def __init__(self, database: Database | None = None, clock: Callable[[], float] = time.time) -> None:
         self._database = database
@@ -41,9 +41,9 @@ class Allowance:
 
     @asynccontextmanager
     async def take(self, key: Key, audio_seconds: float) -> AsyncGenerator[Taken, None]:
-        """To be entered before the first byte is sent, with the most that may be made; settle what was made.
+        """Hold a request's place while the block runs. Enter it before the first byte is sent.
 
-        Raises LimitReached, with when to try again.
+        `audio_seconds`: the most that the request may make. Settle what it made. Raises LimitReached.
         """
         taken = Taken()
         if self._database is None or key.limits == NO_LIMITS:
@@ -52,7 +52,7 @@ class Allowance:
         hold = Hold(uuid.uuid4().hex, key, audio_seconds)
         taking = self._start(self._database.write(lambda connection: take(connection, hold, self._clock())))
         try:
-            # Each in a task of its own, which a cancellation of the caller leaves alone: so what was taken is known.
+            # `taking` is a task of its own, so that a cancelled caller still learns whether the hold was taken.
             await _taken(taking, hold)
             self._renew(hold)
             yield taken
@@ -67,7 +67,9 @@ class Allowance:
         try:
             await database.write(lambda connection: settle(connection, hold, taken.audio_seconds, self._clock()))
         except StorageFailed as error:
-            _log.warning("a request of key %s cannot be settled (%s): it expires", hold.key.id, type(error).__name__)
+            _log.warning(
+                "a request of key %s cannot be settled (%s): its hold expires", hold.key.id, type(error).__name__
+            )
 
     def _renew(self, hold: Hold) -> None:
         self._held.add(hold.id)
@@ -81,7 +83,7 @@ class Allowance:
             try:
                 await database.write(lambda connection, ids=held: renew(connection, ids, self._clock()))
             except StorageFailed as error:
-                _log.warning("%d requests of keys cannot be renewed (%s)", len(held), type(error).__name__)
+                _log.warning("the holds of %d requests cannot be renewed (%s)", len(held), type(error).__name__)
 
     def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -1,4 +1,4 @@
-"""Keys, and what they hold and owe right now. Of secrets there are hashes only."""
+"""The tables of keys and of their running requests. Secrets are stored as hashes only."""
 
 from sqlalchemy import Column, Double, Integer, LargeBinary, String, Table
 
@@ -11,16 +11,16 @@ KEYS = Table(
     Column("name", String, nullable=False),
     Column("scopes", String, nullable=False),
     Column("hash", LargeBinary, nullable=False),
-    # The secret before the last rotation, and when it ends to count.
+    # The secret before the last rotation, and when it becomes invalid.
     Column("previous_hash", LargeBinary),
     Column("previous_until", Double),
-    # Null: the server's defaults, as they are when the key is used.
+    # NULL: the server's defaults at the time of use.
     Column("audio_seconds_per_minute", Double),
     Column("concurrency", Integer),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
     Column("last_used_at", Double),
-    # Audio taken and not yet paid for by time, as of a moment.
+    # Audio debt in seconds, and the time of that balance.
     Column("audio_owed", Double, nullable=False, default=0.0),
     Column("audio_owed_at", Double, nullable=False, default=0.0),
 )
@@ -32,4 +32,4 @@ HOLDS = Table(
     Column("key_id", String, nullable=False, index=True),
     Column("expires_at", Double, nullable=False),
 )
-"""Requests that run now, of keys that have limits. Whoever runs one renews it."""
+"""Running requests of keys with limits. The process that runs a request renews its row."""

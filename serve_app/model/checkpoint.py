@@ -1,4 +1,4 @@
-"""From what a user calls a model to tensors: the demo, a folder, or a repository of the Hub."""
+"""Opens a checkpoint: the demo, a folder, or a repository of the Hub."""
 
 import re
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ from serve_app.model.weights import CODEC_PREFIX, build_model
 
 DEMO = "demo"
 _DEMO_FOLDER = Path(__file__).parents[1] / "demo_voice"
-"""Made by `training/`; it comes with the package."""
+"""Part of the package, made by `training/`."""
 
 _REPOSITORY = re.compile(r"^[\w-][\w.-]*/[\w-][\w.-]*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint whose files are all there; its tensors are read when asked for."""
+    """A checkpoint whose files are complete. Its tensors are read when they are needed."""
 
     name: str
     """As the user named it."""
@@ -47,12 +47,12 @@ class Checkpoint:
         return self.weights == RANDOM
 
     def model_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """Everything but the codec, by stored name."""
+        """All tensors but the codec's, by stored name."""
         for path in self.weight_files:
             yield from read_tensors(path, self.name, CODEC_PREFIX, wanted=False)
 
     def codec_tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """The codec's own, as transformers' MimiModel names them."""
+        """The codec's tensors, as transformers' MimiModel names them."""
         for path in self.weight_files:
             for name, tensor in read_tensors(path, self.name, CODEC_PREFIX, wanted=True):
                 yield name.removeprefix(CODEC_PREFIX), tensor
@@ -76,8 +76,7 @@ def open_checkpoint(model: str, revision: str | None) -> Checkpoint:
 
 
 def require_checkpoint(model: str, revision: str | None) -> None:
-    """Raises CheckpointError where `open_checkpoint` would for files that are missing or may not be read. Makes and
-    downloads no weights."""
+    """Raises CheckpointError where `open_checkpoint` would find files missing or unreadable. Downloads no weights."""
     if model == DEMO:
         return
     if not Path(model).expanduser().is_dir() and _REPOSITORY.match(model):
@@ -108,7 +107,7 @@ def _resolve(model: str, revision: str | None) -> Path:
 
 
 def _parse(values: dict[str, Any], name: str) -> CsmConfig:
-    # It warns of every special id of the real model, which it takes for ids of codes.
+    # Otherwise it warns of every special id of the real model, which it takes for ids of codes.
     transformers.logging.set_verbosity_error()
     try:
         return CsmConfig.from_dict(values)

@@ -1,4 +1,4 @@
-"""Checkpoints with random weights in the Hub's exact layout, for tests, benchmarks and a first look offline."""
+"""Creates checkpoints with random weights in the Hub's exact layout, for tests and benchmarks."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ from serve_app.model.shards import StoredTensor, write_shards
 from serve_app.model.weights import CODEC_PREFIX
 
 WEIGHTS_MARKER = "csm_serve_weights"
-"""Our own key in config.json: whoever loads such a checkpoint can tell that it is not the real model."""
+"""Our own key in config.json. It tells such a checkpoint from the real model."""
 
 StoredDtype = Literal["float32", "bfloat16"]
 
@@ -40,9 +40,9 @@ def create_checkpoint(
     overrides: Mapping[str, Any] | None = None,
     dtype: StoredDtype = "float32",
 ) -> None:
-    """Write the checkpoint into `folder`, which must be new or empty. `progress` gets bytes done and bytes in all.
+    """Write the checkpoint into `folder`, which must be new or empty. `progress` gets the bytes written and in all.
 
-    `dtype` is that of the language model's tensors on disk; the codec's stay float32, as it is always run.
+    `dtype` is the stored type of the language model. The codec is stored in float32, the type it always runs in.
     """
     if folder.exists() and any(folder.iterdir()):
         raise CheckpointError(f"{folder} is not empty: choose a new folder for the checkpoint")
@@ -64,7 +64,7 @@ def _stored(tensor: RandomTensor, seed: int, dtype: StoredDtype) -> StoredTensor
 def write_texts(
     folder: Path, config: CsmConfig, dtype: StoredDtype, tokenizer: Tokenizer, marks: Mapping[str, str]
 ) -> None:
-    """All of a checkpoint but its tensors; `marks` are further keys of its config."""
+    """Write all of a checkpoint but its tensors. `marks` are further keys of its config."""
     values = {**config.to_dict(), "architectures": ["CsmForConditionalGeneration"], "dtype": dtype, **marks}
     _write_json(folder / "config.json", values)
     _write_json(folder / "generation_config.json", _generation_values(config))
@@ -77,7 +77,7 @@ def write_texts(
 
 def _generation_values(config: CsmConfig) -> dict[str, Any]:
     shape = CsmShape.from_config(config)
-    # Random heads do draw the reserved ids, on which Mimi crashes; transformers' generate needs to be told.
+    # Random heads draw reserved ids too, and Mimi crashes on those, so transformers' generate must suppress them.
     reserved = list(range(shape.codebook_size, shape.vocab_size))
     sampling = {"do_sample": True, "temperature": 0.9, "top_k": 50, "suppress_tokens": reserved}
     return {

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serve_app.model.device import send
+from serve_app.model.kv_views import KvView, TokenRange, kv_at_block, kv_at_positions, kv_of_ranges
 from serve_app.model.layers import Transformer
 from serve_app.model.matrix import Matrix, Quantization, quantize, quantize_where_allowed
-from serve_app.model.memory import Memory, Span, memory_at_block, memory_at_positions, memory_of_spans
 from serve_app.model.rope import RotationTable
 from serve_app.model.shape import CsmShape
 
@@ -25,7 +26,7 @@ class Sampler(Protocol):
 
 
 class Csm:
-    """Made with its weights' memory empty; `weights.load_weights` fills it."""
+    """Starts with uninitialised weights; `weights.load_weights` fills them."""
 
     def __init__(self, shape: CsmShape, device: torch.device, dtype: torch.dtype) -> None:
         def weight(*sizes: int) -> Tensor:
@@ -43,7 +44,7 @@ class Csm:
         self.first_head = weight(vocab, hidden)
         self.projection = weight(depth_hidden, hidden)
         self.depth_embedding = weight(shape.num_codebooks * vocab, depth_hidden)
-        """The audio table as the depth decoder takes it in, through the projection; see `fold`."""
+        """The audio table after the projection, which is the depth decoder's input; see `fold`."""
         self.depth = Transformer(shape.depth, device, dtype)
         self.depth_heads = weight(shape.num_codebooks - 1, vocab, depth_hidden)
         self.backbone_rotation = RotationTable(shape.backbone, device, dtype)
@@ -60,11 +61,11 @@ class Csm:
         return F.embedding(codes + self._codebook_offsets, self.audio_embedding).sum(dim=-2)
 
     def fold(self) -> None:
-        """Compute what follows from the weights: a look-up instead of a product for every code of a frame."""
+        """Project the audio table once, so that each code of a frame costs a look-up instead of a product."""
         torch.matmul(self.audio_embedding, self.projection.T, out=self.depth_embedding)
 
     def quantize(self, quantization: Quantization) -> None:
-        """Round the matrices of backbone and depth decoder; embeddings, heads and norms stay as they are."""
+        """Quantize the matrices of backbone and depth decoder. Embeddings, heads and norms stay as they are."""
         self.quantization = quantization
         self.change_matrices(lambda matrix: quantize(matrix, quantization) if isinstance(matrix, Tensor) else matrix)
 
@@ -82,41 +83,43 @@ class Csm:
         return num_kept
 
     def change_matrices(self, change: Callable[[Matrix], Matrix]) -> None:
-        """Replace the matrices of backbone and depth decoder by what `change` makes of them."""
+        """Replace each matrix of backbone and depth decoder by the result of `change`."""
         self.backbone.change_matrices(change)
         self.depth.change_matrices(change)
 
-    def prefill(self, x: Tensor, kv: Tensor, spans: Sequence[Span]) -> Tensor:
-        """The backbone over prompt tokens `x` [T, H], those of one span after the other, to hidden states [T, H].
+    def prefill(self, x: Tensor, kv: Tensor, ranges: Sequence[TokenRange]) -> Tensor:
+        """The backbone over the prompt tokens of `ranges`, concatenated in `x` [T, H], to hidden states [T, H].
 
-        `kv` [layers, 2, rows, G, positions, D] holds what was computed before, and takes what is new. Tokens behind
-        the last span are padding: they write to the last position of the first row, which nobody may read.
+        Reads and extends `kv` [layers, 2, rows, G, positions, D]. Tokens after the last range are padding: they write
+        to the last position of the first row, which no sequence reads.
         """
         spare = kv.shape[4] - 1
-        padding = Span(0, spare, x.shape[0] - sum(span.num_tokens for span in spans))
-        rows = [row for span in (*spans, padding) for row in [span.row] * span.num_tokens]
-        positions = [p for span in spans for p in range(span.start, span.end)] + [spare] * padding.num_tokens
-        row_ids, places = torch.tensor([rows, positions], device=x.device)
-        memory = memory_of_spans(kv, spans, row_ids, places)
-        return self.backbone(x[None], self.backbone_rotation.at_tokens(places), memory)[0]
+        padding = TokenRange(0, spare, x.shape[0] - sum(tokens.num_tokens for tokens in ranges))
+        rows = [row for tokens in (*ranges, padding) for row in [tokens.row] * tokens.num_tokens]
+        positions = [p for tokens in ranges for p in range(tokens.start, tokens.end)] + [spare] * padding.num_tokens
+        row_ids, places = send(torch.tensor([rows, positions]), x.device)
+        view = kv_of_ranges(kv, ranges, row_ids, places)
+        return self.backbone(x[None], self.backbone_rotation.at_tokens(places), view)[0]
 
     def step(self, x: Tensor, kv: Tensor, positions: Tensor, num_readable: int) -> Tensor:
         """The backbone over one token a row, `x` [R, H] at `positions` [R] below `num_readable`, to [R, H]."""
-        memory = memory_at_positions(kv, positions, num_readable)
-        return self.backbone(x[:, None], self.backbone_rotation.at_positions(positions), memory)[:, 0]
+        view = kv_at_positions(kv, positions, num_readable)
+        return self.backbone(x[:, None], self.backbone_rotation.at_positions(positions), view)[:, 0]
 
-    def depth_memory(self, kv: Tensor) -> list[Memory]:
-        """The depth decoder's passes over scratch memory `kv` [layers, 2, R, G, K, D]: every frame takes the same,
-        and overwrites what it reads. Worth keeping: making these views costs more than a pass."""
-        return [memory_at_block(kv, start, end) for start, end in self._depth_blocks()]
+    def depth_kv(self, kv: Tensor) -> list[KvView]:
+        """Views of scratch memory `kv` [layers, 2, R, G, K, D], one for each pass of the depth decoder.
 
-    def draw_frame(self, hidden: Tensor, depth_memory: Sequence[Memory], sampler: Sampler) -> Tensor:
+        Every frame overwrites the same memory. Keep the views: making them costs more than a pass.
+        """
+        return [kv_at_block(kv, start, end) for start, end in self._depth_blocks()]
+
+    def draw_frame(self, hidden: Tensor, depth_kv: Sequence[KvView], sampler: Sampler) -> Tensor:
         """Draw the K codes of one frame for each row: [R, H] backbone states to [R, K] codes."""
         codes = [sampler.draw(0, F.linear(hidden, self.first_head))]
         inputs = torch.stack((F.linear(hidden, self.projection), self._embed_code(0, codes[0])), dim=1)
-        passes = zip(self.depth_heads, self._depth_rotations, depth_memory, strict=True)
-        for codebook, (head, rotation, memory) in enumerate(passes, start=1):
-            states = self.depth(inputs, rotation, memory)
+        passes = zip(self.depth_heads, self._depth_rotations, depth_kv, strict=True)
+        for codebook, (head, rotation, view) in enumerate(passes, start=1):
+            states = self.depth(inputs, rotation, view)
             codes.append(sampler.draw(codebook, F.linear(states[:, -1], head)))
             inputs = self._embed_code(codebook, codes[-1])[:, None]
         return torch.stack(codes, dim=1)
@@ -126,5 +129,5 @@ class Csm:
         return F.embedding(codes + codebook * self.shape.vocab_size, self.depth_embedding)
 
     def _depth_blocks(self) -> list[tuple[int, int]]:
-        """Positions of each depth pass: the first takes the backbone's state and code 0, each other one code."""
+        """Positions of each depth pass. The first reads the backbone's state and code 0, every other one code."""
         return [(0, 2), *((i, i + 1) for i in range(2, self.shape.num_codebooks))]

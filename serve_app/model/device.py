@@ -1,17 +1,19 @@
-"""Where the math runs."""
+"""The device that the model runs on: choosing it, and limiting what this process takes of it."""
 
 import os
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from serve_app.errors import StartupError
 from serve_app.model.matrix import QuantizationChoice
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is any. Raises StartupError for a device that is not there."""
+    """`auto` is CUDA where there is one. Raises StartupError for a device that is missing."""
     if name == "cuda" and not torch.cuda.is_available():
-        raise StartupError("device: cuda was asked for, and torch sees no CUDA device; use --device cpu or auto")
+        raise StartupError("device: torch finds no CUDA device; use --device cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
@@ -24,8 +26,32 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return getattr(torch, name)
 
 
+class CudaLimit(Protocol):
+    """The part of `torch.cuda` that `limit_memory` needs."""
+
+    def set_per_process_memory_fraction(self, fraction: float) -> None: ...
+
+
+def limit_memory(device: torch.device, fraction: float, cuda: CudaLimit = torch.cuda) -> None:
+    """Have torch refuse to allocate more than `fraction` of the card, so that other processes get their shares.
+
+    A CPU has no such limit.
+    """
+    if device.type == "cuda":
+        # Without a device this limits the current one. torch refuses a device without an index here.
+        cuda.set_per_process_memory_fraction(fraction)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a host tensor to `device` without waiting for the work that the device still has to do."""
+    if device.type == "cpu":
+        return tensor
+    # From pageable memory the host would wait until the copy is done, and so for all work before it.
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def use_threads(num_threads: int) -> None:
-    """Set torch's CPU threads; 0 takes half of this process's cores, since generator and decoder work side by side."""
+    """Set torch's CPU threads. 0 takes half of this process's cores: generator and decoder share a machine."""
     torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // 2))
 
 
@@ -36,7 +62,7 @@ def pick_quantization(name: QuantizationChoice, device: torch.device) -> Quantiz
 
 
 def check_quantization(name: str, device: torch.device) -> None:
-    """Raises StartupError where `device` cannot multiply by matrices of that kind."""
+    """Raises StartupError where `device` cannot multiply matrices of that kind."""
     if name == "int4" and device.type != "cpu":
         raise StartupError("quantization: int4 needs a CPU; use int8, fp8 or none")
     if name != "fp8":

@@ -1,4 +1,4 @@
-"""Fetching what is needed of a Hub repository, and no more: sesame/csm-1b holds its weights three times."""
+"""Downloads the needed files of a Hub repository, and no others: sesame/csm-1b holds its weights three times."""
 
 from pathlib import Path
 
@@ -16,14 +16,14 @@ from serve_app.model.layout import names_transformers_weights, read_config
 
 _TEXT_FILES = ["*.json", "*.jinja", "prompts/*"]
 
-# Connections that break half-way raise the HTTP library's own errors, and which library that is depends on the version.
+# A broken connection raises the HTTP library's own errors, and that library depends on the Hub client's version.
 _TRANSPORT_ERRORS = tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
 
 
 def download(repository: str, revision: str | None) -> Path:
-    """The folder of the repository's snapshot; what is in the Hub's cache already is not fetched again.
+    """The folder of the repository's snapshot. Files in the Hub's cache are not fetched again.
 
-    The small files come first, because config.json tells which of the weights are ours.
+    The small files come first, because config.json tells which weight files are needed.
     """
     folder = _fetch(repository, revision, _TEXT_FILES)
     ours = names_transformers_weights(folder, read_config(folder, repository))
@@ -31,8 +31,7 @@ def download(repository: str, revision: str | None) -> Path:
 
 
 def reach(repository: str, revision: str | None) -> None:
-    """Raises CheckpointError where `download` would for want of the repository or of access to it; all that it fetches
-    is config.json."""
+    """Raises CheckpointError where the repository is missing or not accessible. Fetches only config.json."""
     _fetch(repository, revision, ["config.json"])
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint's files hold, beside what its config.json promises. Reads the files' headers only."""
+"""Compares a checkpoint's tensors with those that its config.json requires. Reads only the files' headers."""
 
 import math
 from collections import Counter
@@ -20,7 +20,7 @@ _PARTS = (
     ("heads", ("lm_head.", "depth_decoder.codebooks_head.")),
     ("codec", (CODEC_PREFIX,)),
 )
-"""The first whose beginning matches counts."""
+"""A tensor belongs to the first part with a matching prefix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +37,17 @@ class TensorHeader:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """`problems` of each kind, as one phrase a tensor; the checkpoint can be served where there are none."""
+    """The tensors found, and the problems of each kind. A checkpoint without problems can be served."""
 
     file_bytes: dict[str, int]
     found: dict[str, TensorHeader]
     num_expected: int
-    """By transformers' own model of this config.json. The tied audio table has two names, of which one is enough."""
+    """Tensors of transformers' own model of this config.json. One of the tied audio table's two names is enough."""
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     misshapen: tuple[str, ...]
     unread: tuple[str, ...]
-    """Transformers has it, but this server has no place for it."""
+    """Tensors that transformers reads and this server does not."""
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -60,7 +60,7 @@ class Inventory:
 
     @property
     def parameters(self) -> dict[str, int]:
-        """By part, the tied audio table once. The codec's codebooks are counted too."""
+        """Parameters by part. The tied audio table counts once, and the codec's codebooks count too."""
         counts = Counter({part: 0 for part, _ in _PARTS})
         for name, header in self.found.items():
             if not (name == AUDIO_TABLES[1] and AUDIO_TABLES[0] in self.found):
@@ -83,7 +83,7 @@ class Inventory:
 
 
 def take_inventory(checkpoint: Checkpoint) -> Inventory:
-    """Compare names and shapes; values are not looked at."""
+    """Compare names and shapes, without reading values."""
     found: dict[str, TensorHeader] = {}
     twice: list[str] = []
     for path in checkpoint.weight_files:
@@ -107,7 +107,7 @@ def take_inventory(checkpoint: Checkpoint) -> Inventory:
 
 
 def snapshot_commit(folder: Path) -> str | None:
-    """Of the Hub's repository, where `folder` is a snapshot in the Hub's cache."""
+    """The commit of the Hub's repository, if `folder` is a snapshot in the Hub's cache."""
     return folder.name if folder.parent.name == "snapshots" else None
 
 
@@ -119,7 +119,7 @@ def _headers(path: Path) -> Iterator[tuple[str, TensorHeader]]:
 
 
 def _expected(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
-    """Not from our own plan of names: that is what is to be checked."""
+    """Taken from transformers' model, because our own plan of names is what this checks."""
     from transformers import CsmForConditionalGeneration
 
     with torch.device("meta"):

@@ -1,7 +1,7 @@
-"""The transformer that backbone and depth decoder both are (Llama: RMSNorm, GQA with RoPE, SwiGLU).
+"""The transformer of backbone and depth decoder (Llama: RMSNorm, GQA with RoPE, SwiGLU).
 
-Plain tensors and functions instead of torch modules: a frame is some 3,000 small operations, and a module's call costs
-a CPU as much as the operation in it.
+It uses plain tensors and functions instead of torch modules. A frame takes some 3,000 small operations, and calling a
+module costs a CPU as much as the operation in it.
 
 Shapes: R rows, S new tokens a row, H hidden, N heads, G key-value heads, D head dim.
 """
@@ -13,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serve_app.model.kv_views import KvView, LayerKv
 from serve_app.model.matrix import Matrix, linear
-from serve_app.model.memory import LayerMemory, Memory
 from serve_app.model.rope import Rotation, rotate
 from serve_app.model.shape import TransformerShape
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The weights of one layer; `qkv` and `gate_up` are several projections in one."""
+    """The weights of one layer. `qkv` and `gate_up` each hold several projections."""
 
     attention_norm: Tensor
     """[H]"""
@@ -52,7 +52,7 @@ class Block:
         )
 
     def changed(self, change: Callable[[Matrix], Matrix]) -> "Block":
-        """With other matrices for its own; norms stay."""
+        """A copy with changed matrices. Norms stay."""
         return replace(self, **{name: change(getattr(self, name)) for name in ("qkv", "out", "gate_up", "down")})
 
 
@@ -65,28 +65,28 @@ class Transformer:
         self.norm = torch.empty(shape.hidden_size, device=device, dtype=dtype)
         self._eps = shape.rms_norm_eps
 
-    def __call__(self, x: Tensor, rotation: Rotation, memory: Memory) -> Tensor:
-        """`x` [R, S, H] to the normed last hidden states [R, S, H]; `rotation` belongs to the tokens' positions."""
-        for block, layer_memory in zip(self.blocks, memory, strict=True):
-            x = x + self._attend(block, self._normed(x, block.attention_norm), rotation, layer_memory)
+    def __call__(self, x: Tensor, rotation: Rotation, kv: KvView) -> Tensor:
+        """`x` [R, S, H] to the normed last hidden states [R, S, H]. `rotation` is that of the tokens' positions."""
+        for block, layer_kv in zip(self.blocks, kv, strict=True):
+            x = x + self._attend(block, self._normed(x, block.attention_norm), rotation, layer_kv)
             x = x + _swiglu(block, self._normed(x, block.mlp_norm))
         return self._normed(x, self.norm)
 
     def change_matrices(self, change: Callable[[Matrix], Matrix]) -> None:
-        """Replace the blocks' matrices, one block at a time: two sets of all would not fit everywhere."""
+        """Replace the blocks' matrices, block by block: two copies of all of them may not fit into memory."""
         blocks, self.blocks = list(self.blocks), ()
         self.blocks = tuple(blocks.pop(0).changed(change) for _ in range(len(blocks)))
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, weight.shape, weight, self._eps)
 
-    def _attend(self, block: Block, x: Tensor, rotation: Rotation, memory: LayerMemory) -> Tensor:
+    def _attend(self, block: Block, x: Tensor, rotation: Rotation, kv: LayerKv) -> Tensor:
         shape, (num_rows, num_tokens, _) = self.shape, x.shape
         num_heads, num_groups, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
         heads = linear(x, block.qkv).view(num_rows, num_tokens, -1, head_dim)
-        turnable, values = heads.split((num_heads + num_groups, num_groups), dim=2)
-        queries, keys = rotate(turnable, rotation).split((num_heads, num_groups), dim=2)
-        return linear(memory.attend(queries, keys, values), block.out)
+        to_rotate, values = heads.split((num_heads + num_groups, num_groups), dim=2)
+        queries, keys = rotate(to_rotate, rotation).split((num_heads, num_groups), dim=2)
+        return linear(kv.attend(queries, keys, values), block.out)
 
 
 def _swiglu(block: Block, x: Tensor) -> Tensor:

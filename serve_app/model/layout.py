@@ -1,7 +1,7 @@
-"""Where a checkpoint folder keeps its weights, and whether they are in a layout that is served.
+"""Finds the weights in a checkpoint folder, and checks that this server can read their layout.
 
-Two are: the Hub's (transformers-*.safetensors, named in config.json, beside a model.safetensors in Sesame's original
-layout) and what `save_pretrained` writes (model.safetensors, whole or in shards).
+It reads two layouts: the Hub's (transformers-*.safetensors, named in config.json, beside a model.safetensors in
+Sesame's original layout), and that of `save_pretrained` (model.safetensors, whole or in shards).
 """
 
 import json
@@ -24,7 +24,7 @@ _ORIGINAL = re.compile(
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
-    """config.json's values; refused where it is not a CSM's."""
+    """The values of config.json. Raises CheckpointError for another model's."""
     values = read_json(folder / "config.json", name)
     if values.get("model_type") != "csm":
         raise CheckpointError(
@@ -47,12 +47,12 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
 
 
 def names_transformers_weights(folder: Path, config: dict[str, Any]) -> bool:
-    """Whether model.safetensors is to be left alone."""
+    """Whether the weights are in transformers-*.safetensors, and model.safetensors must be ignored."""
     return _WEIGHTS_KEY in config or (folder / _HUB_INDEX).is_file()
 
 
 def find_weights(folder: Path, config: dict[str, Any], name: str) -> tuple[Path, ...]:
-    """The safetensors files, all there, readable and in transformers' layout."""
+    """The safetensors files. Raises CheckpointError where one is missing, unreadable or in another layout."""
     entry = _entry_point(folder, config, name)
     paths = _shards(entry, name) if entry.name.endswith(".json") else (entry,)
     for path in paths:
@@ -96,7 +96,7 @@ def tensor_names(path: Path, name: str) -> list[str]:
 
 
 def read_tensors(path: Path, name: str, prefix: str, wanted: bool) -> Iterator[tuple[str, Tensor]]:
-    """The tensors whose names start with `prefix`, or those whose names do not; one in memory at a time."""
+    """The tensors whose names start with `prefix`, or the others. Holds one in memory at a time."""
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 - not a dict

@@ -1,4 +1,4 @@
-"""transformers' CSM on the same files: what ours must say, greedy and in float32. It never serves.
+"""transformers' CSM on the same files, greedy and in float32, as a reference. It never serves requests.
 
 Shapes: T prompt positions, F frames, K codebooks, C codes of a codebook.
 """
@@ -22,7 +22,7 @@ _AUDIO = -1
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A transcript, and signed 16 bit little-endian PCM at 24 kHz where it was spoken before: whole frames."""
+    """A transcript. Context also has its sound: whole frames of signed 16 bit little-endian PCM at 24 kHz."""
 
     speaker: int
     text: str
@@ -31,20 +31,20 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """What transformers makes of some passages, the last of which is to be spoken."""
+    """What transformers generates for the last of some passages."""
 
     prompt_ids: NDArray[np.int64]
     """[T], -1 where a position is a frame."""
     context_codes: tuple[NDArray[np.int64], ...]
-    """Of each passage with sound: [its frames, K]."""
+    """The codes of each passage with sound, [its frames, K]."""
     codes: NDArray[np.int64]
     """[F, K], without the frame that ends the speech."""
     logits: NDArray[np.float32]
-    """[F, K, C] before each of those codes, given all before it."""
+    """[F, K, C] the logits of each code, given all codes before it."""
 
 
 class TransformersOracle:
-    """On the CPU, in memory as long as it lives."""
+    """Runs on the CPU, and keeps the model in memory for its lifetime."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         transformers.logging.disable_progress_bar()
@@ -55,7 +55,7 @@ class TransformersOracle:
 
     @torch.inference_mode()
     def speak(self, passages: Sequence[Passage], max_frames: int) -> Spoken:
-        """Greedily; the ids that Mimi does not have are left out, as this server does."""
+        """Generate greedily. Like this server, it never draws ids that Mimi lacks."""
         waves = [_wave(passage.pcm) for passage in passages if passage.pcm is not None]
         context = [self._model.codec_model.encode(wave[None]).audio_codes[0].T for wave in waves]
         ids = self._prompt_ids(passages, [len(codes) for codes in context])
@@ -98,12 +98,12 @@ class TransformersOracle:
 
     def _logits(self, inputs: dict[str, Tensor], codes: Tensor) -> Tensor:
         model, shape = self._model, self._shape
-        # What `forward` does with a prompt, before the frames that it cannot take in the same call.
+        # As `forward` embeds a prompt. It cannot take frames in the same call.
         prompt = model._merge_input_ids_with_input_values(**inputs)["inputs_embeds"]
         spoken = model.backbone_model.embed_tokens(codes[None, :-1])
         hidden = model.backbone_model(inputs_embeds=torch.cat((prompt, spoken), dim=1))[0][0, prompt.shape[1] - 1 :]
         hidden = hidden[: len(codes)]
-        # Its first token is a place for the backbone's state.
+        # The backbone's state takes the place of its first token.
         shifted = torch.cat((torch.zeros_like(codes[:, :1]), codes[:, :-1]), dim=1)
         depth = model.depth_decoder(input_ids=shifted, backbone_last_hidden_state=hidden).logits
         return torch.cat((model.lm_head(hidden)[:, None], depth), dim=1)[..., : shape.codebook_size]

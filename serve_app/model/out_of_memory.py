@@ -1,4 +1,4 @@
-"""Memory that runs out while a replica starts: one clear line instead of a traceback."""
+"""Turns out-of-memory errors at a replica's start into one clear line instead of a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from serve_app.errors import StartupError
 
 @contextmanager
 def memory_for_start(part: str, remedies: str) -> Iterator[None]:
-    """Raise StartupError, naming the settings that help, where loading or warming up runs out of memory."""
+    """Raise StartupError with the settings that help, where the block runs out of memory."""
     try:
         yield
     except Exception as error:
@@ -18,10 +18,13 @@ def memory_for_start(part: str, remedies: str) -> Iterator[None]:
 
 
 def _out_of_memory(error: BaseException | None) -> str | None:
-    """What was said of it, by the error or one that caused it. By name: replicas with a stand-in do without torch."""
+    """The message of an out-of-memory error among `error` and its causes.
+
+    It looks at class names, because a replica with a stand-in does not import torch.
+    """
     while error is not None:
         said = str(error).partition("\n")[0]
-        # A CPU's allocator has no class of its own for it.
+        # The CPU allocator raises a plain RuntimeError.
         is_cpu = isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in said
         if is_cpu or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return said or type(error).__name__

@@ -1,4 +1,4 @@
-"""The sizes of the checkpoints that `create` makes. Constraints of small Mimis: docs/architecture.md."""
+"""The sizes of the checkpoints that `create` makes. `codec/mimi.py` lists what moshi requires of a Mimi."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -10,7 +10,7 @@ from serve_app.errors import CheckpointError
 Preset = Literal["tiny", "small", "csm-1b"]
 
 _RESERVED_CODES = 3
-"""Ids above Mimi's codes in every codebook's vocabulary; the last of them pads."""
+"""Ids above Mimi's codes in every codebook's vocabulary. The last one is padding."""
 
 _SUB_CONFIGS = ("depth_decoder_config", "codec_config")
 
@@ -74,16 +74,16 @@ _SHARED: dict[str, Any] = {
     "max_position_embeddings": 2048,
     "rope_parameters": _rope(0.5, 0.125, 1024),
     "codebook_eos_token_id": 0,
-    # The small presets' tokenizers hold the 256 bytes and the four special tokens right behind them.
+    # The small presets' tokenizers hold 256 bytes, and four special tokens right after them.
     "text_vocab_size": 260,
     "bos_token_id": 256,
 }
 
 
 def preset_config(preset: Preset, overrides: Mapping[str, Any] | None = None) -> CsmConfig:
-    """The preset with `overrides` on top, by config key; those of the two sub-configs are merged into them.
+    """The preset with `overrides` by config key. Overrides of the two sub-configs are merged into them.
 
-    What depends on other sizes (the depth decoder's vocabulary, say) follows them unless it is overridden too.
+    Sizes that depend on others, such as the depth decoder's vocabulary, follow them unless they are overridden too.
     """
     if preset not in get_args(Preset):
         raise CheckpointError(f"unknown preset {preset!r}: choose one of {', '.join(get_args(Preset))}")

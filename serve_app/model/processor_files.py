@@ -1,4 +1,4 @@
-"""The text side of a made-up checkpoint: a byte-level tokenizer, and what transformers' CsmProcessor reads."""
+"""The text files of a random checkpoint: a byte-level tokenizer, and the configs of transformers' CsmProcessor."""
 
 from typing import Any
 
@@ -26,10 +26,10 @@ CHAT_TEMPLATE = """\
 
 
 def byte_tokenizer(first_special_id: int) -> Tokenizer:
-    """One token a byte, with Llama 3's ids for them, and CSM's four special tokens from `first_special_id` on."""
+    """A tokenizer with one token a byte, Llama 3's ids, and CSM's special tokens from `first_special_id` on."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {character: number for number, character in enumerate(alphabet)}
-    # In the vocabulary, not only among the added tokens: those would be numbered right behind the bytes.
+    # They are in the vocabulary too, because added tokens would be numbered right after the bytes.
     vocab |= {token: first_special_id + offset for offset, token in enumerate((BOS, EOS, AUDIO, AUDIO_EOS))}
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,7 +1,7 @@
-"""Random weights that act: every tensor of a CSM checkpoint as a function of (seed, name), made one at a time.
+"""Random weights for tests: every tensor of a CSM checkpoint as a function of (seed, name), made one at a time.
 
-Default initialisation leaves layers so weak that a wrong rotary embedding changes no token. Here attention is
-selective, every block moves the hidden state, and logits are neither flat nor certain, so that tests see mistakes.
+With default initialisation, layers are so weak that a wrong rotary embedding changes no token. With these weights
+attention is selective, every block changes the hidden state, and logits are neither flat nor certain.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from transformers import CsmConfig, MimiConfig
 from serve_app.model.weights import AUDIO_TABLES, CODEC_PREFIX
 
 _TARGET_RMS = 0.05
-"""Of decoded random codes (-26 dBFS): a person may listen to the noise."""
+"""The RMS of decoded random codes (-26 dBFS), so that the noise is bearable."""
 _CALIBRATION_FRAMES = 16
 
 _NESTED = re.compile(
@@ -37,7 +37,7 @@ class RandomTensor:
     def make(self, seed: int) -> Tensor:
         if self.std == 0:
             return torch.full(self.shape, self.mean)
-        # The two names of the tied table must draw the same numbers.
+        # Both names of the tied table must get the same numbers.
         name = AUDIO_TABLES[0] if self.name in AUDIO_TABLES else self.name
         digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
@@ -46,7 +46,7 @@ class RandomTensor:
 
 def random_tensors(config: CsmConfig, seed: int) -> list[RandomTensor]:
     """All tensors of the checkpoint by their names on disk, in the model's order. No weight is held in memory."""
-    # Importing transformers' models takes seconds that a server with a checkpoint need not spend.
+    # Imported here, because importing transformers' models takes seconds.
     from transformers import CsmForConditionalGeneration
 
     codec = config.codec_config
@@ -61,7 +61,7 @@ def random_tensors(config: CsmConfig, seed: int) -> list[RandomTensor]:
 
 
 def stored_name(name: str) -> str:
-    """Checkpoints keep flat names for Mimi; in memory, recent versions of transformers nest them."""
+    """The flat name on disk. In memory, recent versions of transformers nest Mimi's names."""
     return _NESTED.sub(lambda match: f"{CODEC_PREFIX}{match['seanet'] or match['kept']}.", name)
 
 
@@ -70,17 +70,17 @@ class _Rule:
     pattern: str
     mean: float
     std: float
-    """Of the entries; of the layer's output for inputs of variance 1 where `by_fan_in`."""
+    """Of the entries. With `by_fan_in`, of the layer's output for inputs of variance 1."""
     by_fan_in: bool = False
 
 
 _RULES = (
     _Rule(r"(layer_scale\.scale|cluster_usage|initialized)$", 1.0, 0.0),
     _Rule(r"norm\.weight$", 1.0, 0.1),
-    # Small, or they drown the sound on its way through the codec's encoder.
+    # Larger biases would drown the sound in the codec's encoder.
     _Rule(r"\.bias$", 0.0, 0.03),
     _Rule(r"(embed_sum|embed_text_tokens\.weight)$", 0.0, 1.0),
-    # A frame is the sum of its 32 codes' rows: this gives it the size of a text token's row.
+    # A frame is the sum of 32 rows, so that it gets the size of a text token's row.
     _Rule(r"(embed_audio_tokens|embed_tokens)\.weight$", 0.0, 32**-0.5),
     _Rule(r"(lm_head|codebooks_head)\.weight$", 0.0, 2.0, by_fan_in=True),
     _Rule(r"[qk]_proj\.weight$", 0.0, 1.5, by_fan_in=True),
@@ -88,7 +88,7 @@ _RULES = (
     _Rule(r"codec_model\.encoder\.layers\.0\.conv\.weight$", 0.0, 10.0, by_fan_in=True),
     _Rule(r"", 0.0, 1.0, by_fan_in=True),
 )
-"""The first that matches counts."""
+"""The first matching rule applies."""
 
 
 def _plan(name: str, shape: tuple[int, ...], is_upsampler: bool) -> RandomTensor:
@@ -101,7 +101,7 @@ def _fan_in(name: str, shape: tuple[int, ...], is_upsampler: bool) -> int:
     if name.endswith("codebooks_head.weight"):
         return shape[1]
     if is_upsampler:
-        # Kernels are two strides long, so two taps meet in a sample; one output a group means one input a group.
+        # Kernels are two strides long, so two taps meet in a sample. One output a group means one input a group.
         return 2 * (1 if shape[1] == 1 else shape[0])
     return math.prod(shape[1:])
 
@@ -110,7 +110,7 @@ def _with_audible_output(tensors: list[RandomTensor], codec: MimiConfig, seed: i
     layers = [int(m[1]) for t in tensors if (m := re.match(r"codec_model\.decoder\.layers\.(\d+)\.conv\.", t.name))]
     last = f"{CODEC_PREFIX}decoder.layers.{max(layers)}.conv."
     gain = _TARGET_RMS / _decoded_rms(tensors, codec, seed)
-    # Two digits, so that rounding differences between machines do not reach the weights.
+    # Two digits, so that the weights do not depend on a machine's rounding.
     gain = float(f"{gain:.1e}")
     for tensor in tensors:
         yield replace(tensor, std=tensor.std * gain) if tensor.name.startswith(last) else tensor

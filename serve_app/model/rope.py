@@ -28,16 +28,16 @@ def inverse_frequencies(rope: RopeShape, head_dim: int) -> Tensor:
 
 
 class Rotation(NamedTuple):
-    """cos and sin of some positions, broadcastable to [R, S, heads, head_dim]; sin carries the sign of `rotate`."""
+    """cos and sin of some positions, broadcastable to [R, S, heads, head_dim]. sin includes the sign for `rotate`."""
 
     cos: Tensor
     sin: Tensor
 
 
 class RotationTable:
-    """cos and sin of every position, computed in float32 as transformers does.
+    """cos and sin of every position, computed in float32 as in transformers.
 
-    One position more than the model has: a step that is launched ahead of its sequence's end may stand there.
+    It has one position more than the model, for steps that are launched ahead of their sequence's end.
     """
 
     def __init__(self, shape: TransformerShape, device: torch.device, dtype: torch.dtype) -> None:
@@ -61,6 +61,6 @@ class RotationTable:
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn `x` [R, S, heads, head_dim]: its halves are rotated against each other."""
+    """Rotate `x` [R, S, heads, head_dim], whose two halves are the parts of each rotated pair."""
     first, second = x.chunk(2, dim=-1)
     return torch.addcmul(x * rotation.cos, torch.cat((second, first), dim=-1), rotation.sin)

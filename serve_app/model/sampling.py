@@ -1,8 +1,8 @@
-"""Drawing codes: filters, and noise that is a function of (seed, frame, codebook, code) and of nothing else.
+"""Drawing codes: filters, and noise that is a function of (seed, frame, codebook, code) alone.
 
 A draw is the argmax of logits / temperature + Gumbel noise over the codes that the filters keep, which follows the
-softmax exactly (Gumbel, 1954; Maddison et al., 2014). Because noise belongs to a code and not to a place in a batch or
-a moment in time, a sequence draws the same codes alone, in any batch and after a resume.
+softmax exactly (Gumbel, 1954; Maddison et al., 2014). The noise depends neither on the place in a batch nor on time, so
+a sequence draws the same codes alone, in any batch and after a resume.
 
 Shapes: R rows, K codebooks, C codes of a codebook, W the widest top-k of the rows.
 """
@@ -26,7 +26,7 @@ def _shift_right(x: Tensor, bits: int) -> Tensor:
 
 
 def mix(x: Tensor) -> Tensor:
-    """Scramble 64 bit integers; neighbours become unrelated."""
+    """Scramble 64 bit integers, so that neighbours become unrelated."""
     x = (x ^ _shift_right(x, 30)) * _MIX_1
     x = (x ^ _shift_right(x, 27)) * _MIX_2
     return x ^ _shift_right(x, 31)
@@ -48,7 +48,7 @@ def negative_gumbel(keys: Tensor, codes: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class RowSampling:
-    """The sampling parameters of R rows, as device tensors [R]."""
+    """The sampling parameters and state of R rows, as device tensors [R]."""
 
     temperature: Tensor
     top_k: Tensor
@@ -60,16 +60,44 @@ class RowSampling:
     frame: Tensor
     """Frames generated so far."""
     history: Tensor
-    """[R, REPETITION_WINDOW_FRAMES, K] recent frames; -1 where there is none."""
+    """[R, REPETITION_WINDOW_FRAMES, K] recent frames. -1 where there is none."""
+
+    def first_rows(self, num_rows: int) -> "RowSampling":
+        """Views of the first rows."""
+        return RowSampling(
+            temperature=self.temperature[:num_rows],
+            top_k=self.top_k[:num_rows],
+            top_p=self.top_p[:num_rows],
+            repetition_penalty=self.repetition_penalty[:num_rows],
+            greedy=self.greedy[:num_rows],
+            seed=self.seed[:num_rows],
+            min_frames=self.min_frames[:num_rows],
+            frame=self.frame[:num_rows],
+            history=self.history[:num_rows],
+        )
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of them, in the order of their definition."""
+        return (
+            self.temperature,
+            self.top_k,
+            self.top_p,
+            self.repetition_penalty,
+            self.greedy,
+            self.seed,
+            self.min_frames,
+            self.frame,
+            self.history,
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class SamplingPlan:
-    """What the host knows of a batch, so that no step looks at device values to choose its work."""
+    """What the host knows of a batch, so that a step can choose its work without reading from the device."""
 
     max_top_k: int
     one_top_k: bool
-    """All rows that draw have that top-k."""
+    """All rows that are not greedy have the same top-k, `max_top_k`."""
     any_greedy: bool
     all_greedy: bool
     any_top_p: bool
@@ -86,11 +114,11 @@ class FrameSampler:
         self._no_end_yet = (rows.frame < rows.min_frames)[:, None]
         if not plan.all_greedy:
             self._keys = noise_keys(rows.seed, rows.frame, num_codebooks).unbind(1)
-            self._coldness = rows.temperature.reciprocal()[:, None]
+            self._inverse_temperature = rows.temperature.reciprocal()[:, None]
             self._outside_top_k = torch.arange(plan.max_top_k, device=rows.top_k.device) >= rows.top_k[:, None]
 
     def draw(self, codebook: int, logits: Tensor) -> Tensor:
-        """[R, at least C] logits to [R] codes. Ids from C up are reserved and never drawn: Mimi has no such code."""
+        """[R, at least C] logits to [R] codes. Ids from C up are reserved and never drawn, because Mimi lacks them."""
         logits = logits[:, : self._codebook_size]
         logits = logits if logits.dtype == torch.float64 else logits.float()
         if self._plan.any_penalty:
@@ -104,9 +132,9 @@ class FrameSampler:
         return torch.where(self._rows.greedy, logits.argmax(dim=-1), drawn) if self._plan.any_greedy else drawn
 
     def _draw_filtered(self, keys: Tensor, logits: Tensor) -> Tensor:
-        # The order does not depend on the temperature, so only what is kept needs to be divided by it.
+        # The order does not depend on the temperature, so only the kept values are divided by it.
         values, codes = torch.topk(logits, self._plan.max_top_k, dim=-1)
-        values = values * self._coldness
+        values = values * self._inverse_temperature
         if not self._plan.one_top_k:
             values = values.masked_fill(self._outside_top_k, -torch.inf)
         if self._plan.any_top_p:
@@ -116,15 +144,15 @@ class FrameSampler:
 
     def _within_top_p(self, values: Tensor) -> Tensor:
         probabilities = values.softmax(dim=-1)
-        # A code stays while those before it do not yet hold top_p: the one that crosses the line is kept.
+        # A code is kept while the codes before it sum to less than top_p, so the one that crosses top_p is kept too.
         before = probabilities.cumsum(dim=-1) - probabilities
         return values.masked_fill(before >= self._rows.top_p[:, None], -torch.inf)
 
     def _penalize(self, codebook: int, logits: Tensor) -> Tensor:
         recent = self._rows.history[:, :, codebook]
-        # A frame that is not there marks one column too many, which is cut off again.
+        # A missing frame marks one extra column, which is cut off below.
         marks = logits.new_zeros(logits.shape[0], self._codebook_size + 1, dtype=torch.bool)
         marks.scatter_(1, torch.where(recent < 0, self._codebook_size, recent), True)
         penalty = self._rows.repetition_penalty[:, None]
-        punished = torch.where(logits > 0, logits / penalty, logits * penalty)
-        return torch.where(marks[:, : self._codebook_size], punished, logits)
+        penalized = torch.where(logits > 0, logits / penalty, logits * penalty)
+        return torch.where(marks[:, : self._codebook_size], penalized, logits)

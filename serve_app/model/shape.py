@@ -1,4 +1,4 @@
-"""Every size of a CSM checkpoint, read from its config."""
+"""The sizes of a CSM checkpoint, from its config."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from serve_app.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class RopeShape:
-    """Rotary embedding parameters; the last four act on `llama3` only."""
+    """Rotary embedding parameters. The last four apply to `llama3` only."""
 
     kind: str
     theta: float
@@ -75,7 +75,7 @@ class TransformerShape:
 
 @dataclass(frozen=True, slots=True)
 class CsmShape:
-    """The whole model. `vocab_size` counts the reserved ids that `codebook_size` leaves out: Mimi crashes on those."""
+    """The whole model. `vocab_size` includes reserved ids, `codebook_size` does not: Mimi crashes on them."""
 
     backbone: TransformerShape
     depth: TransformerShape

@@ -1,4 +1,4 @@
-"""Writing safetensors tensor by tensor: the library's own writer wants a whole file's tensors in memory.
+"""Writes safetensors tensor by tensor, because the library's writer needs a whole file's tensors in memory.
 
 The format: 8 bytes of header length, a JSON header of name to dtype, shape and byte range, then the bytes.
 """
@@ -20,7 +20,7 @@ _DTYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor to be written; `make` is called when its turn comes, and its result dropped after."""
+    """A tensor to write. `make` is called when it is written, and its result is dropped afterwards."""
 
     name: str
     shape: tuple[int, ...]

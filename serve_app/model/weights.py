@@ -1,4 +1,4 @@
-"""From the Hub's parameter names (transformers' layout) to ours, each consumed exactly once."""
+"""Fills the model from the Hub's parameter names (transformers' layout), using each exactly once."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -15,14 +15,14 @@ _log = logging.getLogger(__name__)
 
 CODEC_PREFIX = "codec_model."
 AUDIO_TABLES = ("backbone_model.embed_tokens.embed_audio_tokens.weight", "depth_decoder.model.embed_tokens.weight")
-"""One tied table under two names; `save_pretrained` writes the second only, the Hub's files hold both."""
+"""One tied table with two names. `save_pretrained` writes only the second, the Hub's files hold both."""
 
 Destination = Callable[[Csm], Tensor]
-"""Picks the part of the model, as a view, that a stored tensor fills."""
+"""Returns the view of the model that a stored tensor fills."""
 
 
 def destinations(shape: CsmShape) -> dict[str, Destination]:
-    """Where each stored tensor goes. The codec's tensors are not among them."""
+    """Where each stored tensor goes, without the codec's tensors."""
     plan: dict[str, Destination] = {
         "embed_text_tokens.weight": lambda model: model.text_embedding,
         "lm_head.weight": lambda model: model.first_head,

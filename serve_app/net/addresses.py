@@ -1,11 +1,11 @@
-"""Which addresses a stranger may have this server call: public unicast, and what the operator allows."""
+"""Addresses that this server calls for a user: public unicast, and those that the operator allows."""
 
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
 
-# IANA's special-purpose registries, written out: `is_global` of the standard library changed its mind between versions.
+# IANA's special-purpose registries, written out, because the standard library's `is_global` differs between versions.
 _NOT_PUBLIC_V4 = [
     IPv4Network(network)
     for network in (
@@ -28,13 +28,13 @@ _NOT_PUBLIC_V4 = [
     )
 ]
 _PUBLIC_V6 = IPv6Network("2000::/3")
-"""All else is unspecified, loopback, ULA, link-local, multicast, or not given out."""
+"""All other addresses are unspecified, loopback, ULA, link-local, multicast, or unassigned."""
 _NOT_PUBLIC_V6 = [
     IPv6Network(network)
     for network in (
-        "2001::/23",  # protocols, Teredo among them: it carries an IPv4 address
+        "2001::/23",  # protocols such as Teredo, which carries an IPv4 address
         "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4: carries one too
+        "2002::/16",  # 6to4, which carries one too
         "3fff::/20",  # documentation
     )
 ]
@@ -42,18 +42,18 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is public unicast; of an IPv6 address that stands for an IPv4 one, whether that one is."""
+    """Whether the address is public unicast. An IPv6 address that stands for an IPv4 one is judged by that one."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_V4)
     if address.ipv4_mapped is not None:
         return is_public(address.ipv4_mapped)
-    if address in _NAT64:  # how a network without IPv4 reaches public hosts
+    if address in _NAT64:  # networks without IPv4 reach public hosts through it
         return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))
     return address in _PUBLIC_V6 and not any(address in network for network in _NOT_PUBLIC_V6)
 
 
 class AllowedHosts:
-    """What may be called though it is not public: names, addresses and networks."""
+    """Names, addresses and networks that may be called although they are not public."""
 
     def __init__(self, entries: Iterable[str]) -> None:
         self._names: set[str] = set()
@@ -68,7 +68,7 @@ class AllowedHosts:
         return host.lower() in self._names
 
     def address(self, host: str, address: Address) -> bool:
-        """Whether `address` may be called for a URL that names `host`."""
+        """Whether `address` may be called for a URL with `host`."""
         if is_public(address) or self.name(host):
             return True
         plain = getattr(address, "ipv4_mapped", None) or address

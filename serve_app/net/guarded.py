@@ -1,6 +1,6 @@
-"""The one HTTP client for URLs that callers give us: context audio and webhooks.
+"""The only HTTP client for users' URLs, which name context audio and webhooks.
 
-It trusts neither the URL, nor the name servers, nor whoever answers.
+It trusts neither the URL, nor the name servers, nor the host that answers.
 """
 
 import asyncio
@@ -18,18 +18,19 @@ from serve_app.net.pinned import PinnedBackend, Resolver, SystemResolver
 from serve_app.net.urls import checked_url
 from serve_app.settings import NetSettings
 
-_MOST_CONNECTIONS = 64
+_MAX_CONNECTIONS = 64
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BROKEN_OFF = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
-"""The last is ssl.SSLError: of what goes wrong with TLS after its handshake, httpcore makes no error of its own."""
+"""OSError stands for ssl.SSLError: httpcore does not wrap TLS errors after the handshake."""
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class GuardedClient:
-    """Calls public hosts and what `net.allowed_hosts` names; every redirect is checked like the first URL.
+    """Calls public hosts and those in `net.allowed_hosts`. Every redirect is checked like the first URL.
 
-    Each call has its own connection. Cookies, proxies and passwords of this machine are not used, nothing is unpacked.
+    Each call has its own connection. The client uses no cookies, proxies or passwords of this machine, and decompresses
+    nothing.
     """
 
     def __init__(
@@ -39,17 +40,17 @@ class GuardedClient:
         self._allowed = AllowedHosts(settings.allowed_hosts)
         self._tls = tls or httpx.create_ssl_context()
         self._backend = PinnedBackend(self._allowed, resolver or SystemResolver())
-        self._places = asyncio.Semaphore(_MOST_CONNECTIONS)
+        self._places = asyncio.Semaphore(_MAX_CONNECTIONS)
 
     def check_url(self, field: str, url: str) -> None:
-        """What can be told without asking anybody. Raises InvalidRequest."""
+        """Check a URL without using the network. Raises InvalidRequest."""
         checked_url(field, url, self._allowed)
 
     async def fetch(self, field: str, url: str, max_bytes: int | None = None) -> bytes:
-        """What `url` names, at most `max_bytes` and `net.max_download_bytes`, within `net.timeout_seconds`.
+        """The content of `url`, up to `max_bytes` and `net.max_download_bytes`, within `net.timeout_seconds`.
 
-        Raises InvalidRequest for a URL that is not called, FileTooLarge, and DownloadFailed for all else. `field` is
-        the caller's name for the URL.
+        `field` names the URL in errors. Raises InvalidRequest for a URL that is not allowed, FileTooLarge, and
+        DownloadFailed for every other failure.
         """
         first = checked_url(field, url, self._allowed)
         limit = min(max_bytes or self._settings.max_download_bytes, self._settings.max_download_bytes)
@@ -70,9 +71,9 @@ class GuardedClient:
             raise DownloadFailed(field, "names a host that broke off or does not speak HTTP: try another one") from None
 
     async def post(self, url: str, content: bytes, headers: Mapping[str, str], timeout_seconds: float) -> int:
-        """The status of the answer, whose body is not read. Redirects are answers too, and are not followed.
+        """The status of the answer. The body is not read, and redirects are not followed.
 
-        Raises DeliveryRefused for a URL that is never called, DeliveryFailed where no answer came.
+        Raises DeliveryRefused for a URL that is not allowed, DeliveryFailed if no answer came.
         """
         try:
             target = checked_url("the URL", url, self._allowed)
@@ -118,7 +119,7 @@ class GuardedClient:
         if content is not None:
             every.append((b"Content-Length", str(len(content)).encode()))
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        # Not httpcore's pool: of a request that is cancelled at a bad moment it keeps the connection for ever (1.0.9).
+        # Not httpcore's pool: it can keep the connection of a cancelled request for ever (1.0.9).
         connection = httpcore.AsyncHTTPConnection(target.origin, self._tls, network_backend=self._backend)
         async with self._places:
             try:
@@ -148,5 +149,5 @@ async def _body(field: str, response: httpcore.Response, limit: int) -> bytes:
 
 
 def _header(response: httpcore.Response, name: bytes) -> str:
-    """The first of that name; empty where there is none."""
+    """The first header with that name, or an empty string."""
     return next((value.decode("latin-1").strip() for key, value in response.headers if key.lower() == name), "")

@@ -1,4 +1,4 @@
-"""Connections to checked addresses only: a name is looked up once, and what was checked is what is connected to."""
+"""Connections to checked addresses only: a name is resolved once, and the checked address is the one connected to."""
 
 import asyncio
 import socket
@@ -12,18 +12,18 @@ import httpcore
 from serve_app.net.addresses import Address, AllowedHosts
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
-"""Host and port to addresses. Raises OSError."""
+"""Maps host and port to addresses. Raises OSError."""
 
 _CONNECT_SECONDS = 5.0
-_MOST_ADDRESSES = 4
-_MOST_LOOKUPS = 8
+_MAX_ADDRESSES = 4
+_MAX_LOOKUPS = 8
 
 
 class SystemResolver:
-    """The system's, in threads of its own: a slow name server must not take those that decode audio."""
+    """The system's resolver in its own threads, so that a slow name server blocks no thread that decodes audio."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_MOST_LOOKUPS, "resolver")
+        self._threads = ThreadPoolExecutor(_MAX_LOOKUPS, "resolver")
 
     async def __call__(self, host: str, port: int) -> list[str]:
         found = await asyncio.get_running_loop().run_in_executor(
@@ -33,9 +33,9 @@ class SystemResolver:
 
 
 class PinnedBackend(httpcore.AsyncNetworkBackend):
-    """httpcore's connections, to addresses that may be called. TLS and the Host header keep the name.
+    """httpcore's connections, to allowed addresses only. TLS and the Host header keep the name.
 
-    A refused address is the same error as a closed port: whoever sent the URL learns nothing of the network here.
+    A refused address gives the same error as a closed port, so that a URL reveals nothing about the network here.
     """
 
     def __init__(self, allowed: AllowedHosts, resolver: Resolver) -> None:
@@ -63,11 +63,11 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
         raise failure
 
     async def _addresses(self, host: str, port: int) -> list[Address]:
-        """One that may not be called spoils all: an honest name has none."""
+        """The addresses of `host`. One forbidden address refuses them all, since an honest name has none."""
         try:
             found = [ip_address(text) for text in await self._resolver(host, port)]
         except (OSError, UnicodeError):
             raise httpcore.ConnectError() from None
         if not all(self._allowed.address(host, address) for address in found):
             raise httpcore.ConnectError()
-        return found[:_MOST_ADDRESSES]
+        return found[:_MAX_ADDRESSES]

@@ -1,29 +1,28 @@
-"""From a speech request to its audio: encode the context, speak turn after turn, each conditioned on those before."""
+"""From a speech request to its audio: encode the context, speak part after part, each conditioned on those before."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
 from serve_app import log
+from serve_app.errors import InvalidRequest
 from serve_app.messages import (
-    FRAME_RATE_HZ,
+    DEMO_VOICE,
+    TRAINED,
     Accepted,
     AudioChunk,
     Codes,
     ContextSegment,
-    FinishReason,
     GenerationRequest,
     ModelInfo,
 )
 from serve_app.ports import AudioDecoder, ContextEncoder
-from serve_app.speech.request import ContextClip, SpeechRequest, Turn
-from serve_app.speech.turns import frame_cap, turn_seed
+from serve_app.speech.parts import Part, parts_of
+from serve_app.speech.request import ContextClip, SpeechRequest
+from serve_app.speech.rescue import Rescue
+from serve_app.speech.spoken import Spoken
 from serve_app.speech.watch import Watcher
-
-_CONTINUING = -1
-"""Priority of a scene's later turns: somebody is listening already."""
 
 
 class SpeechPipeline:
@@ -60,18 +59,38 @@ class SpeechPipeline:
                     yield message
 
     async def _speak(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        answer = _Answer(request, await self._context(request))
-        for number, turn in enumerate(request.turns):
-            async with aclosing(self._decoder.stream(answer.next_turn(number))) as messages:
+        info = await self.info()
+        spoken = Spoken(request, await self._context(request), info.trained_for.longest_context_seconds)
+        for part in parts_of(request.turns):
+            async with aclosing(self._utterance(spoken.next_request(part), part, info)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
-                        yield answer.take(message)
-                    elif number == 0:
+                        yield spoken.take(message)
+                    elif part.number == 0:
                         yield replace(message, request_id=request.request_id)
-            answer.end_turn(turn)
-            if answer.is_over:
+            spoken.end_part(part)
+            if spoken.is_over:
                 break
-        yield answer.last_chunk()
+            if (pause := spoken.pause(part)) is not None:
+                yield pause
+        yield spoken.last_chunk()
+
+    async def _utterance(
+        self, request: GenerationRequest, part: Part, info: ModelInfo
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """What the decoder yields for one part, rescued where it runs away."""
+        rescue = Rescue(self._decoder.stream, request, part.piece.num_words)
+        # Random weights never end by themselves: there is nothing to rescue.
+        ends_itself = info.weights in (TRAINED, DEMO_VOICE)
+        try:
+            async with aclosing(rescue.messages() if ends_itself else self._decoder.stream(request)) as messages:
+                async for message in messages:
+                    yield message
+        except InvalidRequest as error:
+            # The engine knows one text; its path in the scene is known here.
+            raise (error.at(f"turns[{part.turn}].text") if error.field == "text" else error) from None
+        if ends_itself:
+            self._watcher.count_piece(rescue.end)
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
         """The caller's clips; and for each speaker of the scene without one, the voice the checkpoint brings."""
@@ -99,78 +118,3 @@ class SpeechPipeline:
 def _opens_voice(clip: ContextClip, request: SpeechRequest) -> bool:
     """A speaker's first clip holds the voice, and is kept when the context must be cut."""
     return next(other for other in request.context if other.speaker == clip.speaker) is clip
-
-
-def _num_frames(seconds: float) -> int:
-    """Whole frames in `seconds`, at least one. Rounded first: 29 / 12.5 * 12.5 is a hair below 29."""
-    return max(1, int(round(seconds * FRAME_RATE_HZ, 6)))
-
-
-class _Answer:
-    """How far an answer is: what was spoken conditions the next turn."""
-
-    def __init__(self, request: SpeechRequest, context: list[ContextSegment]) -> None:
-        self._request = request
-        self._context = context
-        self._turn_chunks: list[AudioChunk] = []
-        self._no_codes: Codes | None = None
-        self._num_frames = 0
-        self._played_out_at = 0.0
-        self._turns_left = len(request.turns)
-        self._turn = 0
-        self._finish = FinishReason.EOS
-        self._max_frames = _num_frames(request.max_audio_seconds)
-
-    @property
-    def frames_left(self) -> int:
-        return self._max_frames - self._num_frames
-
-    @property
-    def is_over(self) -> bool:
-        """Nothing more may be spoken, or the engine gave up on it."""
-        return self.frames_left <= 0 or self._finish in (FinishReason.CANCELLED, FinishReason.ERROR)
-
-    def next_turn(self, number: int) -> GenerationRequest:
-        self._turn = number
-        request, turn = self._request, self._request.turns[number]
-        return GenerationRequest(
-            request_id=request.request_id if len(request.turns) == 1 else f"{request.request_id}-{number}",
-            text=turn.text,
-            speaker=turn.speaker,
-            context=tuple(self._context),
-            sampling=replace(
-                request.sampling,
-                seed=turn_seed(request.sampling.seed, number),
-                max_frames=min(frame_cap(turn.text), self.frames_left),
-            ),
-            priority=request.priority if number == 0 or request.priority > 0 else _CONTINUING,
-            becomes_context=number < len(request.turns) - 1,
-            paced=request.is_streamed,
-            lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
-            trace=request.trace,
-        )
-
-    def take(self, chunk: AudioChunk) -> AudioChunk:
-        """A turn's chunk as one of the whole answer."""
-        self._turn_chunks.append(chunk)
-        if chunk.finish is not None and self._finish is FinishReason.EOS:
-            self._finish = chunk.finish
-        first_frame = self._num_frames
-        self._num_frames += chunk.codes.num_frames
-        self._played_out_at = max(self._played_out_at, time.monotonic()) + chunk.codes.num_frames / FRAME_RATE_HZ
-        return replace(chunk, first_frame=first_frame, finish=None, turn=self._turn)
-
-    def end_turn(self, turn: Turn) -> None:
-        self._turns_left -= 1
-        assert self._turn_chunks, "a stream ends with a chunk that carries finish"
-        self._no_codes = Codes.empty(self._turn_chunks[0].codes.num_codebooks)
-        codes = replace(self._no_codes, data=b"".join(chunk.codes.data for chunk in self._turn_chunks))
-        self._turn_chunks.clear()
-        if codes.num_frames:  # a transcript with no sound under it would teach the next turn to skip words
-            self._context.append(ContextSegment(turn.text, turn.speaker, codes))
-
-    def last_chunk(self) -> AudioChunk:
-        assert self._no_codes is not None, "a request has a turn"
-        if self._turns_left and self.frames_left <= 0:
-            self._finish = FinishReason.LENGTH
-        return AudioChunk(self._num_frames, b"", self._no_codes, self._finish, self._turn)

@@ -1,45 +1,69 @@
-"""A scene as it was asked for: its context audio is still to be had, and its answer becomes a file."""
+"""A scene: the only kind of request. A single text is a scene of one turn."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-from serve_app.messages import SamplingParams
-from serve_app.speech.request import Turn
+from serve_app.messages import FRAME_RATE_HZ, SamplingParams
+from serve_app.speech.text.duration import frame_cap
+from serve_app.speech.text.splitting import Break, Piece
+from serve_app.speech.text.word_count import spoken_words
 
-_LARGEST_EXACT = 2**53 - 1
-"""Of JavaScript's numbers: callers must be able to send a seed back as they read it."""
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A passage to speak. `text` is what the caller typed."""
+
+    text: str
+    speaker: int
+    prepared: tuple[Piece, ...] = ()
+    """The text as it will be spoken, in pieces; empty where it is one piece and spoken as typed."""
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        whole = Piece(self.text, spoken_words(self.text), 0, len(self.text), Break.PARAGRAPH)
+        return self.prepared or (whole,)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(value["text"], value["speaker"], tuple(map(_piece, value.get("prepared", ()))))
+
+
+def _piece(value: Mapping[str, Any]) -> Piece:
+    return Piece(**{**value, "ends_with": Break(value["ends_with"])})
 
 
 @dataclass(frozen=True, slots=True)
 class InlineAudio:
-    """The bytes of a file that came inside the request."""
+    """The bytes of an audio file that came inside the request."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class UrlAudio:
-    """Somewhere on the net, named by the caller."""
+    """An audio file at a URL that the caller named."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class FileAudio:
-    """One of the files that this server keeps."""
+    """A file that this server stores."""
 
     file_id: str
 
 
+Audio = InlineAudio | UrlAudio | FileAudio
+
+
 @dataclass(frozen=True, slots=True)
 class ContextSource:
-    """A passage that was spoken before: its words, and where its sound is."""
+    """A passage that was spoken before: its transcript, and where its audio is."""
 
     text: str
     speaker: int
-    audio: InlineAudio | UrlAudio | FileAudio
+    audio: Audio
 
     def to_json(self) -> dict[str, Any]:
         assert not isinstance(self.audio, InlineAudio), "inline audio is stored as a file first"
@@ -49,62 +73,69 @@ class ContextSource:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         audio = value["audio"]
-        return cls(
-            value["text"], value["speaker"], UrlAudio(audio["url"]) if "url" in audio else FileAudio(audio["file"])
-        )
+        source = UrlAudio(audio["url"]) if "url" in audio else FileAudio(audio["file"])
+        return cls(value["text"], value["speaker"], source)
 
 
 @dataclass(frozen=True, slots=True)
-class SceneFile:
-    """What the answer's file is to be."""
+class AnswerFile:
+    """Asks for the answer to be stored as a file."""
 
     url_base: str
-    """Its address is this, its path behind."""
+    """The file's URL is this, followed by its path."""
     format: str = "wav"
     kept_seconds: float | None = None
-    """None is as long as the server keeps files by default."""
+    """None keeps it for the server's default time."""
 
 
 @dataclass(frozen=True, slots=True)
-class SceneInput:
-    """All that is needed to make the answer, now or after a restart; a function of what was asked for alone, so that
-    a request that is sent again is seen to be the same. `sampling.seed` is not read."""
+class Scene:
+    """What a caller asks for, in whichever dialect, after all checks.
+
+    It depends on the request's content alone, so a request that is sent again gives an equal scene.
+    `sampling.seed` and `sampling.max_frames` are not read: `seed`, the texts and `max_audio_seconds` decide.
+    """
 
     turns: tuple[Turn, ...]
     context: tuple[ContextSource, ...]
     seed: int | None
-    """None is one that follows from the request's id."""
+    """None lets the server choose one."""
     sampling: SamplingParams
     max_audio_seconds: float
-    file: SceneFile
+    """Of the whole answer."""
+    file: AnswerFile | None = None
+    notices: tuple[str, ...] = ()
+    """What of the texts is not spoken. They never quote a text."""
 
-    def seed_for(self, request_id: str) -> int:
-        """Another one for each request, and the same one again when a request is run again."""
-        if self.seed is not None:
-            return self.seed
-        return int.from_bytes(hashlib.blake2b(request_id.encode(), digest_size=8).digest(), "little") & _LARGEST_EXACT
+    @property
+    def longest_seconds(self) -> float:
+        """An upper bound of the answer's length."""
+        frames = sum(frame_cap(piece.num_words) for turn in self.turns for piece in turn.pieces)
+        return min(self.max_audio_seconds, frames / FRAME_RATE_HZ)
 
     def with_context(self, context: tuple[ContextSource, ...]) -> Self:
         return replace(self, context=context)
 
     def to_json(self) -> dict[str, Any]:
-        """For a job's row. Inline audio does not belong there: see `scene_work.SceneWork.keep_inputs`."""
+        """For a job's row, once `ContextAudio.keep` has stored the inline audio."""
         return {
             "turns": [asdict(turn) for turn in self.turns],
             "context": [item.to_json() for item in self.context],
             "seed": self.seed,
             "sampling": asdict(self.sampling),
             "max_audio_seconds": self.max_audio_seconds,
-            "file": asdict(self.file),
+            "file": asdict(self.file) if self.file else None,
+            "notices": list(self.notices),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         return cls(
-            turns=tuple(Turn(**turn) for turn in value["turns"]),
+            turns=tuple(Turn.from_json(turn) for turn in value["turns"]),
             context=tuple(ContextSource.from_json(item) for item in value["context"]),
             seed=value["seed"],
             sampling=SamplingParams(**value["sampling"]),
             max_audio_seconds=value["max_audio_seconds"],
-            file=SceneFile(**value["file"]),
+            file=AnswerFile(**value["file"]) if value["file"] else None,
+            notices=tuple(value.get("notices", ())),
         )

@@ -13,6 +13,7 @@ from serve_app.messages import FRAME_RATE_HZ, Accepted, AudioChunk, FinishReason
 from serve_app.metrics import NO_METER, Meter
 from serve_app.speech.playback import Playback
 from serve_app.speech.request import SpeechRequest
+from serve_app.speech.rescue import PieceEnd
 from serve_app.tracing import NO_TRACER, Tracer
 
 _log = logging.getLogger(__name__)
@@ -40,6 +41,9 @@ class Watcher:
 
     def answer(self, request: SpeechRequest) -> "WatchedAnswer":
         return WatchedAnswer(request, self)
+
+    def count_piece(self, end: PieceEnd) -> None:
+        self.meter.count(metrics.UTTERANCES_ENDED, how=end.value)
 
     def count_live(self, change: int) -> None:
         self._num_live += change
@@ -101,7 +105,7 @@ class WatchedAnswer:
 
     def _hear(self, chunk: AudioChunk) -> None:
         meter, underrun_before = self._watcher.meter, self._playback.underrun_seconds
-        seconds = chunk.codes.num_frames / FRAME_RATE_HZ
+        seconds = chunk.num_frames / FRAME_RATE_HZ
         lateness = self._playback.hear(self._watcher.clock(), seconds)
         if lateness is None:
             self._first_audio_seconds = self._seconds_since_arrival()

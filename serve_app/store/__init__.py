@@ -1,1 +1,1 @@
-"""Where state outlives a process: the database, the files, and what signs their addresses."""
+"""State that outlives a process: the database, the files, the server's secrets, and signed addresses."""

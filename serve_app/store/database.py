@@ -1,12 +1,13 @@
-"""The database: SQLite in one file by default, PostgreSQL on a cluster. SQLAlchemy Core, no object mapper."""
+"""The database: one SQLite file by default, PostgreSQL on a cluster. SQLAlchemy Core, no object mapper."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
@@ -15,33 +16,34 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from serve_app.errors import StartupError, StorageFailed
 
 T = TypeVar("T")
+P = ParamSpec("P")
 _log = logging.getLogger(__name__)
 
 METADATA = MetaData()
-"""Every table of this project: each package declares its own on it, in its `tables.py`."""
+"""All tables of this project. Each package declares its own in its `tables.py`."""
 
 _WRITES = "csm_writes"
 _BUSY_SECONDS = 15.0
 _CONNECT_SECONDS = 10
 _ANSWER_SECONDS = 20.0
-"""Longer than a lock of SQLite is waited for. A server that hangs keeps its connection open and says nothing."""
+"""Longer than SQLite waits for a lock. It also bounds the wait for a server that hangs with its connection open."""
 _LOST_SERVER = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
-"""A machine that is gone ends its connections within ten seconds, so that no thread waits for it for ever."""
-_MOST_THREADS = 8
+"""Ends the connections to a machine that is gone within ten seconds, so that no thread waits for it for ever."""
+_MAX_THREADS = 8
 _CREATING_TABLES = 7_210_031
-"""PostgreSQL's advisory lock: replicas that start together must not all create the tables."""
+"""PostgreSQL advisory lock: of replicas that start together, one creates the tables."""
 
 
 class Database:
-    """Synchronous inside, since its statements take tens of microseconds; `read` and `write` are for event loops."""
+    """Runs statements synchronously in threads of its own; `read` and `write` await them from an event loop."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._threads = ThreadPoolExecutor(_MOST_THREADS, "database")
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, "database")
 
     @classmethod
     def open(cls, url: str) -> Self:
-        """`sqlite:///FILE` or `postgresql+psycopg://…`, tables included. Raises StartupError where that cannot be."""
+        """Open `sqlite:///FILE` or `postgresql+psycopg://…` and create missing tables. Raises StartupError."""
         try:
             database = cls(_engine(url))
             database._create_tables()
@@ -58,46 +60,41 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that takes no lock and leaves nothing behind."""
+        """A connection for statements that only read. It takes no lock."""
         with self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction, committed at the end of the block, undone where it raises.
+        """A transaction: committed at the end of the block, rolled back if the block raises.
 
-        SQLite's is exclusive from its first statement on, so that two never wait for each other's locks.
+        On SQLite it is exclusive from its first statement, so that two never wait for each other's locks.
         """
         with self._engine.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
             yield connection
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """`work` on a `reading` connection, off the event loop. Raises StorageFailed where the database does."""
-
-        def run() -> T:
-            with self.reading() as connection:
-                return work(connection)
-
-        return await self._in_thread(run)
+        """Run `work` on a `reading` connection, off the event loop. Raises StorageFailed if the database fails."""
+        return await self._in_thread(self.reading, work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """`work` in a transaction, off the event loop. Once begun it ends, also where the caller is cancelled.
+        """Run `work` in a transaction, off the event loop. The transaction ends even if the caller is cancelled.
 
-        Raises StorageFailed where the database cannot be reached, is locked for too long, has no room left, or only
-        reads.
+        Raises StorageFailed if the database cannot be reached, is locked for too long, is full, or is read-only.
         """
+        return await self._in_thread(self.writing, work)
 
+    async def _in_thread(
+        self, connect: Callable[[], AbstractContextManager[Connection]], work: Callable[[Connection], T]
+    ) -> T:
         def run() -> T:
-            with self.writing() as connection:
+            with connect() as connection:
                 return work(connection)
 
-        return await self._in_thread(run)
-
-    async def _in_thread(self, run: Callable[[], T]) -> T:
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, run)
-        except (OperationalError, InterfaceError, InternalError) as error:  # the last: a standby, which only reads
+        except (OperationalError, InterfaceError, InternalError) as error:  # InternalError: a read-only standby
             raise _failed(error.orig) from error
         except (NoConnectionFree, TimeoutError) as error:
             raise _failed(f"no answer within {_ANSWER_SECONDS:.0f} seconds, or no connection free") from error
@@ -113,16 +110,54 @@ class Database:
             METADATA.create_all(connection)
 
 
+class UsesDatabase(Protocol):
+    """The classes whose methods `reads` and `writes` decorate."""
+
+    _database: Database
+
+
+S = TypeVar("S", bound=UsesDatabase)
+Statements = Callable[Concatenate[S, Connection, P], T]
+Awaited = Callable[Concatenate[S, P], Coroutine[Any, Any, T]]
+
+
+def reads(method: Statements[S, P, T]) -> Awaited[S, P, T]:
+    """Make a method that takes a connection awaitable without one, through `Database.read`."""
+
+    @wraps(method)
+    async def run(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.read(lambda connection: method(self, connection, *args, **kwargs))
+
+    return run
+
+
+def writes(method: Statements[S, P, T]) -> Awaited[S, P, T]:
+    """The same in a transaction, through `Database.write`."""
+
+    @wraps(method)
+    async def run(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._database.write(lambda connection: method(self, connection, *args, **kwargs))
+
+    return run
+
+
+def lock_name(connection: Connection, purpose: int, name: str) -> None:
+    """Hold PostgreSQL's advisory lock on `name` until the transaction ends. SQLite has one writer at a time anyway."""
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock(:purpose, hashtext(:name))")
+        connection.execute(lock, {"purpose": purpose, "name": name})
+
+
 def _failed(reason: object) -> StorageFailed:
     _log.error("the database failed: %s", reason)
     return StorageFailed("the database does not answer or has no room; try again later")
 
 
 def _engine(url: str) -> Engine:
-    # A statement's parameters hold what users said; an error that is logged must not.
+    # hide_parameters: statement parameters hold users' text, which must not reach the log.
     if not url.startswith("sqlite"):
         timeout = {"connect_timeout": _CONNECT_SECONDS, **_LOST_SERVER} if url.startswith("postgresql") else {}
-        pool = {"pool_pre_ping": True, "pool_size": _MOST_THREADS, "max_overflow": 2}
+        pool = {"pool_pre_ping": True, "pool_size": _MAX_THREADS, "max_overflow": 2}
         return create_engine(url, hide_parameters=True, connect_args=timeout, **pool)
     arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
     engine = create_engine(url, hide_parameters=True, connect_args=arguments)
@@ -134,17 +169,16 @@ def _engine(url: str) -> Engine:
 
 
 def _prepare_file(path: Path) -> None:
-    """Nobody else on this machine may read it: it holds what the server signs with. SQLite gives the files that it
-    puts beside it the same mode."""
+    """Create the file for its owner alone: it holds the server's secrets. SQLite's side files get the same mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
-    # Python's driver opens transactions by its own rules; `_begin_sqlite` does it by ours.
+    # Turns off the transactions that Python's driver opens by itself; `_begin_sqlite` opens ours.
     connection.isolation_level = None
     cursor = connection.cursor()
-    # Readers and one writer do not stop each other; FULL, since an accepted job must survive a power cut too.
+    # WAL: readers and the writer do not block each other. FULL: an accepted job survives a power cut.
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -1,29 +1,32 @@
-"""The rows of files and of their pieces: what is stored where, for whom, until when. No bytes.
+"""The rows of files, uploads and pieces: location, owner and lifetime.
 
-A piece has its row before its object is written and until after it is deleted. So whatever dies in between, the sweep
-finds it. Objects go `GRACE_SECONDS` after they stopped being needed: until then the downloads and writes that had
-begun are over.
+A piece has a row from before its object is written until after it is deleted, so the sweep finds every object even if
+a process dies in between. Objects are deleted `GRACE_SECONDS` after their last use, when open downloads have ended.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
 
 from serve_app.errors import FileTooLarge, QuotaExceeded, UnknownUpload
 from serve_app.settings import FileSettings
+from serve_app.store.database import Database, lock_name
 from serve_app.store.stored_file import StoredFile, Upload
 from serve_app.store.tables import FILES, PIECES, UPLOADS
+
+T = TypeVar("T")
 
 GRACE_SECONDS = 600.0
 
 _COUNTING_QUOTA = 7_210_032
-"""PostgreSQL's advisory lock, one for each owner: two uploads must not both take the last room."""
+"""PostgreSQL advisory lock, one for each owner: two uploads must not both take the last room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part of a file, as one object of the store."""
+    """A part of a file. Each is one object of the store."""
 
     key: str
     number: int
@@ -35,7 +38,7 @@ class Piece:
 
 
 class FileRecords:
-    """Statements at one time (`now`, unix seconds), within the transaction of `connection`."""
+    """Statements within the transaction of `connection`. `now` is in unix seconds."""
 
     def __init__(self, connection: Connection, now: float) -> None:
         self._connection = connection
@@ -57,40 +60,37 @@ class FileRecords:
     def add_upload(self, upload: Upload) -> None:
         self._connection.execute(insert(UPLOADS).values(asdict(upload)))
 
-    def remove_upload(self, upload_id: str) -> None:
-        self._connection.execute(delete(UPLOADS).where(UPLOADS.c.id == upload_id))
-
     def pieces(self, upload_id: str, published: bool) -> list[Piece]:
-        """By number. Not `published` are those of a file on its way."""
+        """Ordered by number. `published=False` gives the pieces of an unfinished upload."""
         state = PIECES.c.unused_at.is_(None) if published else PIECES.c.unused_at > self._now
         found = select(PIECES.c.key, PIECES.c.number, PIECES.c.size).where(PIECES.c.upload_id == upload_id, state)
         return [Piece(*row) for row in self._connection.execute(found.order_by(PIECES.c.number, PIECES.c.key))]
 
     def add_piece(self, upload: Upload, piece: Piece, limits: FileSettings) -> None:
-        """In place of one of the same number. Raises FileTooLarge and QuotaExceeded."""
+        """Add a piece, in place of one with the same number. Raises FileTooLarge and QuotaExceeded."""
         self.give_up(PIECES.c.upload_id == upload.id, PIECES.c.number == piece.number)
         if self._bytes(PIECES.c.upload_id == upload.id) + piece.size > limits.max_file_bytes:
             raise FileTooLarge("file", f"is larger than {limits.max_file_bytes} bytes: send a smaller file")
         if limits.quota_bytes:
-            self._lock_quota(upload.owner)
+            lock_name(self._connection, _COUNTING_QUOTA, upload.owner)
             if self._bytes(PIECES.c.owner == upload.owner) + piece.size > limits.quota_bytes:
                 raise QuotaExceeded(
                     "file",
-                    f"does not fit beside the other files of this key, which may take {limits.quota_bytes} bytes: "
-                    "delete some, or store them for a shorter time",
+                    f"does not fit: the files of this key may take {limits.quota_bytes} bytes together. "
+                    "Delete some, or store them for a shorter time",
                 )
         row = {"upload_id": upload.id, "owner": upload.owner, "unused_at": upload.ends_at, **asdict(piece)}
         self._connection.execute(insert(PIECES).values(row))
 
     def publish(self, file: StoredFile, pieces: Sequence[Piece]) -> bool:
-        """`file` becomes readable, made of `pieces`; those of its upload that are not among them are given up.
+        """Make `file` readable, and give up the pieces of its upload that are not in `pieces`.
 
-        False, and nothing is changed, where there is a file of that id. Raises UnknownUpload where the time of the
-        upload is over. Two who publish at once: sqlalchemy's IntegrityError for the second.
+        Returns False and changes nothing if a file with that id exists. Raises UnknownUpload if the upload has timed
+        out, and sqlalchemy's IntegrityError if another transaction publishes the same id at the same time.
         """
         if self.file(file.id) is not None:
             return False
-        # An expired one that the sweep did not meet yet, and not one that another process has just published.
+        # Removes an expired file that was not swept yet, but not one that another process has just published.
         self.delete(FILES.c.id == file.id, FILES.c.expires_at <= self._now)
         self._connection.execute(insert(FILES).values(asdict(file)))
         ours = (PIECES.c.upload_id == file.upload_id, PIECES.c.key.in_([piece.key for piece in pieces]))
@@ -101,30 +101,30 @@ class FileRecords:
         return True
 
     def keep(self, file_id: str, until: float) -> bool:
-        """False where there is no file of that id."""
+        """Extend the lifetime of a file. False if there is no file with that id."""
         shorter = (FILES.c.id == file_id, FILES.c.expires_at > self._now, FILES.c.expires_at < until)
         self._connection.execute(update(FILES).where(*shorter).values(expires_at=until))
         return self.file(file_id) is not None
 
     def give_up(self, *which: ColumnElement[bool]) -> None:
-        """Of these pieces, those that no file is made of."""
+        """Release the pieces among these that belong to no file."""
         given_up = update(PIECES).where(*which, PIECES.c.unused_at > self._now)
         self._connection.execute(given_up.values(unused_at=self._now, owner=None))
 
     def delete(self, *which: ColumnElement[bool]) -> None:
-        """Files are gone at once; their pieces some time after."""
+        """Delete these files at once. Their pieces are released for the sweep."""
         uploads = select(FILES.c.upload_id).where(*which)
         unused = update(PIECES).where(PIECES.c.upload_id.in_(uploads), PIECES.c.unused_at.is_(None))
         self._connection.execute(unused.values(unused_at=self._now, owner=None))
         self._connection.execute(delete(FILES).where(*which))
 
     def expire(self) -> None:
-        """What has had its time: files, and uploads that were never completed."""
+        """Delete expired files, and uploads that were never completed."""
         self.delete(FILES.c.expires_at <= self._now)
         self._connection.execute(delete(UPLOADS).where(UPLOADS.c.ends_at <= self._now))
 
     def unneeded(self, at_most: int) -> list[str]:
-        """Keys whose object may be deleted."""
+        """Keys of objects that may be deleted."""
         found = select(PIECES.c.key).where(PIECES.c.unused_at < self._now - GRACE_SECONDS).limit(at_most)
         return list(self._connection.execute(found).scalars())
 
@@ -135,7 +135,16 @@ class FileRecords:
         stored = select(func.coalesce(func.sum(PIECES.c.size), 0)).where(which, PIECES.c.owner.is_not(None))
         return int(self._connection.execute(stored).scalar_one())
 
-    def _lock_quota(self, owner: str) -> None:
-        if self._connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
-            lock = text("SELECT pg_advisory_xact_lock(:purpose, hashtext(:owner))")
-            self._connection.execute(lock, {"purpose": _COUNTING_QUOTA, "owner": owner})
+
+class FileTransactions:
+    """Runs work on `FileRecords` off the event loop, each call in one transaction. Raises StorageFailed."""
+
+    def __init__(self, database: Database, clock: Callable[[], float]) -> None:
+        self._database = database
+        self.clock = clock
+
+    async def read(self, work: Callable[[FileRecords], T]) -> T:
+        return await self._database.read(lambda connection: work(FileRecords(connection, self.clock())))
+
+    async def write(self, work: Callable[[FileRecords], T]) -> T:
+        return await self._database.write(lambda connection: work(FileRecords(connection, self.clock())))

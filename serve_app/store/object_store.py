@@ -1,7 +1,7 @@
-"""The object store: a folder by default, S3 or its like on a cluster. Objects are small (one piece of a file).
+"""The object store: a folder by default, S3 or a similar service on a cluster. An object is one piece of a file.
 
-obstore's synchronous calls, in threads of our own: its asynchronous ones abort the process now and then at exit, and
-panic when a caller is cancelled (0.12).
+It runs obstore's synchronous calls in its own threads. The asynchronous ones sometimes abort the process at exit, and
+panic if a caller is cancelled (0.12).
 """
 
 import asyncio
@@ -24,9 +24,9 @@ from serve_app.settings import FileSettings
 T = TypeVar("T")
 
 _CHUNK_BYTES = 1024 * 1024
-_MOST_THREADS = 8
+_MAX_THREADS = 8
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
-"""The caller waits meanwhile; obstore's own three minutes are longer than anybody does."""
+"""The caller waits meanwhile, so obstore's default of three minutes is too long."""
 _CLIENT_OPTIONS = {
     "allow_http", "allow_invalid_certificates", "connect_timeout", "default_content_type", "default_headers",
     "http1_only", "http2_only", "pool_idle_timeout", "pool_max_idle_per_host", "proxy_ca_certificate",
@@ -37,16 +37,16 @@ _log = logging.getLogger(__name__)
 
 
 class Objects:
-    """Bytes by key. A key is written once, whole or not at all. All methods may raise StorageFailed."""
+    """Stores bytes by key. A key is written once, whole or not at all. All methods may raise StorageFailed."""
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._folder = store.prefix if isinstance(store, LocalStore) else None
-        self._threads = ThreadPoolExecutor(_MOST_THREADS, "object-store")
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, "object-store")
 
     @classmethod
     def open(cls, settings: FileSettings, data_dir: Path) -> Self:
-        """Raises StartupError for a URL, an option or a folder that cannot be used; a server is not asked yet."""
+        """Raises StartupError for an unusable URL, option or folder. It does not contact a server."""
         try:
             if settings.url is None:
                 return cls(LocalStore(data_dir / "files", mkdir=True))
@@ -60,7 +60,7 @@ class Objects:
             ) from None
 
     async def put(self, key: str, data: bytes) -> None:
-        """On return it is stored, and survives a power cut as the database does."""
+        """Store an object. After the return it survives a power cut, as the database does."""
 
         def put() -> None:
             obstore.put(self._store, key, data, use_multipart=False)
@@ -70,13 +70,13 @@ class Objects:
         await self._run(put)
 
     async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """Bytes `start` to before `end`, in chunks of a megabyte."""
+        """Bytes from `start` up to `end`, in chunks of one MiB."""
         for first in range(start, end, _CHUNK_BYTES):
             last = min(first + _CHUNK_BYTES, end)
             yield bytes(await self._run(partial(obstore.get_range, self._store, key, start=first, end=last)))
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """A key that is not there is no error."""
+        """Delete objects. A missing key is no error."""
         if folder := self._folder:
             await self._run(lambda: _unlink(folder, keys))
         elif keys:
@@ -94,11 +94,11 @@ class Objects:
 
 
 def _store(url: str, options: Mapping[str, str]) -> ObjectStore:
-    # obstore takes the two kinds apart, and panics over one in the other's place.
+    # obstore wants client options apart from the others, and panics over one in the wrong place.
     client_options: Any = {name: value for name, value in options.items() if name in _CLIENT_OPTIONS}
     config: Any = {name: value for name, value in options.items() if name not in _CLIENT_OPTIONS}
     if any(value.startswith("http://") for value in config.values()):
-        client_options.setdefault("allow_http", "true")  # whoever writes such an endpoint means it
+        client_options.setdefault("allow_http", "true")  # the endpoint asks for it
     return from_url(url, config=config or None, client_options=client_options or None, retry_config=_RETRIES)
 
 
@@ -115,6 +115,6 @@ def _unlink(folder: Path, keys: Sequence[str]) -> None:
     for key in keys:
         path = folder / key
         path.unlink(missing_ok=True)
-        # What obstore had begun to write when its process was killed.
-        for begun in path.parent.glob(f"{path.name}#*"):
-            begun.unlink(missing_ok=True)
+        # Partial files of an obstore that was killed while it wrote.
+        for partial_file in path.parent.glob(f"{path.name}#*"):
+            partial_file.unlink(missing_ok=True)

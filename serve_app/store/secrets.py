@@ -1,4 +1,4 @@
-"""Secrets of the server itself, such as what its URLs are signed with: made once for all replicas, kept for good."""
+"""Secrets of the server, such as its URL signing key. Each is made once for all replicas and never changes."""
 
 from collections.abc import Callable
 
@@ -16,14 +16,14 @@ SECRETS = Table(
 
 
 class Secrets:
-    """Whoever can read the database has them."""
+    """Stored in plain form: read access to the database reveals them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, bytes] = {}
 
     def get(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The secret of that name. Where there is none yet, `make`'s becomes it: the first one's, for everybody."""
+        """The secret with that name. The first caller of all replicas creates it with `make`."""
         if name not in self._known:
             self._known[name] = self._stored(name) or self._made(name, make())
         return self._known[name]

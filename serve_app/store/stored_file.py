@@ -1,4 +1,4 @@
-"""What is known of a file beside its bytes. Names and types come from strangers and end in headers and paths."""
+"""A file's record without its bytes. Names and types come from users and end up in headers and paths."""
 
 import hashlib
 import re
@@ -10,7 +10,7 @@ _MAX_SUFFIX_CHARS = 16
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 _NOT_IN_A_NAME = re.compile(r'[\x00-\x1f\x7f-\x9f"\\/:*?<>|;\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+')
-"""Controls, what ends or quotes a header's value, path separators, and marks that turn the direction of text."""
+"""Control characters, quotes and separators of headers and paths, and marks that change the text direction."""
 _NOT_IN_A_PATH = re.compile(r"[^A-Za-z0-9._-]+")
 _TOKEN = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,63}"
 _TYPE = re.compile(rf"{_TOKEN}/{_TOKEN}(; ?{_TOKEN}={_TOKEN}){{0,4}}")
@@ -22,15 +22,15 @@ class StoredFile:
 
     id: str
     name: str
-    """Safe within quotes in a header but for letters beyond ASCII; see `ascii_name`."""
+    """Safe inside a quoted header value, except for non-ASCII letters; see `ascii_name`."""
     content_type: str
     size: int
     owner: str
     created_at: float
     expires_at: float | None
-    """None: until it is deleted."""
+    """None: kept until it is deleted."""
     upload_id: str
-    """Names this very content. For whoever uploads it: who knows it adds parts."""
+    """Identifies this content. Secret, since it permits adding parts to the upload."""
 
     @property
     def ascii_name(self) -> str:
@@ -42,13 +42,13 @@ class StoredFile:
 
     @property
     def etag(self) -> str:
-        """For everybody who may read it, with its quotes."""
+        """The public entity tag, with its quotes."""
         return f'"{hashlib.sha256(self.upload_id.encode()).hexdigest()[:32]}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file on its way, in parts."""
+    """An upload in progress."""
 
     id: str
     file_id: str
@@ -56,28 +56,28 @@ class Upload:
     content_type: str
     owner: str
     kept_seconds: float | None
-    """Of the file, from when it is complete; None: until it is deleted."""
+    """Lifetime of the file from its completion. None: until it is deleted."""
     ends_at: float
-    """Unix seconds; after that its parts are dropped."""
+    """Unix seconds. After that the parts are dropped."""
 
     @property
     def path(self) -> str:
-        """Of the file that it will be."""
+        """Path of the complete file."""
         return file_path(self.file_id, self.name)
 
 
 def new_file_id() -> str:
-    """192 random bits: whoever has the id may read the file."""
+    """192 random bits, since the id alone permits reading the file."""
     return secrets.token_urlsafe(24)
 
 
 def file_path(file_id: str, name: str) -> str:
-    """The public path. The id alone finds the file; the name is for people and their players."""
+    """The public path. Only the id finds the file; the name is for people and players."""
     return f"/files/{file_id}/{ascii_name(name)}"
 
 
 def safe_name(name: str) -> str:
-    """The last component of what a stranger calls a file, without what could mean something to a header or a shell."""
+    """The last component of a user's file name, without characters that are special in headers and paths."""
     last = re.split(r"[/\\]", name)[-1]
     cleaned = _NOT_IN_A_NAME.sub("_", last).strip(" .")
     if len(cleaned) > MAX_NAME_CHARS:
@@ -92,6 +92,6 @@ def ascii_name(name: str) -> str:
 
 
 def safe_content_type(content_type: str) -> str:
-    """`content_type` where it is one, without parameters that are none; else that of bytes."""
+    """A valid `content_type`, without malformed parameters. Otherwise the default type."""
     candidates = (content_type, content_type.partition(";")[0].strip())
     return next((candidate for candidate in candidates if _TYPE.fullmatch(candidate)), DEFAULT_CONTENT_TYPE)

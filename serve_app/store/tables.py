@@ -1,4 +1,4 @@
-"""Files and the pieces that they are stored in."""
+"""The tables of files, uploads and stored pieces. Times are unix seconds."""
 
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, String, Table
 
@@ -16,7 +16,7 @@ FILES = Table(
     Column("created_at", Double, nullable=False),
     Column("expires_at", Double, index=True),
 )
-"""A row is a file that can be read. `expires_at` NULL: kept until it is deleted."""
+"""Files that can be read. `expires_at` NULL: kept until it is deleted."""
 
 UPLOADS = Table(
     "uploads",
@@ -29,7 +29,7 @@ UPLOADS = Table(
     Column("kept_seconds", Double),
     Column("ends_at", Double, nullable=False, index=True),
 )
-"""A file that comes in parts, and stays here until `ends_at`, so that completing it twice is the same as once."""
+"""Uploads in parts. A row stays until `ends_at`, so that completing an upload twice has the effect of once."""
 
 PIECES = Table(
     "file_pieces",
@@ -43,7 +43,7 @@ PIECES = Table(
     Index("file_pieces_by_upload", "upload_id", "number"),
     Index("file_pieces_by_owner", "owner"),
 )
-"""Every object in the store, from before it is written until after it is deleted: no crash leaves an unknown one.
+"""All objects of the store. A row exists from before the write until after the deletion, so no crash leaks an object.
 
-`unused_at` NULL: part of a file. Otherwise no file needs it from then on, unless its upload ends before. `owner`:
-whose quota it counts in; NULL once it was given up."""
+`unused_at` NULL: part of a file. Otherwise the time from which no file needs it. `owner`: the key whose quota it
+counts towards; NULL once it was given up."""

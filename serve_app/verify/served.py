@@ -15,7 +15,8 @@ from serve_app.engine.service import TokenService
 from serve_app.messages import FRAME_RATE_HZ, AudioChunk, FinishReason, GenerationRequest, SamplingParams, TokenFrames
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import ContextClip, SpeechRequest, Turn
+from serve_app.speech.request import ContextClip, SpeechRequest
+from serve_app.speech.scene import Turn
 
 FRAME_MS = 1000 / FRAME_RATE_HZ
 

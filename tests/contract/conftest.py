@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from contract_server import Server, serving
 
 from serve_app.audio.wav import wav_file
 from serve_app.settings import JobSettings, NetSettings, WebhookSettings
+from tests.support.contract_server import Server, serving
+from tests.support.fakes import pcm_of
 
 
 @pytest.fixture(scope="module")
@@ -25,5 +26,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def clip(tmp_path: Path) -> Path:
     """A second of sound."""
     path = tmp_path / "clip.wav"
-    path.write_bytes(wav_file(b"\x05\x00" * 24_000))
+    path.write_bytes(wav_file(pcm_of(5, 13)[:48_000]))
     return path

@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from contract_server import Server, serving
 from sqlalchemy import select
 
 from serve_app.settings import FileSettings
 from serve_app.store.tables import FILES
+from tests.support.contract_server import Server, serving
 
 CONTENT = bytes(range(256)) * 4
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from contract_server import Server, serving
-from postgres_server import postgres_server
 
 from serve_app.settings import DatabaseSettings, JobSettings
+from tests.support.contract_server import Server, serving
+from tests.support.postgres_server import postgres_server
 
 RUN = "/fal/run/fal-ai/csm-1b"
 PRIVATE = "my most private words"

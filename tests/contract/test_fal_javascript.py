@@ -10,9 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from contract_server import Server
-from system_packages import need, require
-from webhook_receiver import receiving
+
+from tests.support.contract_server import Server
+from tests.support.fakes import pcm_of
+from tests.support.system_packages import need, require
+from tests.support.webhook_receiver import receiving
 
 SCRIPTS = Path(__file__).parent / "node"
 REQUEST_ID_CHARS = 36
@@ -133,7 +135,7 @@ def test_uploads(scenario: Any, server: Server, clip: Path) -> None:
     result = scenario("upload", CLIP=base64.b64encode(clip.read_bytes()).decode())
     assert httpx.get(result["url"]).content == clip.read_bytes()
     assert is_spoken(result["data"], 1)
-    assert server.encoder.clips[heard:] == [b"\x05\x00" * 24_000]
+    assert server.encoder.clips[heard:] == [pcm_of(5, 13)[:48_000]]
 
 
 def test_a_large_file_goes_up_in_parts(scenario: Any) -> None:

@@ -11,10 +11,10 @@ import httpx
 import msgpack
 import pytest
 import websockets
-from contract_server import Server, serving
 
 from serve_app.keys.key import Scope
 from serve_app.settings import JobSettings
+from tests.support.contract_server import Server, serving
 
 APP = "fal-ai/csm-1b"
 HELLO = {"scene": [{"text": "one two", "speaker_id": 0}]}

@@ -10,7 +10,9 @@ import fal_client
 import fal_client.client
 import httpx
 import pytest
-from contract_server import Server
+
+from tests.support.contract_server import Server
+from tests.support.fakes import pcm_of
 
 APP = "fal-ai/csm-1b"
 SCENE = {
@@ -210,7 +212,7 @@ def test_uploaded_files_are_context(
         context = [{"prompt": "Before.", "speaker_id": 3, "audio_url": url}]
         client.run(APP, arguments=saying("Hello.", context=context))
         client.subscribe(APP, arguments=saying("Hello.", context=context))
-        assert server.encoder.clips[heard:] == [b"\x05\x00" * 24_000] * 2
+        assert server.encoder.clips[heard:] == [pcm_of(5, 13)[:48_000]] * 2
 
 
 def test_a_large_file_goes_up_in_parts(

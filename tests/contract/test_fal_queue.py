@@ -10,13 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
-from contract_server import Server
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fal_client import encode_file
 from sqlalchemy import event, func, select
-from webhook_receiver import Delivered, receiving
 
 from serve_app.jobs.tables import INPUTS, JOBS
+from tests.support.contract_server import Server
+from tests.support.fakes import pcm_of
+from tests.support.webhook_receiver import Delivered, receiving
 
 QUEUE = "/fal/queue/fal-ai/csm-1b"
 
@@ -147,7 +148,7 @@ def test_inline_audio_does_not_lie_in_the_jobs_row(http: httpx.Client, server: S
     context = [{"prompt": "Before.", "speaker_id": 1, "audio_url": encode_file(clip)}]
     job = submit(http, saying("after", context=context))
     assert "error" not in ended(http, job)
-    assert server.encoder.clips[heard:] == [b"\x05\x00" * 24_000]
+    assert server.encoder.clips[heard:] == [pcm_of(5, 13)[:48_000]]
     with server.database.reading() as connection:
         longest = connection.scalar(select(func.max(func.length(INPUTS.c.input))))
     assert longest is not None and longest < 10_000

@@ -7,7 +7,8 @@ import httpx
 import msgpack
 import pytest
 import websockets.sync.client
-from contract_server import Server, serving
+
+from tests.support.contract_server import Server, serving
 
 APP = "/fal-ai/csm-1b"
 HELLO = {"scene": [{"text": "one two", "speaker_id": 0}]}

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from contract_server import serving
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from tests.support.contract_server import serving
 
 SCRIPT = """
 import json, sys

@@ -2,7 +2,6 @@
 
 import httpx
 import schemathesis
-from contract_server import Server
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import checks
 from schemathesis.specs.openapi.checks import (
@@ -10,6 +9,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+
+from tests.support.contract_server import Server
 
 CHECKS = (
     checks.not_a_server_error,

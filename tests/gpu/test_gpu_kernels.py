@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from gpu_engine import DEVICE
 
 from serve_app.model.kernels.cases import CASES, Inputs, Sizes
 from serve_app.model.kernels.check import disagreement, first_failure
 from serve_app.model.matrix import Quantization
+from tests.support.gpu_engine import DEVICE
 
 
 def need_fp8(quantization: Quantization) -> None:

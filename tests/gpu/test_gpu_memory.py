@@ -5,10 +5,10 @@ import random
 
 import pytest
 import torch
-from gpu_engine import CACHE_BYTES, GpuEngine, asked
 
 from serve_app.engine.sequence import Sequence
-from serve_app.engine.step_choice import StepName
+from serve_app.engine.steps.choice import StepName
+from tests.support.gpu_engine import CACHE_BYTES, GpuEngine, asked
 
 REQUESTS, ABORTED, WARM_UP = 300, 0.3, 100
 

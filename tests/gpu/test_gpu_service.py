@@ -4,11 +4,11 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
-from gpu_engine import GpuEngine, asked
 
 from serve_app.engine.service import TokenService
-from serve_app.engine.step_choice import StepName
+from serve_app.engine.steps.choice import StepName
 from serve_app.messages import Accepted, GenerationRequest, TokenFrames
+from tests.support.gpu_engine import GpuEngine, asked
 
 
 async def heard(service: TokenService, request: GenerationRequest) -> bytes:

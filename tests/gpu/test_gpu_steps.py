@@ -4,12 +4,12 @@ import logging
 
 import pytest
 import torch
-from gpu_engine import POSITIONS, ROWS, GpuEngine, asked, greedy, share_of_equal_codes
 
 from benchmarks.engine.precision import PRECISIONS, Precision
-from serve_app.engine.graphed_step import num_graphs
-from serve_app.engine.step_choice import StepName
+from serve_app.engine.steps.choice import StepName
+from serve_app.engine.steps.graphs import num_graphs
 from serve_app.model.matrix import Quantization
+from tests.support.gpu_engine import POSITIONS, ROWS, GpuEngine, asked, greedy, share_of_equal_codes
 
 GRAPHED: list[StepName] = ["graphs", "fused"]
 _SUMS_DIFFER = 0.9
@@ -81,7 +81,7 @@ def test_quantized_steps_draw_nearly_the_same_codes(quantization: Quantization) 
 @pytest.mark.parametrize("step", GRAPHED)
 def test_what_recording_costs_is_said(step: StepName, caplog: pytest.LogCaptureFixture) -> None:
     before = torch.cuda.memory_reserved()
-    with caplog.at_level(logging.INFO, "serve_app.engine.graphed_step"):
+    with caplog.at_level(logging.INFO, "serve_app.engine.steps.graphs"):
         GpuEngine(step, PRECISIONS["bf16"])
     kinds = 2 if step == "graphs" else 1
     last = caplog.messages[-1]

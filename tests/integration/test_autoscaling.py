@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from configured_graph import deploy, replica_states, serving, until, until_running
-from conftest import Server
-from stand_in_graph import Heard, expected_sound, samples, speak
+
+from tests.integration.conftest import Server
+from tests.support.configured_graph import deploy, replica_states, serving, until, until_running
+from tests.support.stand_in_graph import Heard, expected_sound, samples, speak
 
 pytestmark = [
     pytest.mark.slow,
@@ -22,7 +23,7 @@ SLOTS = 2
 LONG_SECONDS = 8
 SOON = {"metrics_interval_s": 0.3, "look_back_period_s": 1, "upscale_delay_s": 0.3, "downscale_delay_s": 1}
 POLICY = {
-    "policy_function": "serve_app.deployments.autoscaling:SlotPolicy",
+    "policy_function": "serve_app.deployments.scaling.autoscaling:SlotPolicy",
     "policy_kwargs": {"occupancy": 0.9, "shrink_occupancy": 0.75},
 }
 GENERATOR = "TokenGenerator"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Server
-from listener import Listener
-from stand_in_graph import replica_processes, running, until_running
-from system_packages import need
 
 from serve_app.settings import EngineSettings, Settings
+from tests.integration.conftest import Server
+from tests.support.listener import Listener
+from tests.support.stand_in_graph import replica_processes, running, until_running
+from tests.support.system_packages import need
 from training.texts import read_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stand_in_graph import Heard, replica_processes, running, samples, speak, until_running
 
 from serve_app.model.create import create_checkpoint
 from serve_app.settings import EngineSettings, Settings, StandInSettings
+from tests.support.stand_in_graph import Heard, replica_processes, running, samples, speak, until_running
 
 pytestmark = [pytest.mark.kills, pytest.mark.timeout(600)]
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 import websockets.sync.client
-from conftest import Server
+
+from tests.integration.conftest import Server
 
 APP = "fal-ai/csm-1b"
 SCENE = [

@@ -13,8 +13,9 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from conftest import Server
 from ray import serve
+
+from tests.integration.conftest import Server
 
 LONG = "This goes on for a good while, so that there is time to look at what happens meanwhile. " * 4
 

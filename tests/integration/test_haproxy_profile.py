@@ -8,10 +8,11 @@ from contextlib import suppress
 import httpx
 import psutil
 import pytest
-from conftest import Server, free_port
-from server_process import BIN, environment, running
-from stand_in_graph import Heard, expected_sound, samples, speak
-from system_packages import need
+
+from tests.integration.conftest import Server, free_port
+from tests.support.server_process import BIN, environment, running
+from tests.support.stand_in_graph import Heard, expected_sound, samples, speak
+from tests.support.system_packages import need
 
 
 @pytest.fixture(scope="module")

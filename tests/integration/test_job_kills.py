@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from job_processes import KEY, Place, Processes, answers, own_seed, result_of
-from postgres_server import postgres_server
 from sqlalchemy import func, select
-from unreliable_receiver import Receiver, receiving
 
+from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.jobs.job import JobState
-from serve_app.jobs.outbox import WebhookState
 from serve_app.jobs.tables import JOBS, RESULTS, WEBHOOKS
-from serve_app.jobs.webhook import WebhookSigner
+from serve_app.jobs.webhooks import WebhookState
 from serve_app.store.database import Database
 from serve_app.store.secrets import Secrets
+from tests.support.job_processes import KEY, Place, Processes, answers, own_seed, result_of
+from tests.support.postgres_server import postgres_server
+from tests.support.unreliable_receiver import Receiver, receiving
 
 RUNNERS = 3
 
@@ -83,7 +83,7 @@ def check(database: Database, place: Place, receiver: Receiver, texts: list[str]
 def run(database_url: str, tmp_path: Path, num_jobs: int, num_kills: int) -> None:
     dice = random.Random(own_seed())
     database = Database.open(database_url)
-    receiver = Receiver(WebhookSigner.open(Secrets(database)).jwks(), random.Random(own_seed()))
+    receiver = Receiver(FalWebhookFormat.open(Secrets(database)).jwks(), random.Random(own_seed()))
     texts = [f"text-{n}" for n in range(num_jobs)]
     with receiving(receiver):
         place = Place(database_url, receiver.url, tmp_path / "accepted")

@@ -11,15 +11,15 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-import server_process
-from conftest import free_port
 from sqlalchemy import select
-from unreliable_receiver import Receiver, receiving
 
+from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.jobs.tables import JOBS
-from serve_app.jobs.webhook import WebhookSigner
 from serve_app.store.database import Database
 from serve_app.store.secrets import Secrets
+from tests.integration.conftest import free_port
+from tests.support import server_process
+from tests.support.unreliable_receiver import Receiver, receiving
 
 LONG = "A long story, told to the end. " * 20
 QUEUE = "/fal/queue/fal-ai/csm-1b"
@@ -98,7 +98,7 @@ def kill_all(server: psutil.Process) -> None:
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
     database = Database.open(f"sqlite:///{tmp_path}/state.db")
-    receiver = Receiver(WebhookSigner.open(Secrets(database)).jwks(), random.Random(1))
+    receiver = Receiver(FalWebhookFormat.open(Secrets(database)).jwks(), random.Random(1))
     database.close()
     with receiving(receiver):
         yield receiver

@@ -11,7 +11,6 @@ import httpx
 import pytest
 import ray
 import websockets
-from conftest import free_port
 from ray import serve
 
 from serve_app import app
@@ -19,6 +18,7 @@ from serve_app.keys.key import Scope
 from serve_app.keys.keys import Keys
 from serve_app.settings import EngineSettings, KeySettings, Settings, StandInSettings
 from serve_app.store.database import Database
+from tests.integration.conftest import free_port
 
 BODY = {"text": "Hello there.", "max_audio_seconds": 0.8}
 LONG = {"text": "Hello there, and all that comes after it.", "max_audio_seconds": 8}

@@ -16,8 +16,12 @@ from contextlib import suppress
 
 import httpx
 import pytest
-from conftest import Server
-from stand_in_graph import (
+
+from serve_app.audio.wav import wav_file
+from serve_app.settings import EngineSettings, Settings, StandInSettings
+from tests.integration.conftest import Server
+from tests.support.fakes import pcm_of
+from tests.support.stand_in_graph import (
     Heard,
     expected_sound,
     growth_mb,
@@ -29,9 +33,6 @@ from stand_in_graph import (
     until_nothing_is_held,
     until_running,
 )
-
-from serve_app.audio.wav import wav_file
-from serve_app.settings import EngineSettings, Settings, StandInSettings
 
 STREAMS = 8
 LISTENERS = 16
@@ -124,7 +125,7 @@ async def test_streams_survive_the_replicas_behind_them(server: Server, num_kill
 
 async def test_a_killed_encoder_costs_requests_with_context_no_more_than_time(server: Server) -> None:
     await until_running("ContextEncoder", 1)
-    sound = base64.b64encode(wav_file(bytes(3840 * 5))).decode()
+    sound = base64.b64encode(wav_file(pcm_of(0, 5))).decode()
     body = {"text": "Hello.", "seed": 1, "max_audio_seconds": 1, "context": [{"text": "Before.", "audio": sound}]}
     async with httpx.AsyncClient(timeout=60) as client, asyncio.TaskGroup() as tasks:
         asked = []

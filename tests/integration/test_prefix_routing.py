@@ -12,9 +12,10 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from configured_graph import deploy, replica_states, serving, until, until_running
-from conftest import Server
-from stand_in_graph import TEXT, samples
+
+from tests.integration.conftest import Server
+from tests.support.configured_graph import deploy, replica_states, serving, until, until_running
+from tests.support.stand_in_graph import TEXT, samples
 
 pytestmark = pytest.mark.slow
 

@@ -7,10 +7,10 @@ import wave
 from pathlib import Path
 
 import pytest
-from listener import Listener
-from server_process import ROOT, environment, running
-from system_packages import need
 
+from tests.support.listener import Listener
+from tests.support.server_process import ROOT, environment, running
+from tests.support.system_packages import need
 from training.texts import read_lines
 
 README = (ROOT / "README.md").read_text()

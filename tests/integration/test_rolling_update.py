@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from configured_graph import deploy, serving, status, until, until_running
-from conftest import Server
-from stand_in_graph import TEXT, expected_sound, replica_processes
+
+from tests.integration.conftest import Server
+from tests.support.configured_graph import deploy, serving, status, until, until_running
+from tests.support.stand_in_graph import TEXT, expected_sound, replica_processes
 
 pytestmark = pytest.mark.slow
 

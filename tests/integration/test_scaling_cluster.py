@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from conftest import Server, free_port
-from ray_nodes import RayCluster, ray_cluster, until
-from stand_in_graph import Heard, expected_sound, speak
-from system_packages import need
+
+from tests.integration.conftest import Server, free_port
+from tests.support.ray_nodes import RayCluster, ray_cluster, until
+from tests.support.stand_in_graph import Heard, expected_sound, speak
+from tests.support.system_packages import need
 
 pytestmark = pytest.mark.fake_cluster
 

@@ -11,9 +11,10 @@ from typing import ClassVar
 
 import httpx
 import pytest
-from conftest import free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.integration.conftest import free_port
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADERS = {"X-Request-Id": "seen-1", "traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from conftest import Server, free_port
-from stand_in_graph import Heard, expected_sound, speak
 
 from serve_app.settings import EngineSettings, Settings, StandInSettings
+from tests.integration.conftest import Server, free_port
+from tests.support.stand_in_graph import Heard, expected_sound, speak
 
 STREAMS = 6
 SECONDS = 8

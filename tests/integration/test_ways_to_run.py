@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import free_port
-from server_process import BIN, ROOT, environment, running
+
+from tests.integration.conftest import free_port
+from tests.support.server_process import BIN, ROOT, environment, running
 
 PYTHON = str(BIN / "python")
 

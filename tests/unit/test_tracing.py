@@ -10,7 +10,6 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
-from recording_meter import RecordingMeter
 
 from serve_app import tracing
 from serve_app.codec.decoder_service import DecoderService
@@ -22,9 +21,11 @@ from serve_app.errors import Overloaded
 from serve_app.messages import Accepted, GenerationRequest, ModelInfo, SamplingParams, TokenFrames
 from serve_app.settings import CodecSettings, EngineSettings, Settings, StandInSettings, TracingSettings
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import ContextClip, SpeechRequest, Turn
+from serve_app.speech.request import ContextClip, SpeechRequest
+from serve_app.speech.scene import Turn
 from serve_app.speech.watch import Watcher
 from serve_app.tracing import OtelTracer
+from tests.support.recording_meter import RecordingMeter
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 CALLER = f"00-{TRACE_ID}-00f067aa0ba902b7-01"
@@ -158,8 +159,10 @@ def test_spans_go_to_the_collectors_path_for_them() -> None:
     assert tracing.traces_url("https://x.example/otlp/v1/traces") == "https://x.example/otlp/v1/traces"
 
 
-async def test_spans_reach_a_collector() -> None:
+async def test_spans_reach_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")  # milliseconds
     bodies: list[bytes] = []
+    has_come = asyncio.Event()
 
     async def collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -168,6 +171,7 @@ async def test_spans_reach_a_collector() -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
         writer.close()
+        has_come.set()
 
     collector = await asyncio.start_server(collect, "127.0.0.1", 0)
     async with collector:
@@ -175,8 +179,7 @@ async def test_spans_reach_a_collector() -> None:
         tracer = tracing.open_tracer(TracingSettings(endpoint=f"http://127.0.0.1:{port}"), "Ingress", "replica-1")
         with tracer.span("request", CALLER, request_id="r-1"):
             pass
-        assert isinstance(tracer, OtelTracer)
-        await asyncio.to_thread(tracer.flush)
+        await asyncio.wait_for(has_come.wait(), 30)
     (body,) = bodies
     assert body.startswith(b"POST /v1/traces ") and b"r-1" in body and b"replica-1" in body
     assert bytes.fromhex(TRACE_ID) in body

@@ -9,24 +9,27 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from serve_app.api.error_responses import status_of
+from serve_app.api.error_table import headers_of, is_retryable, status_of
+from serve_app.api.field_names import FieldNames
 from serve_app.errors import (
     AudioTooLong,
     BodyTooLarge,
+    Cancelled,
     CsmServeError,
     DownloadFailed,
     FileTooLarge,
     GenerationFailed,
+    InternalError,
     InvalidAudio,
     InvalidRequest,
     NotReady,
     Overloaded,
     ReplicaLost,
+    RunnerLost,
     StartTimeout,
     StorageFailed,
-    Unauthorized,
 )
 
 REQUEST_ID = "x-fal-request-id"
@@ -36,6 +39,16 @@ USER_TIMEOUT = {"X-Fal-Request-Timeout-Type": "user"}
 WEBHOOK_FIELD = "fal_webhook"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
+FIELD_NAMES = FieldNames(
+    {
+        "turns": "scene",
+        "turns[].speaker": "speaker_id",
+        "context[].speaker": "speaker_id",
+        "context[].text": "prompt",
+        "context[].audio": "audio_url",
+        "part_number": "partNumber",
+    }
+)
 _INPUT_TYPES: dict[type[InvalidRequest], str] = {
     DownloadFailed: "file_download_error",
     FileTooLarge: "file_too_large",
@@ -51,9 +64,11 @@ _INFRA_TYPES: dict[type[CsmServeError], str] = {
     StartTimeout: REQUEST_TIMEOUT,
     Overloaded: "rate_limited",
     StorageFailed: "internal_error",
+    Cancelled: "client_cancelled",
+    RunnerLost: "runner_disconnected",
+    InternalError: "internal_error",
 }
 _JOB_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
-_RETRYABLE = (429, 502, 503, 504)
 
 
 class InputProblem(BaseModel):
@@ -82,13 +97,20 @@ def infra_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def place(field: str) -> list[str | int]:
-    """Our name of a field, such as `context.0.audio_url`, as fal writes it."""
+    """A path of ours, such as `context[0].audio`, as fal writes it."""
     if field == WEBHOOK_FIELD:
         return ["query", field]
-    if field.startswith("x-fal-") or field == IDEMPOTENCY_KEY:
+    if field.startswith("x-fal-"):
         return ["header", field]
-    parts = [int(part) if part.isdigit() else part for part in field.split(".")]
-    return ["body"] if parts == ["body"] else ["body", *parts]
+    if field == "idempotency_key":
+        return ["header", IDEMPOTENCY_KEY]
+    parts = FIELD_NAMES.place(field)
+    return ["body"] if parts == ("body",) else ["body", *parts]
+
+
+def sentence(error: CsmServeError) -> str:
+    """The error in one line, with the field in fal's names."""
+    return str(error.at(FIELD_NAMES.dotted(error.field)) if isinstance(error, InvalidRequest) else error)
 
 
 def error_content(error: CsmServeError) -> dict[str, Any]:
@@ -108,19 +130,13 @@ def input_type(error: InvalidRequest) -> str:
 
 
 def error_answer(error: CsmServeError) -> JSONResponse:
-    headers = {}
-    if isinstance(error, Overloaded):
-        headers["Retry-After"] = str(error.retry_after_seconds)
-    if isinstance(error, Unauthorized):
-        headers["WWW-Authenticate"] = "Key"
-    if isinstance(error, StartTimeout):
-        headers |= USER_TIMEOUT
+    headers = headers_of(error, "Key") | (USER_TIMEOUT if isinstance(error, StartTimeout) else {})
     return answered(error_content(error), status_of(error), headers)
 
 
 def answered(content: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> JSONResponse:
     """An error's body with the headers that go with it."""
-    known = {"X-Fal-Retryable": str(status in _RETRYABLE).lower()}
+    known = {"X-Fal-Retryable": str(is_retryable(status)).lower()}
     if error_type := content.get("error_type"):
         known["X-Fal-Error-Type"] = error_type
     return JSONResponse(content, status, known | (headers or {}))
@@ -130,6 +146,13 @@ def validation_content(error: RequestValidationError) -> dict[str, Any]:
     """pydantic's own words, as fal gives them, without the input that was wrong: it may be a whole file."""
     problems = [InputProblem(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()]
     return {"detail": [problem.model_dump() for problem in problems]}
+
+
+def in_body(error: ValidationError) -> RequestValidationError:
+    """The error of a body that a route validated by itself."""
+    return RequestValidationError(
+        [found | {"loc": ("body", *found["loc"])} for found in error.errors(include_context=False)]
+    )
 
 
 class FalRoute(APIRoute):

@@ -1,4 +1,4 @@
-"""Files by their public address: whole or a range of them, for players, browsers and caches."""
+"""Serves files at their public address, whole or in ranges."""
 
 import re
 import time
@@ -17,18 +17,18 @@ from serve_app.store.stored_file import StoredFile
 _FILE = f"{PREFIX}/{Surface.CDN}/files/{{file_id}}/{{name}}"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _SHOWN = ("audio/", "image/", "video/")
-_LONGEST_CACHED_SECONDS = 86_400
+_MAX_CACHED_SECONDS = 86_400
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/octet-stream": {}}, "description": "The file's bytes, in its own type."},
     206: {"description": "The part that `Range` asks for."},
-    304: {"description": "`If-None-Match` names what there is."},
-    416: {"description": "The range begins behind the end."},
+    304: {"description": "`If-None-Match` names the current content."},
+    416: {"description": "The range begins after the end."},
 } | infra_errors(404, 503)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Bytes `start` to before `end`."""
+    """Bytes from `start` up to `end`."""
 
     start: int
     end: int
@@ -46,7 +46,7 @@ class FilesApi:
         return router
 
     async def read(self, request: Request, file_id: str) -> Response:
-        """A file, for whoever knows its address. The name in it is for people; the id alone finds the file."""
+        """A file. Its address permits reading it. The name in the address is for people; only the id is used."""
         file = await self._files.info(file_id)
         headers = _headers(file)
         if request.headers.get("if-none-match") == headers["ETag"]:
@@ -67,7 +67,7 @@ class FilesApi:
 
 
 def _span(request: Request, etag: str, size: int) -> Span | None:
-    """None for no range, one of another form than `bytes=0-99`, or one of what the file was before: all of it then."""
+    """The requested range. None asks for the whole file: no range, an unknown form, or a range of older content."""
     match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
     if match is None or match[0] == "bytes=-" or request.headers.get("if-range", etag) != etag:
         return None
@@ -79,9 +79,9 @@ def _span(request: Request, etag: str, size: int) -> Span | None:
 
 
 def _headers(file: StoredFile) -> dict[str, str]:
-    # Strangers upload files: none of them may become a page of this origin.
+    # Users upload files. None of them may run as a page of this origin.
     shown = "inline" if file.content_type.startswith(_SHOWN) else "attachment"
-    cached = _LONGEST_CACHED_SECONDS
+    cached = _MAX_CACHED_SECONDS
     if file.expires_at is not None:
         cached = max(0, min(cached, int(file.expires_at - time.time())))
     return {

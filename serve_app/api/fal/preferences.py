@@ -1,4 +1,4 @@
-"""What fal's request headers ask for beside the input."""
+"""Options that fal's clients send as request headers."""
 
 import json
 import math
@@ -14,8 +14,8 @@ _PRIORITY = "x-fal-queue-priority"
 _NO_RETRY = "x-fal-no-retry"
 _LIFECYCLES = ("x-fal-object-lifecycle-preference", "x-fal-object-lifecycle")
 _EXPIRATION = "expiration_duration_seconds"
-_NOT_SAID = object()
-_LONGEST_SECONDS = 10 * 366 * 86_400
+_ABSENT = object()
+_MAX_SECONDS = 10 * 366 * 86_400
 _STORE_IO = "x-fal-store-io"
 _SWITCHES = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
@@ -24,15 +24,15 @@ _SWITCHES = {"0": False, "false": False, "no": False, "1": True, "true": True, "
 class Preferences:
     start_timeout_seconds: float | None
     kept_seconds: float | None
-    """Of the files that the request leaves; None is the server's default, infinite is until they are deleted."""
+    """Lifetime of the answer's file. None takes the server's default, infinity keeps the file until it is deleted."""
     priority: Literal["normal", "low"]
     retries: bool
     stores_io: bool
-    """Whether input and output may be kept for longer than it takes to fetch the result."""
+    """Whether input and output may be kept after the result was fetched."""
 
 
 def preferences_of(headers: Headers) -> Preferences:
-    """Raises InvalidRequest naming the header that cannot be read."""
+    """Raises InvalidRequest with the name of a malformed header."""
     return Preferences(
         start_timeout_seconds=_seconds(_TIMEOUT, headers.get(_TIMEOUT)),
         kept_seconds=kept_seconds(headers),
@@ -43,7 +43,7 @@ def preferences_of(headers: Headers) -> Preferences:
 
 
 def kept_seconds(headers: Headers) -> float | None:
-    """Of an upload or an answer. Access lists in the header are not looked at: who knows a file's URL may read it."""
+    """Lifetime of a file. Access lists in the header are ignored, because a file's URL permits reading it."""
     for name in _LIFECYCLES:
         if value := headers.get(name):
             return _expiration(name, value)
@@ -52,13 +52,13 @@ def kept_seconds(headers: Headers) -> float | None:
 
 def _expiration(name: str, value: str) -> float | None:
     try:
-        said = json.loads(value)
-        seconds = said.get(_EXPIRATION, _NOT_SAID)
+        preference = json.loads(value)
+        seconds = preference.get(_EXPIRATION, _ABSENT)
     except (ValueError, AttributeError, RecursionError):
         raise InvalidRequest(name, 'must be JSON, such as {"expiration_duration_seconds": 3600}') from None
     if seconds is None:
-        return math.inf  # fal's way to say never; left out, it says nothing
-    return None if seconds is _NOT_SAID else _seconds(name, str(seconds))
+        return math.inf  # null means never to fal; an absent field means the default
+    return None if seconds is _ABSENT else _seconds(name, str(seconds))
 
 
 def _seconds(name: str, value: str | None) -> float | None:
@@ -68,8 +68,8 @@ def _seconds(name: str, value: str | None) -> float | None:
         seconds = float(value)
     except ValueError:
         seconds = math.nan
-    if not 0 < seconds <= _LONGEST_SECONDS:
-        raise InvalidRequest(name, f"must be a number of seconds above 0 and at most {_LONGEST_SECONDS}")
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise InvalidRequest(name, f"must be a number of seconds above 0 and at most {_MAX_SECONDS}")
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""`queue.fal.run`: submit a scene, ask how far it is, fetch or cancel it. Three words for states, as fal has them."""
+"""`queue.fal.run`: submit a scene, ask for its status, fetch or cancel it. fal has three words for job states."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -22,16 +22,18 @@ from serve_app.api.fal.errors import (
     input_errors,
     name_request,
 )
-from serve_app.api.fal.event_stream import PING, EventStream, event
+from serve_app.api.fal.job_answers import answer_of, error_of
 from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput
 from serve_app.api.fal.ways import APP, PREFIX, Surface, way_of
 from serve_app.api.services import Services
+from serve_app.api.streaming import EVENT_STREAM, PING, StreamedAnswer, event
 from serve_app.errors import UnknownJob
 from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry, NewJob
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
+from serve_app.speech.service import SpeechService
 
 _QUEUE = f"{PREFIX}/{Surface.QUEUE}{APP}"
 _JOB = f"{_QUEUE}/requests/{{request_id}}"
@@ -39,8 +41,8 @@ _SUBMIT_ERRORS = input_errors(413, 422) | infra_errors(401, 403, 404, 429, 503)
 _ERRORS = infra_errors(401, 403, 404)
 _POLL_SECONDS = 0.25
 _PING_SECONDS = 15.0
-_LONGEST_RUN_SECONDS = 86_400.0
-"""From the start of a job to its end, with all its attempts: until then its inputs are kept."""
+_MAX_RUN_SECONDS = 86_400.0
+"""From the start of a job to the end of its last attempt. Its input files are kept for so long."""
 _TRUE = ("1", "true")
 
 
@@ -49,8 +51,9 @@ class CancelStatus(BaseModel):
 
 
 class QueueApi:
-    def __init__(self, reader: SceneReader, services: Services, settings: Settings) -> None:
+    def __init__(self, reader: SceneReader, speech: SpeechService, services: Services, settings: Settings) -> None:
         self._reader = reader
+        self._context = speech.context
         self._services = services
         self._start_timeout = settings.jobs.start_timeout_seconds
 
@@ -69,14 +72,14 @@ class QueueApi:
         return router
 
     async def submit(self, request: Request, fal_webhook: str | None = None) -> Response:
-        """Queue a scene. What is wrong with the input is said at once; what only the work can find, in the result."""
+        """Queue a scene. Errors in the input are answered at once, errors of the work come with the result."""
         key = _key_for_speech(request)
         preferences = preferences_of(request.headers)
         if fal_webhook is not None:
             self._services.net.check_url(WEBHOOK_FIELD, fal_webhook)
         queue, start_timeout = self._services.queue, preferences.start_timeout_seconds
-        scene = await self._services.work.keep_inputs(
-            await self._reader.read(request), key.id, (start_timeout or self._start_timeout) + _LONGEST_RUN_SECONDS
+        scene = await self._context.keep(
+            await self._reader.read(request), key.id, (start_timeout or self._start_timeout) + _MAX_RUN_SECONDS
         )
         job = await queue.submit(
             NewJob(
@@ -95,29 +98,29 @@ class QueueApi:
         name_request(request, job.id)
         status = await queue.status(job.id, key.id)
         content = self._content(request, status) | {"status": "IN_QUEUE", "queue_position": status.position or 0}
-        # Not before it is sent, and not to one who has left: until then an equal submit is this one, sent again.
+        # Only after the answer was sent, and not if the client has left: until then an equal submit repeats this one.
         has_left = await request.is_disconnected()
         return JSONResponse(content, background=None if has_left else BackgroundTask(queue.answered, job.id))
 
     async def status(self, request: Request, request_id: str, logs: str = "0") -> Response:
-        """202 while it waits or runs, 200 once it is over, however it ended."""
+        """202 while the job waits or runs, 200 once it has ended in any way."""
         after = 0 if logs.lower() in _TRUE else None
         status = await self._services.queue.status(request_id, _key_for_speech(request).id, after)
         return JSONResponse(self._content(request, status), 200 if status.job.state.is_final else 202)
 
     async def status_stream(self, request: Request, request_id: str, logs: str = "0") -> Response:
-        """The status at each change, in server-sent events that hold only new logs, until it is over."""
+        """Server-sent events: the status at each change, with new logs only, until the job has ended."""
         after = 0 if logs.lower() in _TRUE else None
         first = await self._services.queue.status(request_id, _key_for_speech(request).id, after)
-        return EventStream(self._changes(request, first, after))
+        return StreamedAnswer(self._changes(request, first, after), EVENT_STREAM)
 
     async def _changes(self, request: Request, status: JobStatus, after: int | None) -> AsyncGenerator[str, None]:
-        told, silent_seconds = None, 0.0
+        last_sent, silent_seconds = None, 0.0
         while True:
-            news = (status.job.state, status.position)
-            if news != told or status.logs:
+            current = (status.job.state, status.position)
+            if current != last_sent or status.logs:
                 yield event(self._content(request, status))
-                told, silent_seconds = news, 0.0
+                last_sent, silent_seconds = current, 0.0
             elif silent_seconds >= _PING_SECONDS:
                 yield PING
                 silent_seconds = 0.0
@@ -130,17 +133,18 @@ class QueueApi:
             status = await self._services.queue.status(status.job.id, status.job.key_id, after)
 
     async def result(self, request: Request, request_id: str) -> Response:
-        """The output, or the status and body of the error that it ended with."""
+        """The output of the job, or the status and body of its error."""
         result = await self._services.queue.result(request_id, _key_for_speech(request).id)
         if result is None:
             return answered({"detail": "Request is still in progress"}, 400)
+        status, content = answer_of(result)
         if result.is_success:
-            return JSONResponse(result.body, result.status_code)
-        timeout = USER_TIMEOUT if result.error_type == REQUEST_TIMEOUT else {}
-        return answered(result.body, result.status_code, timeout)
+            return JSONResponse(content, status)
+        timeout = USER_TIMEOUT if content.get("error_type") == REQUEST_TIMEOUT else {}
+        return answered(content, status, timeout)
 
     async def cancel(self, request: Request, request_id: str) -> Response:
-        """Take it out of the queue, or stop it while it runs."""
+        """Remove a waiting job from the queue, or stop a running one."""
         key = _key_for_speech(request)
         try:
             answer = await self._services.queue.cancel(request_id, key.id)
@@ -165,15 +169,13 @@ class QueueApi:
         content |= {"logs": list(_logs(status.logs)), "metrics": {}}
         if job.inference_seconds is not None:
             content["metrics"] = {"inference_time": job.inference_seconds}
-        if job.error_type is not None:
-            content |= {"error": job.error or job.error_type, "error_type": job.error_type}
+        if job.error is not None:
+            content |= error_of(job.error)
         return content
 
 
 def _key_for_speech(request: Request) -> Key:
-    key = key_of(request)
-    key.require(Scope.SPEECH)
-    return key
+    return key_of(request, Scope.SPEECH)
 
 
 def _logs(entries: Iterable[LogEntry]) -> Iterable[dict[str, str]]:
@@ -194,7 +196,7 @@ _CANCELLED = {
     CancelAnswer.REQUESTED: (202, "CANCELLATION_REQUESTED"),
     CancelAnswer.ALREADY_COMPLETED: (400, "ALREADY_COMPLETED"),
 }
-_STATUS: dict[int | str, dict[str, Any]] = {202: {"description": "It waits or runs."}} | _ERRORS
+_STATUS: dict[int | str, dict[str, Any]] = {202: {"description": "The job waits or runs."}} | _ERRORS
 _EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}} | _ERRORS
 _CANCEL: dict[int | str, dict[str, Any]] = infra_errors(401, 403) | {
     status: {"model": CancelStatus} for status in (200, 202, 400, 404)

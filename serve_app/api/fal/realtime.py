@@ -4,36 +4,37 @@ import asyncio
 import json
 import uuid
 from collections import deque
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from functools import partial
 from typing import Any
 
 import msgpack
 from fastapi import APIRouter, WebSocket
 from fastapi.exceptions import RequestValidationError
+from starlette.requests import ClientDisconnect
 
 from serve_app.api.auth import key_of
-from serve_app.api.fal.errors import error_content, validation_content
-from serve_app.api.fal.live_scene import Call, LiveScene
+from serve_app.api.fal.errors import error_content, sentence, validation_content
 from serve_app.api.fal.run import chunk_content
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import output_of
 from serve_app.api.fal.ways import APP, PREFIX, Surface
-from serve_app.api.services import Services
+from serve_app.api.streaming import while_connected
 from serve_app.errors import CsmServeError, Forbidden, InvalidRequest
 from serve_app.keys.key import Key, Scope
-from serve_app.messages import AudioChunk
+from serve_app.speech.service import Call, SpeechService
 
 _REALTIME = f"{PREFIX}/{Surface.RUN}{APP}/realtime"
 _IDLE_SECONDS = 60.0
-_USUAL_BUFFER, _LARGEST_BUFFER = 2, 60
-_MOST_WAITING_BYTES = 32 * 1024 * 1024
+DEFAULT_BUFFER, MAX_BUFFER = 2, 60
+MAX_WAITING_BYTES = 32 * 1024 * 1024
 _NORMAL_CLOSURE, _POLICY_VIOLATION = 1000, 1008
 
 
 class RealtimeApi:
-    def __init__(self, reader: SceneReader, services: Services, idle_seconds: float = _IDLE_SECONDS) -> None:
+    def __init__(self, reader: SceneReader, speech: SpeechService, idle_seconds: float = _IDLE_SECONDS) -> None:
         self._reader = reader
-        self._services = services
+        self._speech = speech
         self._idle_seconds = idle_seconds
 
     def router(self) -> APIRouter:
@@ -45,24 +46,15 @@ class RealtimeApi:
         """Inputs are spoken one after the other; the latest `max_buffering` wait, in at most 32 MiB."""
         await socket.accept()
         try:
-            key = key_of(socket)
-            key.require(Scope.SPEECH)
+            key = key_of(socket, Scope.SPEECH)
         except Forbidden as error:
             await socket.send_json({"status": "error", "error": "Unauthorized", "reason": str(error)})
             await socket.close(_POLICY_VIOLATION)
             return
         inbox = _Inbox(_buffer_size(socket.query_params.get("max_buffering")))
-        reading = asyncio.create_task(inbox.fill(socket))
-        answering = asyncio.create_task(self._answer(socket, inbox, key))
-        try:
-            # A client that leaves is seen by whoever reads; nobody else is told.
-            await asyncio.wait((reading, answering), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            reading.cancel()
-            answering.cancel()
-            await asyncio.wait((reading, answering))
-        if not answering.cancelled():
-            answering.result()
+        with suppress(ClientDisconnect):
+            async with while_connected(partial(inbox.fill, socket)):
+                await self._answer(socket, inbox, key)
 
     async def _answer(self, socket: WebSocket, inbox: "_Inbox", key: Key) -> None:
         while True:
@@ -79,20 +71,20 @@ class RealtimeApi:
                 await _send_error(socket, "BAD_REQUEST", _reason(error), **validation_content(error))
             except CsmServeError as error:
                 content = error_content(error)
-                await _send_error(socket, content.pop("error_type", "bad_request").upper(), str(error), **content)
+                await _send_error(socket, content.pop("error_type", "bad_request").upper(), sentence(error), **content)
 
     async def _speak(self, socket: WebSocket, values: dict[str, Any], key: Key) -> None:
         echoed = {"request_id": values["request_id"]} if isinstance(values.get("request_id"), str) else {}
         scene = await self._reader.from_message(values, socket)
         index = 0
         call = Call(str(uuid.uuid4()), key, is_streamed=True)
-        async with await LiveScene.open(self._services, scene, call) as live, aclosing(live.messages()) as messages:
-            async for message in messages:
-                if not isinstance(message, AudioChunk):
-                    await _send(socket, output_of(message) | echoed)
-                elif message.pcm:
-                    await _send(socket, chunk_content(message, index) | {"audio_chunk": message.pcm} | echoed)
-                    index += 1
+        async with await self._speech.open(scene, call) as answer:
+            async with aclosing(answer.chunks()) as chunks:
+                async for chunk in chunks:
+                    if chunk.pcm:
+                        await _send(socket, chunk_content(chunk, index) | {"audio_chunk": chunk.pcm} | echoed)
+                        index += 1
+            await _send(socket, output_of(await answer.file()) | echoed)
 
 
 class _Inbox:
@@ -104,7 +96,7 @@ class _Inbox:
 
     def _make_room(self) -> None:
         """One input may bring as much audio as the socket takes; sixty such would be a gigabyte."""
-        while len(self._messages) > 1 and sum(map(len, self._messages)) > _MOST_WAITING_BYTES:
+        while len(self._messages) > 1 and sum(map(len, self._messages)) > MAX_WAITING_BYTES:
             self._messages.popleft()
 
     async def fill(self, socket: WebSocket) -> None:
@@ -123,9 +115,9 @@ class _Inbox:
 
 def _buffer_size(wanted: str | None) -> int:
     if not wanted or not wanted.isdecimal():
-        return _USUAL_BUFFER
+        return DEFAULT_BUFFER
     # Python reads no number of thousands of digits.
-    return min(max(int(wanted[:3]), 1), _LARGEST_BUFFER)
+    return min(max(int(wanted[:3]), 1), MAX_BUFFER)
 
 
 def _decoded(message: bytes | str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from serve_app.api.fal.uploads import UploadsApi
 from serve_app.api.fal.ways import APP, PREFIX, Surface
 from serve_app.api.services import Services
 from serve_app.settings import Settings
-from serve_app.speech.pipeline import SpeechPipeline
+from serve_app.speech.service import SpeechService
 
 STREAMED = (f"{PREFIX}/{Surface.CDN}/",)
 """Paths whose bodies are files: their limit is `files.max_file_bytes`, and they are never held in memory whole."""
@@ -21,14 +21,14 @@ STREAMED = (f"{PREFIX}/{Surface.CDN}/",)
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 
-def fal_router(pipeline: SpeechPipeline, services: Services, settings: Settings) -> APIRouter:
-    reader = SceneReader(pipeline, services.files, services.net, settings)
+def fal_router(speech: SpeechService, services: Services, settings: Settings) -> APIRouter:
+    reader = SceneReader(speech, settings)
     router = APIRouter()
     # Routes are tried in their order, and clients ask for the status of their jobs ten times a second.
     for api in (
-        QueueApi(reader, services, settings),
-        RunApi(reader, services, pipeline),
-        RealtimeApi(reader, services),
+        QueueApi(reader, speech, services, settings),
+        RunApi(reader, speech),
+        RealtimeApi(reader, speech),
         TokenApi(services, settings),
         UploadsApi(services, settings),
         FilesApi(services.files),

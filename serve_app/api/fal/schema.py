@@ -1,4 +1,4 @@
-"""The input and output of `fal-ai/csm-1b`. Unknown fields are ignored, as fal does; those below `context` are ours."""
+"""The input and output of `fal-ai/csm-1b`. Unknown fields are ignored, as fal does."""
 
 import json
 from typing import Annotated, Any, Literal
@@ -6,15 +6,13 @@ from typing import Annotated, Any, Literal
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from serve_app.api.fal.errors import in_body
 from serve_app.api.native_schema import Integer, Number
-from serve_app.api.openapi import schema_ref
-from serve_app.audio.payload import audio_bytes
+from serve_app.api.openapi import body_schemas, schema_ref
 from serve_app.errors import InvalidRequest
-from serve_app.messages import ModelInfo, SamplingParams
-from serve_app.settings import Settings
-from serve_app.speech.request import Turn, check_max_audio_seconds, check_sampling, check_speaker, check_text
-from serve_app.speech.scene import ContextSource, InlineAudio, SceneFile, SceneInput, UrlAudio
-from serve_app.speech.scene_work import SceneAnswer
+from serve_app.speech.answer import StoredAnswer
+from serve_app.speech.build import Asked, AskedClip
+from serve_app.speech.scene import AnswerFile, Turn
 
 
 def _plain_url(value: object) -> object:
@@ -68,7 +66,7 @@ class FalOutput(BaseModel):
     audio_seconds: float
 
 
-def output_of(answer: SceneAnswer) -> dict[str, Any]:
+def output_of(answer: StoredAnswer) -> dict[str, Any]:
     """As `FalOutput` has it."""
     file = answer.file
     return {
@@ -100,79 +98,35 @@ def validated(values: dict[str, Any]) -> FalInput:
     try:
         return FalInput.model_validate({name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        raise RequestValidationError(
-            [found | {"loc": ("body", *found["loc"])} for found in error.errors(include_context=False)]
-        ) from None
+        raise in_body(error) from None
 
 
-def scene_of(body: FalInput, file: SceneFile, info: ModelInfo, settings: Settings) -> SceneInput:
-    """Checked against this server's limits. Raises InvalidRequest for the first that is broken."""
-    return SceneInput(
-        turns=_turns(body, settings),
-        context=_context(body, settings),
+def asked(body: FalInput, file: AnswerFile) -> Asked:
+    """The input in the core's terms. Raises InvalidRequest for audio that is neither a URL nor a data URI."""
+    return Asked(
+        turns=[Turn(turn.text, turn.speaker_id) for turn in body.scene],
+        context=[
+            AskedClip(item.prompt, item.speaker_id, _url(f"context[{number}].audio", item.audio_url))
+            for number, item in enumerate(body.context)
+        ],
+        sampling=body.model_dump(include={"temperature", "top_k"}, exclude_none=True),
         seed=body.seed,
-        sampling=_sampling(body, info, settings),
-        max_audio_seconds=check_max_audio_seconds(
-            settings.limits.max_audio_seconds if body.max_audio_seconds is None else body.max_audio_seconds,
-            settings.limits,
-        ),
+        max_audio_seconds=body.max_audio_seconds,
         file=file,
     )
 
 
-def _turns(body: FalInput, settings: Settings) -> tuple[Turn, ...]:
-    limits = settings.limits
-    if not 1 <= len(body.scene) <= limits.max_scene_turns:
-        raise InvalidRequest("scene", f"has {len(body.scene)} turns: send from 1 to {limits.max_scene_turns}")
-    return tuple(
-        Turn(
-            check_text(f"scene.{number}.text", turn.text, limits.max_text_chars),
-            check_speaker(f"scene.{number}.speaker_id", turn.speaker_id),
-        )
-        for number, turn in enumerate(body.scene)
-    )
-
-
-def _context(body: FalInput, settings: Settings) -> tuple[ContextSource, ...]:
-    limits = settings.limits
-    if len(body.context) > limits.max_context_segments:
-        raise InvalidRequest("context", f"has {len(body.context)} speakers: send at most {limits.max_context_segments}")
-    return tuple(
-        ContextSource(
-            check_text(f"context.{number}.prompt", item.prompt, limits.max_text_chars),
-            check_speaker(f"context.{number}.speaker_id", item.speaker_id),
-            _audio(f"context.{number}.audio_url", item.audio_url),
-        )
-        for number, item in enumerate(body.context)
-    )
-
-
-def _audio(field: str, url: str) -> InlineAudio | UrlAudio:
-    scheme = url[:8].lower()
-    if scheme.startswith("data:"):
-        return InlineAudio(audio_bytes(field, url))
-    if not scheme.startswith(("http://", "https://")):
-        raise InvalidRequest(field, "must be an http(s) URL or a data URI: data:audio/wav;base64,<the file in base64>")
-    return UrlAudio(url)
-
-
-def _sampling(body: FalInput, info: ModelInfo, settings: Settings) -> SamplingParams:
-    defaults = settings.sampling.model_dump()
-    defaults["top_k"] = min(defaults["top_k"], info.codebook_size)
-    given = body.model_dump(include={"temperature", "top_k", "seed"}, exclude_none=True)
-    return check_sampling(SamplingParams(**(defaults | given)), info.codebook_size)
+def _url(path: str, url: str) -> str:
+    if not url[:8].lower().startswith(("data:", "http://", "https://")):
+        raise InvalidRequest(path, "must be an http(s) URL or a data URI: data:audio/wav;base64,<the file in base64>")
+    return url
 
 
 def _problem(kind: str, message: str) -> dict[str, Any]:
     return {"loc": ("body",), "msg": message, "type": kind}
 
 
-def _schemas() -> dict[str, dict[str, Any]]:
-    body = FalInput.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"FalInput": body, **body.pop("$defs")}
-
-
-BODY_SCHEMAS = _schemas()
+BODY_SCHEMAS = body_schemas(FalInput)
 """Of bodies that routes read by themselves, which FastAPI therefore does not know."""
 INPUT_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": schema_ref("FalInput")}}}

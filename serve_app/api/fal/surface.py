@@ -9,7 +9,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.api.fal.ways import FAL_HOSTS, PREFIX, Surface, Way, host_of, origin_of
+from serve_app.api.fal.ways import FAL_HOSTS, PREFIX, Surface, Way
+from serve_app.api.origin import host_of, origin_of
 
 PROXY = "/api/fal/proxy"
 """What the JavaScript client sends everything to, where its `proxyUrl` is set."""

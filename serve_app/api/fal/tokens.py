@@ -1,4 +1,4 @@
-"""Short-lived stand-ins for a key: for pages that must not hold one, and for uploads."""
+"""Short-lived tokens that replace a key, for web pages that must not hold one and for uploads."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,13 +22,13 @@ from serve_app.store.signing import Tokens
 
 _REST = f"{PREFIX}/{Surface.REST}"
 _ALIAS = APP.rpartition("/")[2]
-_LONGEST_SECONDS = 86_400
+_MAX_SECONDS = 86_400
 _TOKEN_IN_QUERY = "fal_jwt_token"
 _ERRORS = infra_errors(401, 403) | input_errors(422)
 
 
 class Use(StrEnum):
-    """What a token stands for: one scope of its key, on one surface."""
+    """A token grants one scope of its key on one surface."""
 
     APP = "app"
     UPLOAD = "upload"
@@ -39,7 +39,7 @@ _SCOPES = {Use.APP: Scope.SPEECH, Use.UPLOAD: Scope.FILES}
 
 class TokenRequest(BaseModel):
     allowed_apps: list[str] = Field(default=[_ALIAS], max_length=100, description="Names without their owner.")
-    token_expiration: int = Field(default=120, ge=1, le=_LONGEST_SECONDS, description="In seconds.")
+    token_expiration: int = Field(default=120, ge=1, le=_MAX_SECONDS, description="In seconds.")
 
 
 class UploadToken(BaseModel):
@@ -50,7 +50,7 @@ class UploadToken(BaseModel):
 
 
 class FalTokens:
-    """For `api.auth.Authentication`: `?fal_jwt_token=` where scenes are run, a Bearer token where files are stored."""
+    """Authenticates `?fal_jwt_token=` on the run surface and Bearer tokens on the file surface."""
 
     def __init__(self, tokens: Tokens, keys: Keys) -> None:
         self._tokens = tokens
@@ -69,9 +69,9 @@ class FalTokens:
     async def _key(self, token: str, use: Use) -> Key:
         claims = self._tokens.read(token)
         if claims.get("use") != use:
-            raise Unauthorized("this token is for something else: ask for one of the right kind")
+            raise Unauthorized("this token is for another use: ask for one of the right kind")
         if claims["key"] == ANONYMOUS.id:
-            raise Unauthorized("this token was given out when no keys were needed: ask for a new one")
+            raise Unauthorized("this token was issued when no keys were required: ask for a new one")
         key = await self._keys.find(claims["key"])
         return replace(key, scopes=key.scopes & {_SCOPES[use]})
 
@@ -97,9 +97,9 @@ class TokenApi:
         return router
 
     async def app_token(self, request: Request, body: TokenRequest) -> JSONResponse:
-        """A token that speaks for this key on `run` and `realtime`, for as long as was asked."""
+        """A token that acts for this key on `run` and `realtime` for the requested time."""
         if not {_ALIAS, APP.lstrip("/")}.intersection(body.allowed_apps):
-            raise InvalidRequest("allowed_apps", f"must hold {_ALIAS}, the app that is served here")
+            raise InvalidRequest("allowed_apps", f"must contain {_ALIAS}, the app of this server")
         return JSONResponse(self._token(request, Use.APP, body.token_expiration))
 
     async def upload_token(self, request: Request) -> UploadToken:
@@ -113,7 +113,7 @@ class TokenApi:
         )
 
     async def jwks(self) -> dict[str, Any]:
-        """The keys that webhooks are signed with."""
+        """The public keys of webhook signatures."""
         return self._services.jwks()
 
     def _token(self, request: Request, use: Use, seconds: float) -> str:

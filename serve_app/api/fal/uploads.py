@@ -1,4 +1,4 @@
-"""Uploads, in the forms that fal's clients know: to a signed address, or with a token; whole or in parts."""
+"""Uploads as fal's clients send them: to a signed address or with a token, whole or in parts."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,7 +16,7 @@ from serve_app.api.services import Services
 from serve_app.errors import FileTooLarge, InvalidRequest, UnknownUpload
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
-from serve_app.store.files import MAX_PART_BYTES
+from serve_app.store.multipart import MAX_PART_BYTES
 from serve_app.store.stored_file import (
     DEFAULT_CONTENT_TYPE,
     StoredFile,
@@ -44,9 +44,9 @@ class NewUpload(BaseModel):
 
 class UploadAddress(BaseModel):
     upload_url: str
-    """Takes the bytes by PUT, without a key."""
+    """PUT the bytes here. It needs no key."""
     file_url: str
-    """Where the file will be."""
+    """Address of the uploaded file."""
 
 
 class UploadsApi:
@@ -73,14 +73,14 @@ class UploadsApi:
         return router
 
     async def initiate(self, request: Request, body: NewUpload) -> UploadAddress:
-        """Two addresses: one to PUT the bytes to, and the one that the file will have."""
+        """Two addresses: one for the upload by PUT, and one of the uploaded file."""
         file_id, name = new_file_id(), safe_name(body.file_name)
         claims = {"type": safe_content_type(body.content_type), "name": name} | _lifetime(request)
         return self._addresses(request, file_id, name, claims, file_path(file_id, name))
 
     async def initiate_parts(self, request: Request, body: NewUpload) -> UploadAddress:
-        """The same for a file in parts: PUT each to `upload_url` with `/1`, `/2`, … in its path, then `/complete`."""
-        upload = await self._files.begin_parts(
+        """The same for an upload in parts: PUT each to `upload_url` with `/1`, … in its path, then `/complete`."""
+        upload = await self._files.multipart.begin(
             name=body.file_name,
             content_type=body.content_type,
             owner=_key_for_files(request).id,
@@ -89,10 +89,10 @@ class UploadsApi:
         return self._addresses(request, upload.id, upload.name, {}, upload.path)
 
     async def put(self, request: Request, upload_id: str, name: str) -> JSONResponse:
-        """The bytes of a file, to a signed address. Once they are there, they stay: again changes nothing."""
+        """Upload a file to a signed address. A second upload changes nothing."""
         claims = self._signed(request, upload_id, name)
         if "name" not in claims:
-            raise InvalidRequest("partNumber", "is missing: this address takes parts, at /1, /2, … behind its path")
+            raise InvalidRequest("partNumber", "is missing: this address takes parts at /1, /2, … after its path")
         file = await self._files.put(
             _body(request),
             name=claims["name"],
@@ -112,7 +112,7 @@ class UploadsApi:
         return await self._complete(request, upload_id)
 
     async def post(self, request: Request) -> JSONResponse:
-        """A file in one request; its name in `X-Fal-File-Name`."""
+        """Upload a file in one request, with its name in `X-Fal-File-Name`."""
         key = _key_for_files(request)
         file = await self._files.put(
             _body(request), owner=key.id, seconds=kept_seconds(request.headers), **_described(request)
@@ -120,8 +120,8 @@ class UploadsApi:
         return self._stored(request, file)
 
     async def begin_parts(self, request: Request) -> dict[str, str]:
-        """A file in parts: PUT each to `access_url` with `/multipart/{uploadId}/1` … behind it, then `/complete`."""
-        upload = await self._files.begin_parts(
+        """Begin an upload in parts: PUT each to `access_url` + `/multipart/{uploadId}/1`, …, then `/complete`."""
+        upload = await self._files.multipart.begin(
             owner=_key_for_files(request).id, seconds=kept_seconds(request.headers), **_described(request)
         )
         return {"access_url": way_of(request).url(Surface.CDN, upload.path), "uploadId": upload.id}
@@ -135,7 +135,7 @@ class UploadsApi:
         return await self._complete(request, upload_id)
 
     async def _check_owner(self, request: Request, upload_id: str) -> None:
-        if await self._files.upload_owner(upload_id) != _key_for_files(request).id:
+        if await self._files.multipart.owner(upload_id) != _key_for_files(request).id:
             raise UnknownUpload(upload_id)
 
     async def _put_part(self, request: Request, upload_id: str, number: int) -> JSONResponse:
@@ -144,13 +144,13 @@ class UploadsApi:
             part += chunk
             if len(part) > MAX_PART_BYTES:
                 raise FileTooLarge("part", f"has more than {MAX_PART_BYTES} bytes: send smaller parts")
-        etag = await self._files.put_part(upload_id, number, bytes(part))
-        # One client reads the body, the other the header.
+        etag = await self._files.multipart.put_part(upload_id, number, bytes(part))
+        # Of fal's clients, one reads the body and the other reads the header.
         return JSONResponse({"partNumber": number, "etag": etag}, headers={"ETag": etag})
 
     async def _complete(self, request: Request, upload_id: str) -> JSONResponse:
         parts = [(part.partNumber, part.etag) for part in await read_parts(request)]
-        return self._stored(request, await self._files.complete_parts(upload_id, parts))
+        return self._stored(request, await self._files.multipart.complete(upload_id, parts))
 
     def _stored(self, request: Request, file: StoredFile) -> JSONResponse:
         url = way_of(request).url(Surface.CDN, file.path)

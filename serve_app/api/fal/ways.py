@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
@@ -62,20 +61,3 @@ class Way:
 def way_of(request: HTTPConnection) -> Way:
     """As the shim found it."""
     return request.scope[_KEY]
-
-
-def origin_of(scope: Scope, public_url: str | None) -> str:
-    """Scheme, host and root path of this server as its caller sees them."""
-    if public_url is not None:
-        return public_url.rstrip("/")
-    headers = Headers(scope=scope)
-    scheme = headers.get("x-forwarded-proto", scope["scheme"]).partition(",")[0].strip()
-    scheme = {"ws": "http", "wss": "https"}.get(scheme, scheme)
-    host = headers.get("x-forwarded-host", host_of(scope)).partition(",")[0].strip()
-    return f"{scheme}://{host}{scope.get('root_path', '')}"
-
-
-def host_of(scope: Scope) -> str:
-    """As the request names it, or the address of the socket for one that does not."""
-    address, port = scope.get("server") or ("localhost", 80)
-    return Headers(scope=scope).get("host", f"{address}:{port}")

@@ -1,6 +1,6 @@
-"""The decode step's own kernels, written in Triton: what torch does in several passes over memory, done in one.
+"""The decode step's kernels in Triton, each of which does in one pass over memory what torch does in several.
 
-Importing this package, or `check`, which says whether the kernels serve here, needs no Triton; the kernels do.
+This package and `check`, which tells whether the kernels work here, import without Triton.
 Shapes: R rows, H hidden, N query heads, G key-value heads, D head dim, P positions, K codebooks, V vocabulary of a
 codebook, C codes that may be drawn.
 """

@@ -1,4 +1,4 @@
-"""What the kernels and their plain forms both take."""
+"""Arguments that the kernels and their plain forms share."""
 
 from typing import NamedTuple
 
@@ -15,31 +15,31 @@ class DepthBlock(NamedTuple):
 
 
 class Codebook(NamedTuple):
-    """Which codebook is drawn."""
+    """The codebook to draw."""
 
     number: int
     size: int
-    """C: ids from there up are reserved, and never drawn."""
+    """C. Ids from C up are reserved, and never drawn."""
 
 
 class NextInput(NamedTuple):
-    """Where the drawn codes' embeddings go."""
+    """The embeddings of the drawn codes, which are the next pass's input."""
 
     table: Tensor
-    """[at least C, E], those of this codebook."""
+    """[at least C, E], the rows of this codebook."""
     out: Tensor
-    """[R, E]; rows may be strided."""
+    """[R, E]. Rows may be strided."""
 
 
 class FrameRows(NamedTuple):
-    """The memory of B rows, which a frame changes in place."""
+    """The memory of B rows, which a frame updates in place."""
 
     kv: Tensor
-    """[layers, 2, B, G, P, D]; position P - 1 is a spare."""
+    """[layers, 2, B, G, P, D]. No sequence reads position P - 1."""
     next_input: Tensor
     """[B, H]"""
     position: Tensor
     """[B]"""
     sampling: RowSampling
     num_active: Tensor
-    """[1] rows that are somebody's, the first ones. The others write to their spare position and to nothing else."""
+    """[1] how many rows are running: the first ones. The others write only to their spare position."""

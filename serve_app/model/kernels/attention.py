@@ -1,7 +1,9 @@
-"""Attention of one token a row over what its row's memory holds, and over nothing beyond.
+"""Attention of one token a row over its row's KV memory, up to the token's own position.
 
-Where rows and groups are too few to occupy the GPU, several programs share a row's positions, and a second kernel puts
-together what they found (flash-decoding: Dao, Haziza, Massa, Sizov, 2023).
+Where rows and groups are too few to occupy the GPU, several programs share a row's positions, and a second kernel
+combines their results (flash-decoding: Dao, Haziza, Massa, Sizov, 2023). Inside the kernels, names are those of
+FlashAttention: m_i is the largest score so far, l_i the sum of the weights exp2(score - m_i), acc the weighted sum of
+values. alpha = exp2(m_i - m_new) rescales l_i and acc when m_i grows.
 """
 
 import math
@@ -19,23 +21,23 @@ _WANTED_PROGRAMS = 264
 
 
 def decode_attention(queries: Tensor, kv: Tensor, positions: Tensor, num_readable: int) -> Tensor:
-    """`queries` [R, N, D] over `kv` [2, rows, G, P, D] to [R, N * D]; a row reads up to its own position.
+    """`queries` [R, N, D] over `kv` [2, rows, G, P, D] to [R, N * D]. A row reads up to its own position.
 
-    A row at `num_readable` or beyond is nobody's: it reads nothing, and gets zeros.
+    A row at `num_readable` or beyond is padding: it reads nothing and gets zeros.
     """
     num_rows, num_heads, head_dim = queries.shape
     num_groups = kv.shape[2]
     splits = num_splits(num_rows * num_groups, num_readable)
     mixed = torch.empty(num_rows, num_heads * head_dim, device=queries.device, dtype=queries.dtype)
-    # [R, N, splits, D] sums of weighed values; [R, N, splits, 2] sum of weights, and what their exponents are above.
-    sums, scales = mixed, mixed
+    # acc of each split is [R, N, splits, D]; its l_i and m_i are [R, N, splits, 2].
+    partial_acc, partial_l_m = mixed, mixed
     if splits > 1:
-        sums = mixed.new_empty(num_rows, num_heads, splits, head_dim, dtype=torch.float32)
-        scales = mixed.new_empty(num_rows, num_heads, splits, 2, dtype=torch.float32)
+        partial_acc = mixed.new_empty(num_rows, num_heads, splits, head_dim, dtype=torch.float32)
+        partial_l_m = mixed.new_empty(num_rows, num_heads, splits, 2, dtype=torch.float32)
     launch(
         _attend,
         (num_rows, num_groups, splits),
-        *(queries, kv, positions, mixed, sums, scales),
+        *(queries, kv, positions, mixed, partial_acc, partial_l_m),
         *(num_readable, head_dim**-0.5 * math.log2(math.e), *kv.stride()[:4]),
         HEAD_DIM=head_dim,
         HEADS_PER_GROUP=num_heads // num_groups,
@@ -48,12 +50,21 @@ def decode_attention(queries: Tensor, kv: Tensor, positions: Tensor, num_readabl
     )
     if splits > 1:
         blocks = {"BLOCK_S": padded(splits), "BLOCK_D": padded(head_dim, 16)}
-        launch(_join, (num_rows * num_heads,), sums, scales, mixed, HEAD_DIM=head_dim, SPLITS=splits, **blocks)
+        launch(
+            _join,
+            (num_rows * num_heads,),
+            partial_acc,
+            partial_l_m,
+            mixed,
+            HEAD_DIM=head_dim,
+            SPLITS=splits,
+            **blocks,
+        )
     return mixed
 
 
 def num_splits(num_pairs: int, num_readable: int) -> int:
-    """In how many programs the positions of each of `num_pairs` rows and groups are read."""
+    """How many programs share the positions of each of `num_pairs` pairs of row and group."""
     most = triton.cdiv(num_readable, _BLOCK_POSITIONS)
     return max(1, min(most, triton.cdiv(_WANTED_PROGRAMS, num_pairs)))
 
@@ -64,10 +75,10 @@ def _attend(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     kv,
     positions,
     mixed,
-    sums,
-    scales,
+    partial_acc,
+    partial_l_m,
     num_readable,
-    exponent_scale,
+    softmax_scale_log2,
     which_stride,
     row_stride,
     group_stride,
@@ -79,14 +90,14 @@ def _attend(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Program (row, group, split). Exponents are of two, which the GPU computes faster."""
+    """Program (row, group, split). Uses exp2, which the GPU computes faster than exp."""
     row, group, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     heads, columns = tl.arange(0, BLOCK_H), tl.arange(0, BLOCK_D)
     is_column = columns < HEAD_DIM
     is_head = (heads < HEADS_PER_GROUP)[:, None] & is_column[None, :]
     head_ids = (row * tl.num_programs(1) + group) * HEADS_PER_GROUP + heads
     head_places = head_ids[:, None] * HEAD_DIM + columns[None, :]
-    asked = tl.load(queries + head_places, mask=is_head, other=0.0)
+    q = tl.load(queries + head_places, mask=is_head, other=0.0)
 
     position = tl.load(positions + row).to(tl.int32)
     length = tl.where(position < num_readable, position + 1, 0)
@@ -96,41 +107,39 @@ def _attend(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     keys = kv + row.to(tl.int64) * row_stride + group * group_stride
     values = keys + which_stride
 
-    highest = tl.full((BLOCK_H,), float("-inf"), tl.float32)
-    weights = tl.zeros((BLOCK_H,), tl.float32)
-    found = tl.zeros((BLOCK_H, BLOCK_D), tl.float32)
+    m_i = tl.full((BLOCK_H,), float("-inf"), tl.float32)
+    l_i = tl.zeros((BLOCK_H,), tl.float32)
+    acc = tl.zeros((BLOCK_H, BLOCK_D), tl.float32)
     for start in range(first, end, BLOCK_P):
         places = start + tl.arange(0, BLOCK_P)
-        readable = places < end
+        is_readable = places < end
         offsets = places[:, None] * position_stride + columns[None, :]
-        mask = readable[:, None] & is_column[None, :]
-        block_keys = tl.load(keys + offsets, mask=mask, other=0.0)
-        scores = tl.dot(asked, tl.trans(block_keys), input_precision="ieee") * exponent_scale
-        scores = tl.where(readable[None, :], scores, float("-inf"))
-        new_highest = tl.maximum(highest, tl.max(scores, axis=1))
-        fading = tl.exp2(highest - new_highest)
-        block_weights = tl.exp2(scores - new_highest[:, None])
-        block_values = tl.load(values + offsets, mask=mask, other=0.0)
-        weights = weights * fading + tl.sum(block_weights, axis=1)
-        found = tl.dot(
-            block_weights.to(block_values.dtype), block_values, found * fading[:, None], input_precision="ieee"
-        )
-        highest = new_highest
+        mask = is_readable[:, None] & is_column[None, :]
+        k = tl.load(keys + offsets, mask=mask, other=0.0)
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * softmax_scale_log2
+        scores = tl.where(is_readable[None, :], scores, float("-inf"))
+        m_new = tl.maximum(m_i, tl.max(scores, axis=1))
+        alpha = tl.exp2(m_i - m_new)
+        p = tl.exp2(scores - m_new[:, None])
+        v = tl.load(values + offsets, mask=mask, other=0.0)
+        l_i = l_i * alpha + tl.sum(p, axis=1)
+        acc = tl.dot(p.to(v.dtype), v, acc * alpha[:, None], input_precision="ieee")
+        m_i = m_new
 
     if SPLITS == 1:
-        found = found / tl.where(weights == 0, 1.0, weights)[:, None]
-        tl.store(mixed + head_places, found.to(mixed.dtype.element_ty), mask=is_head)
+        acc = acc / tl.where(l_i == 0, 1.0, l_i)[:, None]
+        tl.store(mixed + head_places, acc.to(mixed.dtype.element_ty), mask=is_head)
     else:
         parts = head_ids * SPLITS + split
-        tl.store(sums + parts[:, None] * HEAD_DIM + columns[None, :], found, mask=is_head)
-        tl.store(scales + parts * 2, weights, mask=heads < HEADS_PER_GROUP)
-        tl.store(scales + parts * 2 + 1, highest, mask=heads < HEADS_PER_GROUP)
+        tl.store(partial_acc + parts[:, None] * HEAD_DIM + columns[None, :], acc, mask=is_head)
+        tl.store(partial_l_m + parts * 2, l_i, mask=heads < HEADS_PER_GROUP)
+        tl.store(partial_l_m + parts * 2 + 1, m_i, mask=heads < HEADS_PER_GROUP)
 
 
 @triton.jit
 def _join(
-    sums,
-    scales,
+    partial_acc,
+    partial_l_m,
     mixed,
     HEAD_DIM: tl.constexpr,
     SPLITS: tl.constexpr,
@@ -142,12 +151,12 @@ def _join(
     splits, columns = tl.arange(0, BLOCK_S), tl.arange(0, BLOCK_D)
     is_split, is_column = splits < SPLITS, columns < HEAD_DIM
     parts = head * SPLITS + splits
-    weights = tl.load(scales + parts * 2, mask=is_split, other=0.0)
-    highest = tl.load(scales + parts * 2 + 1, mask=is_split, other=float("-inf"))
-    # A part that read nothing has no weight, and must not make the difference of two infinities.
-    fading = tl.where(weights > 0, tl.exp2(highest - tl.max(highest, axis=0)), 0.0)
+    l_i = tl.load(partial_l_m + parts * 2, mask=is_split, other=0.0)
+    m_i = tl.load(partial_l_m + parts * 2 + 1, mask=is_split, other=float("-inf"))
+    # A split that read nothing has l_i 0 and m_i -inf. Without the condition, -inf minus -inf would make it NaN.
+    alpha = tl.where(l_i > 0, tl.exp2(m_i - tl.max(m_i, axis=0)), 0.0)
     mask = is_split[:, None] & is_column[None, :]
-    found = tl.load(sums + parts[:, None] * HEAD_DIM + columns[None, :], mask=mask, other=0.0)
-    total = tl.sum(weights * fading, axis=0)
-    joined = tl.sum(found * fading[:, None], axis=0) / tl.where(total == 0, 1.0, total)
-    tl.store(mixed + head * HEAD_DIM + columns, joined.to(mixed.dtype.element_ty), mask=is_column)
+    acc = tl.load(partial_acc + parts[:, None] * HEAD_DIM + columns[None, :], mask=mask, other=0.0)
+    total = tl.sum(l_i * alpha, axis=0)
+    combined = tl.sum(acc * alpha[:, None], axis=0) / tl.where(total == 0, 1.0, total)
+    tl.store(mixed + head * HEAD_DIM + columns, combined.to(mixed.dtype.element_ty), mask=is_column)

@@ -1,4 +1,4 @@
-"""One call of every kernel on random inputs, to be made of the kernel and of its plain form alike."""
+"""One call of every kernel on random inputs, for the kernel and its plain form alike."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from serve_app.model.shape import RopeShape, TransformerShape
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of one call. Those at hand have every kernel split its work, and have rows that end anywhere."""
+    """Sizes of one call. By default every kernel splits its work, and rows end anywhere."""
 
     num_rows: int = 5
     hidden: int = 1024
@@ -30,7 +30,7 @@ class Sizes:
 
 
 class Inputs:
-    """Random tensors of a device and a type, the same ones again for the same seed."""
+    """Random tensors of a device and a type, equal for equal seeds."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, quantization: Quantization, seed: int = 0) -> None:
         self.device = device
@@ -40,7 +40,7 @@ class Inputs:
         self._generator = torch.Generator().manual_seed(seed)
 
     def again(self) -> "Inputs":
-        """From the start."""
+        """The same tensors from the start."""
         return Inputs(self.device, self.dtype, self._quantization, self._seed)
 
     def normal(self, *sizes: int) -> Tensor:
@@ -56,7 +56,7 @@ class Inputs:
         return quantize(self.normal(outputs, inputs) * inputs**-0.5, self._quantization)
 
     def positions(self, sizes: Sizes) -> Tensor:
-        """[R]; the last row is nobody's, and stands at the spare position."""
+        """[R]. The last row is padding, at the spare position."""
         positions = self.integers(0, sizes.num_positions - 1, sizes.num_rows)
         positions[-1] = sizes.num_positions - 1
         return positions
@@ -67,7 +67,7 @@ class Inputs:
         return RotationTable(shape, self.device, self.dtype)
 
     def sampling(self, sizes: Sizes) -> RowSampling:
-        """Rows that ask for everything, in any mixture."""
+        """Rows with every kind of parameter, mixed."""
         rows, frame = sizes.num_rows, self.integers(0, 200, sizes.num_rows)
         history = self.integers(-1, sizes.codebook_size, rows, REPETITION_WINDOW_FRAMES, sizes.num_codebooks)
 
@@ -88,7 +88,7 @@ class Inputs:
 
 
 Case = Callable[[ModuleType, Inputs, Sizes], list[Tensor]]
-"""A call of one of the operations in `fused` or `reference`, and everything that it gives or changes."""
+"""Calls an operation of `fused` or `reference`, and returns every tensor that it returns or changes."""
 
 
 def _add_rms_norm(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -113,7 +113,7 @@ def _decode_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> l
 
 
 def _depth_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    """A whole frame's passes, each reading what those before it wrote."""
+    """The passes of a whole frame. Each reads what the passes before it wrote."""
     table, found = inputs.rotation(sizes), []
     width = (sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim
     kv = _poisoned_kv(inputs, sizes)[:, :, :, : sizes.num_codebooks]
@@ -145,7 +145,7 @@ def _draw_codes(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Te
     codes = torch.full((sizes.num_rows, sizes.num_codebooks), -1, device=inputs.device)
     table, embedded = inputs.normal(vocab, sizes.hidden), inputs.normal(sizes.num_rows, 2, sizes.hidden)
     for number in range(sizes.num_codebooks):
-        # Not of the model's type, in which logits that are equal would be many.
+        # In float32, because in the model's type many logits would be equal.
         logits = 3 * torch.randn(sizes.num_rows, vocab, generator=torch.Generator().manual_seed(number))
         logits[:, sizes.codebook_size :] = 50.0
         drawn, following = Codebook(number, sizes.codebook_size), NextInput(table, embedded[:, 1])
@@ -170,7 +170,7 @@ def _advance(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tenso
 
 
 def _poisoned_kv(inputs: Inputs, sizes: Sizes) -> Tensor:
-    """[2, rows, G, P, D], a view; what nobody wrote must not matter."""
+    """[2, rows, G, P, D], a view full of NaN, so that a read of an unwritten position shows."""
     size = (2, 2, sizes.num_rows + 1, sizes.num_groups, sizes.num_positions, sizes.head_dim)
     return torch.full(size, torch.nan, device=inputs.device, dtype=inputs.dtype)[1, :, : sizes.num_rows]
 

@@ -1,4 +1,4 @@
-"""Whether the kernels serve on a device: asked at start, so that the engine can do without them."""
+"""Checks at start whether the kernels work on a device, so that the engine can do without them."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -10,9 +10,9 @@ from serve_app.model.kernels.cases import CASES, Inputs, Sizes
 from serve_app.model.matrix import Quantization
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
-"""Relative as well as absolute, since what is compared is near one. bfloat16 has 8 bits, and is rounded repeatedly."""
+"""Relative and absolute, since values are near one. bfloat16 has 8 bits and is rounded repeatedly."""
 _SIZES = (Sizes(5), Sizes(64))
-"""Few rows and many are multiplied by different instructions."""
+"""Few rows and many use different instructions."""
 
 
 def first_failure(
@@ -21,9 +21,9 @@ def first_failure(
     quantization: Quantization = "none",
     sizes: Sequence[Sizes] = _SIZES,
 ) -> str | None:
-    """In a line, the first kernel that does not compile or does not compute what its plain form does; None for none.
+    """The first kernel that does not compile or differs from its plain form, in one line. None if all are right.
 
-    Not under a stream capture: kernels are compiled here.
+    Call it outside of stream capture, because it compiles kernels.
     """
     if dtype not in TOLERANCE:
         return f"there are no kernels for {dtype}"
@@ -36,11 +36,11 @@ def first_failure(
 
 
 def disagreement(name: str, inputs: Inputs, sizes: Sizes) -> str | None:
-    """In a line, where a kernel and its plain form part; None where they do not."""
+    """How a kernel differs from its plain form, in one line. None if it does not."""
     case = CASES[name]
     try:
         found = case(import_module("serve_app.model.kernels.fused"), inputs, sizes)
-    # Whatever Triton, its compiler or the driver raise, plain operations still serve.
+    # Triton, its compiler and the driver raise many types. Plain operations work in any case.
     except Exception as error:  # noqa: BLE001
         return f"{type(error).__name__}: {_in_a_line(error)}"
     expected = case(reference, inputs.again(), sizes)

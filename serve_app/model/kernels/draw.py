@@ -1,9 +1,9 @@
-"""Draws one code for each row: `sampling.FrameSampler`'s function, without a sort, and whatever each row asks for.
+"""Draws one code for each row, as `sampling.FrameSampler` does, but without a sort.
 
-Nothing here depends on a plan made on the host, so one kernel serves every batch. Codes whose logits are equal stand or
-fall together: those equal to the last of the top k are all kept, and so are those equal to the one that crosses top_p.
-FrameSampler keeps an arbitrary choice of them. It also adds probabilities up in another order, so a sum that comes
-within rounding of top_p may fall on the other side.
+One kernel serves every batch, because it reads each row's parameters on the device. It keeps or drops codes with equal
+logits together: all that equal the last of the top k, and all that equal the one that crosses top_p. FrameSampler
+keeps an arbitrary choice of those. It also sums probabilities in another order, so a sum within rounding of top_p may
+fall on the other side.
 """
 
 import triton
@@ -19,7 +19,7 @@ _GOLDEN = tl.constexpr(0x9E3779B97F4A7C15)
 _MIX_1 = tl.constexpr(0xBF58476D1CE4E5B9)
 _MIX_2 = tl.constexpr(0x94D049BB133111EB)
 _RECENT = tl.constexpr(8)
-"""Earlier codes that are compared at once."""
+"""Recent codes that are compared at once."""
 
 
 def draw_codes(
@@ -27,7 +27,7 @@ def draw_codes(
 ) -> None:
     """[R, at least C] logits to column `codebook` of `codes` [R, K], and to the embeddings that the next pass takes.
 
-    Logits are at most float32 here: float64 models are for tests of the plain form.
+    Logits are at most float32. Only tests of the plain form use float64.
     """
     table, out = next_input or (logits, logits)
     width = 0 if next_input is None else table.shape[1]
@@ -56,7 +56,7 @@ def _mix(x):
 
 @triton.jit
 def _negative_gumbel(seed, frame, codebook, codes):
-    """Of one row's codebook, in float64; see `sampling.noise_keys` and `sampling.negative_gumbel`."""
+    """The noise of one row's codebook, in float64. See `sampling.noise_keys` and `sampling.negative_gumbel`."""
     key = _mix(_mix(seed.to(tl.uint64)) + (frame + 1).to(tl.uint64) * _GOLDEN)
     key = _mix(key + (codebook + 1).to(tl.uint64) * _GOLDEN)
     counters = key + _GOLDEN + codes.to(tl.uint64) * _GOLDEN
@@ -73,7 +73,7 @@ def _ordered(x):
 
 @triton.jit
 def _top_k_threshold(order, is_code, top_k):
-    """The k-th largest of `order`, or less where nothing lies between: halving what it may be, counting those above."""
+    """The k-th largest of `order`, or less where no value lies between. A bisection that counts the values above."""
     low = tl.cast(tl.min(tl.where(is_code, order, 0x7FFFFFFF), axis=0), tl.int64)
     high = tl.cast(tl.max(tl.where(is_code, order, -0x80000000), axis=0), tl.int64) + 1
     count = tl.sum(is_code.to(tl.int32), axis=0)
@@ -90,7 +90,7 @@ def _top_k_threshold(order, is_code, top_k):
 
 @triton.jit
 def _top_p_threshold(order, is_kept, values, top_p):
-    """The least of `order` above which the kept codes do not hold `top_p` yet."""
+    """The least of `order` above which the kept codes sum to less than `top_p`."""
     weights = tl.where(is_kept, tl.exp(values - tl.max(tl.where(is_kept, values, float("-inf")), axis=0)), 0.0)
     probabilities = weights / tl.sum(weights, axis=0)
     low = tl.cast(tl.min(tl.where(is_kept, order, 0x7FFFFFFF), axis=0), tl.int64) - 1
@@ -107,13 +107,13 @@ def _top_p_threshold(order, is_kept, values, top_p):
 
 @triton.jit
 def _penalized(logits, codes, penalty, recent_codes, frame_stride, WINDOW: tl.constexpr):
-    """`recent_codes` points at this row's and codebook's of the window's first frame; -1 there is no code."""
+    """`recent_codes` points at this row's and codebook's code in the window's first frame. -1 is no code."""
     marks = tl.zeros(codes.shape, tl.int32)
     for first in range(0, WINDOW, _RECENT):
         recent = tl.load(recent_codes + (first + tl.arange(0, _RECENT)) * frame_stride).to(tl.int32)
         marks += tl.sum((codes[:, None] == recent[None, :]).to(tl.int32), axis=1)
-    punished = tl.where(logits > 0, tl.div_rn(logits, penalty), logits * penalty)
-    return tl.where(marks > 0, punished, logits)
+    penalized = tl.where(logits > 0, tl.div_rn(logits, penalty), logits * penalty)
+    return tl.where(marks > 0, penalized, logits)
 
 
 @triton.jit(do_not_specialize=["codebook"])
@@ -170,7 +170,7 @@ def _draw(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
         noisy = values.to(tl.float64) - _negative_gumbel(tl.load(seed + row), row_frame, codebook, codes)
         scores = tl.where(is_kept, noisy, float("-inf"))
     best = tl.max(tl.where(is_code, scores, float("-inf")), axis=0)
-    # Of equals the first; never a code out of range, even where logits are not numbers.
+    # The first of equals, and never a code out of range, even if logits are NaN.
     code = tl.min(tl.where(is_code & (scores == best), codes, CODEBOOK_SIZE - 1), axis=0)
     tl.store(drawn + row * drawn_stride + codebook, code)
     if WIDTH > 0:

@@ -1,4 +1,4 @@
-"""One frame for all rows with the kernels: the fused twin of Csm.step, Csm.draw_frame and RowState.advance."""
+"""One frame for all rows with the kernels, as Csm.step, Csm.draw_frame and RowState.advance compute it."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -23,15 +23,17 @@ Attend = Callable[[int, Tensor], Tensor]
 
 
 class DrawnFrame(NamedTuple):
-    """The codes [R, K] that are being drawn, and how."""
+    """The codes [R, K] that are being drawn, and the sampling parameters."""
 
     codes: Tensor
     sampling: RowSampling
 
 
 class FusedFrame:
-    """Launches kernels alone, over memory that stays where it is: what a CUDA graph can hold, if a call before it has
-    compiled them. Of torch's random state, and of the host, it knows nothing."""
+    """Only launches kernels over fixed memory, so that a CUDA graph can record it once the kernels are compiled.
+
+    It uses neither torch's random state nor values of the host.
+    """
 
     def __init__(self, model: Csm, max_rows: int) -> None:
         shape, depth = model.shape, model.shape.depth
@@ -42,7 +44,7 @@ class FusedFrame:
         self._row_ids = torch.arange(max_rows, device=model.device)
 
     def __call__(self, num_rows: int, num_readable: int, rows: FrameRows) -> Tensor:
-        """The next codes [R, K] of the first R rows, which stand below `num_readable`."""
+        """The next codes [R, K] of the first R rows, whose positions are below `num_readable`."""
         hidden = self._step(num_rows, num_readable, rows)
         codes = self._draw_frame(hidden, rows.sampling)
         embed_frame(codes, self._model.audio_embedding, rows.next_input, rows.num_active)
@@ -84,10 +86,10 @@ class FusedFrame:
         return _run(model.depth, inputs.flatten(0, 1), attend, block.num_tokens)
 
     def _draw(self, states: Tensor, frame: DrawnFrame, codebook: int, embedded: Tensor) -> None:
-        """From `states` [R, H or E] a column of the frame's codes, and the codes' embeddings [R, E]."""
+        """Draw a column of the frame's codes from `states` [R, H or E], and write their embeddings [R, E]."""
         model, shape = self._model, self._shape
         head = model.first_head if codebook == 0 else model.depth_heads[codebook - 1]
-        # As they were summed up: rounding would make logits equal that are not.
+        # In float32: rounding would make different logits equal.
         logits = torch.empty(len(states), shape.vocab_size, device=states.device, dtype=torch.float32)
         skinny_linear(states, head, logits)
         table = model.depth_embedding[codebook * shape.vocab_size :]

@@ -1,4 +1,4 @@
-"""What follows a frame: its embedding is the next input, and the rows that drew it move on."""
+"""Updates the rows after a frame: embeds it as the next input, and advances positions and history."""
 
 import triton
 import triton.language as tl
@@ -11,8 +11,10 @@ _BLOCK_HIDDEN = 256
 
 
 def embed_frame(codes: Tensor, table: Tensor, out: Tensor, num_active: Tensor) -> None:
-    """`codes` [R, K] to `out` [R, H], the sum over codebooks of rows of `table` [K * V, H], in the first
-    `num_active` [1] rows; the others keep what they hold."""
+    """Write the sum over codebooks of rows of `table` [K * V, H], for `codes` [R, K], to `out` [R, H].
+
+    Only the first `num_active` [1] rows change.
+    """
     num_rows, num_codebooks = codes.shape
     hidden = table.shape[1]
     block = min(padded(hidden), _BLOCK_HIDDEN)
@@ -29,7 +31,7 @@ def embed_frame(codes: Tensor, table: Tensor, out: Tensor, num_active: Tensor) -
 
 
 def advance(codes: Tensor, position: Tensor, sampling: RowSampling, num_active: Tensor) -> None:
-    """The first `num_active` [1] rows drew `codes` [R, K]: keep them as history, and count a frame and a position."""
+    """Add `codes` [R, K] to the history of the first `num_active` [1] rows, and count a frame and a position."""
     num_rows, num_codebooks = codes.shape
     launch(
         _advance,

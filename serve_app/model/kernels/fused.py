@@ -1,4 +1,4 @@
-"""All kernels under one name, as `reference` holds their plain forms."""
+"""All kernels in one module, as `reference` is one of their plain forms."""
 
 from serve_app.model.kernels.attention import decode_attention
 from serve_app.model.kernels.depth_attention import depth_attention

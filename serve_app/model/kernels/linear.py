@@ -1,7 +1,7 @@
-"""Products of few rows with large matrices: the weights are streamed once, and turned to the rows' type in registers.
+"""Products of few rows with large matrices. They stream weights once and convert them in registers.
 
-With up to 64 rows the time is that of reading the matrix, so what counts is that every multiprocessor reads, with
-enough bytes under way. Beyond, arithmetic counts: plain matrices are left to cuBLAS.
+With up to 64 rows, reading the matrix takes the time, so every multiprocessor must keep enough reads in flight. With
+more rows arithmetic takes the time, and cuBLAS multiplies plain matrices.
 """
 
 from typing import NamedTuple
@@ -20,15 +20,15 @@ MAX_SKINNY_ROWS = 64
 _WANTED_PROGRAMS = 192
 """An H100 has 132 multiprocessors, and two programs fit on each."""
 _STAGE_BYTES = 24 << 10
-"""What a step of the pipeline may hold: four are kept at most, twice, in the 227 KiB of a multiprocessor."""
-_LEAST_STEPS = 4
-"""With fewer there is no pipeline."""
-_LEAST_SPLIT = 512
-"""Inputs of a product's part; shorter ones spend their time starting."""
+"""The most that a pipeline step holds. Two programs of four steps each share a multiprocessor's 227 KiB."""
+_MIN_STEPS = 4
+"""With fewer steps there is no pipeline."""
+_MIN_SPLIT = 512
+"""The fewest inputs of a split. Shorter splits spend their time starting."""
 
 
 class Tiles(NamedTuple):
-    """How a product is cut; every number but `splits` is a power of two that the kernel is compiled for."""
+    """How a product is tiled. All but `splits` are powers of two, for which the kernel is compiled."""
 
     rows: int
     outputs: int
@@ -37,20 +37,23 @@ class Tiles(NamedTuple):
 
 
 def skinny_linear(x: Tensor, matrix: Matrix, out: Tensor | None = None) -> Tensor:
-    """`x` [R, K] to [R, N]. Rows of `x` and `out` may be strided; `out` may have a type of its own."""
+    """`x` [R, K] to [R, N]. Rows of `x` and `out` may be strided, and `out` may have another type."""
     values, scales = _parts(matrix)
+    if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
+        product = F.linear(x, values)
+        return product if out is None else out.copy_(product)
     if out is None:
         out = x.new_empty(x.shape[0], values.shape[0])
-    if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
-        return out.copy_(F.linear(x, values))
     tiles = choose_tiles(x.shape[0], values.shape[0], values.shape[1], values.element_size())
     _multiply(x, values, scales, out[None], tiles)
     return out
 
 
 def split_linear(x: Tensor, matrix: Matrix) -> Tensor:
-    """`x` [R, K] to partial sums [parts, R, N] in float32, for who reads the product next to add up: where a matrix has
-    too few outputs to occupy the GPU, its inputs are shared out as well."""
+    """`x` [R, K] to partial sums [parts, R, N] in float32, which the next kernel adds up.
+
+    Where a matrix has too few outputs to occupy the GPU, several programs share its inputs.
+    """
     values, scales = _parts(matrix)
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
         return F.linear(x, values)[None]
@@ -76,16 +79,16 @@ def swiglu(x: Tensor, gate_up: Matrix) -> Tensor:
 def choose_tiles(
     num_rows: int, num_outputs: int, num_inputs: int, weight_bytes: int, *, may_split: bool = False, halves: int = 1
 ) -> Tiles:
-    """Known from the shapes alone, so that a graph of launches stays right whatever the values."""
+    """Tiles that depend on shapes alone, so that a recorded graph is right for any values."""
     rows = min(padded(num_rows, 16), MAX_SKINNY_ROWS)
     row_blocks = triton.cdiv(num_rows, rows)
     wide_enough = [n for n in (64, 32) if row_blocks * triton.cdiv(num_outputs, n) >= _WANTED_PROGRAMS]
     outputs = wide_enough[0] if wide_enough else 16
     programs, splits = row_blocks * triton.cdiv(num_outputs, outputs), 1
-    while may_split and programs * splits < _WANTED_PROGRAMS and num_inputs >= 2 * splits * _LEAST_SPLIT:
+    while may_split and programs * splits < _WANTED_PROGRAMS and num_inputs >= 2 * splits * _MIN_SPLIT:
         splits *= 2
     input_bytes = 2 * rows + halves * outputs * weight_bytes
-    most = min(_STAGE_BYTES // input_bytes, num_inputs // (splits * _LEAST_STEPS))
+    most = min(_STAGE_BYTES // input_bytes, num_inputs // (splits * _MIN_STEPS))
     fitting = [k for k in (512, 256, 128) if k <= most and num_inputs % (k * splits) == 0]
     return Tiles(rows, outputs, fitting[0] if fitting else 64, splits)
 
@@ -120,7 +123,7 @@ def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, til
 
 @triton.jit
 def _weights_at(weight_rows, inputs, NUM_INPUTS: tl.constexpr, EVEN: tl.constexpr):
-    """One tile of weights; EVEN: no part has inputs beyond the last."""
+    """One tile of weights. EVEN means that no split has inputs beyond the last."""
     if EVEN:
         return tl.load(weight_rows + inputs[None, :])
     else:
@@ -153,7 +156,7 @@ def _product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     split = tl.program_id(1)
     is_row, is_output = rows < num_rows, outputs < NUM_OUTPUTS
     x_rows = x + rows[:, None] * x_stride
-    # Past the last output that one is read again: cheaper than a mask in the loop, and never stored.
+    # Outputs past the last one load its weights again, which is cheaper than a mask. They are never stored.
     weight_rows = weights + tl.minimum(outputs, NUM_OUTPUTS - 1)[:, None].to(tl.int64) * NUM_INPUTS
     sums = tl.zeros((BLOCK_R, BLOCK_N), tl.float32)
     up_sums = tl.zeros((BLOCK_R, BLOCK_N), tl.float32)
@@ -162,7 +165,7 @@ def _product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
         mask = is_row[:, None] if EVEN else is_row[:, None] & (inputs < NUM_INPUTS)[None, :]
         values = tl.load(x_rows + inputs[None, :], mask=mask, other=0.0)
         part = _weights_at(weight_rows, inputs, NUM_INPUTS, EVEN).to(x.dtype.element_ty)
-        # "ieee" keeps float32 rows float32; other types do not look at it.
+        # "ieee" keeps float32 rows in float32. It has no effect on other types.
         sums = tl.dot(values, tl.trans(part), sums, input_precision="ieee")
         if GATED:
             up_part = _weights_at(weight_rows + NUM_OUTPUTS * NUM_INPUTS, inputs, NUM_INPUTS, EVEN)

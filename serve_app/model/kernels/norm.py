@@ -9,9 +9,9 @@ from serve_app.model.kernels.launch import launch, padded
 
 
 def add_rms_norm(x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The residual x + delta, and that normed: [R, H] each.
+    """The residual x + delta, and its norm: [R, H] each.
 
-    `delta` is None, or [R, H], or [parts, R, H] partial sums as `split_linear` leaves them. Rows may be strided.
+    `delta` is None, [R, H], or the partial sums [parts, R, H] of `split_linear`. Rows may be strided.
     """
     num_rows, size = x.shape
     parts = x.new_empty(0, 1, 1) if delta is None else delta.view(-1, *delta.shape[-2:])
@@ -54,7 +54,7 @@ def _add_rms_norm(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
         for part in tl.static_range(NUM_PARTS):  # pyright: ignore[reportGeneralTypeIssues] - unrolled
             part_row = parts + part * part_stride + row * part_row_stride
             added += tl.load(part_row + columns, mask=inside, other=0.0).to(tl.float32)
-        # What is normed is what is kept: the sum as it is once rounded.
+        # The norm is that of the stored, rounded sum.
         kept = (values + added).to(x.dtype.element_ty)
         tl.store(residual + row * SIZE + columns, kept, mask=inside)
         values = kept.to(tl.float32)

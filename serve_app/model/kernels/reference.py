@@ -1,6 +1,6 @@
-"""The kernels' functions out of torch's and the model's own operations, row by row where that is plainer.
+"""The plain forms of the kernels, made of torch's and the model's operations, row by row where that is simpler.
 
-What a kernel must agree with: `check` compares them at start, and the tests do on more sizes.
+Each kernel must agree with its plain form. `check` compares them at start, and tests do so on more sizes.
 """
 
 import torch
@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput
+from serve_app.model.kv_views import attention, kv_at_block
 from serve_app.model.matrix import Matrix, linear
-from serve_app.model.memory import attention, memory_at_block
 from serve_app.model.rope import RotationTable, rotate
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, FrameSampler, RowSampling, SamplingPlan
 
@@ -23,12 +23,12 @@ def add_rms_norm(x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) ->
 def rope_and_write(qkv: Tensor, table: RotationTable, positions: Tensor, kv: Tensor, num_heads: int) -> Tensor:
     num_groups, head_dim = kv.shape[2], kv.shape[4]
     heads = qkv.view(len(qkv), 1, -1, head_dim)
-    turnable, values = heads.split((num_heads + num_groups, num_groups), dim=2)
-    turned = rotate(turnable, table.at_positions(positions))
+    to_rotate, values = heads.split((num_heads + num_groups, num_groups), dim=2)
+    rotated = rotate(to_rotate, table.at_positions(positions))
     for row, position in enumerate(positions.tolist()):
-        kv[0, row, :, position] = turned[row, 0, num_heads:]
+        kv[0, row, :, position] = rotated[row, 0, num_heads:]
         kv[1, row, :, position] = values[row, 0]
-    return turned[:, 0, :num_heads]
+    return rotated[:, 0, :num_heads]
 
 
 def decode_attention(queries: Tensor, kv: Tensor, positions: Tensor, num_readable: int) -> Tensor:
@@ -44,9 +44,9 @@ def depth_attention(qkv: Tensor, table: RotationTable, kv: Tensor, num_heads: in
     _, num_rows, num_groups, _, head_dim = kv.shape
     end = block.start + block.num_tokens
     heads = qkv.view(num_rows, block.num_tokens, -1, head_dim)
-    turnable, values = heads.split((num_heads + num_groups, num_groups), dim=2)
-    queries, keys = rotate(turnable, table.at_block(block.start, end)).split((num_heads, num_groups), dim=2)
-    return memory_at_block(kv[None], block.start, end)[0].attend(queries, keys, values).flatten(0, 1)
+    to_rotate, values = heads.split((num_heads + num_groups, num_groups), dim=2)
+    queries, keys = rotate(to_rotate, table.at_block(block.start, end)).split((num_heads, num_groups), dim=2)
+    return kv_at_block(kv[None], block.start, end)[0].attend(queries, keys, values).flatten(0, 1)
 
 
 def skinny_linear(x: Tensor, matrix: Matrix, out: Tensor | None = None) -> Tensor:

@@ -10,8 +10,10 @@ from serve_app.model.rope import RotationTable
 
 
 def rope_and_write(qkv: Tensor, table: RotationTable, positions: Tensor, kv: Tensor, num_heads: int) -> Tensor:
-    """Write the keys and values of `qkv` [R, (N + 2 G) * D] at `positions` [R] of `kv` [2, rows, G, P, D]; the rotated
-    queries come back, [R, N, D]."""
+    """Write the keys and values of `qkv` [R, (N + 2 G) * D] at `positions` [R] of `kv` [2, rows, G, P, D].
+
+    Keys are rotated first. Returns the rotated queries, [R, N, D].
+    """
     num_rows, (_, _, num_groups, _, head_dim) = qkv.shape[0], kv.shape
     queries = torch.empty(num_rows, num_heads, head_dim, device=qkv.device, dtype=qkv.dtype)
     launch(
@@ -30,9 +32,9 @@ def rope_and_write(qkv: Tensor, table: RotationTable, positions: Tensor, kv: Ten
 
 @triton.jit
 def rotated(heads, offsets, columns, inside, cos, sin, HEAD_DIM: tl.constexpr):
-    """What stands at `heads` + `offsets`, rotated, in float32; `columns` are its last axis, cos and sin belong to them.
+    """The vectors at `heads` + `offsets`, rotated, in float32. `columns` index their last axis, as cos and sin do.
 
-    The other half is read again: the lane that holds it is another thread's.
+    The other half of each vector is loaded again, because another thread holds it.
     """
     half = HEAD_DIM // 2
     swapped = tl.where(columns < half, columns + half, columns - half)
@@ -66,13 +68,13 @@ def _rope_and_write(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     offset = row * qkv_stride + head * HEAD_DIM
     at_position = kv + row.to(tl.int64) * row_stride + position * position_stride
     if head < NUM_HEADS + NUM_GROUPS:
-        turn_cos = tl.load(cos + position * HEAD_DIM + columns, mask=inside, other=0.0).to(tl.float32)
-        turn_sin = tl.load(sin + position * HEAD_DIM + columns, mask=inside, other=0.0).to(tl.float32)
-        turned = rotated(qkv, offset, columns, inside, turn_cos, turn_sin, HEAD_DIM).to(qkv.dtype.element_ty)
+        cos_at = tl.load(cos + position * HEAD_DIM + columns, mask=inside, other=0.0).to(tl.float32)
+        sin_at = tl.load(sin + position * HEAD_DIM + columns, mask=inside, other=0.0).to(tl.float32)
+        head_rotated = rotated(qkv, offset, columns, inside, cos_at, sin_at, HEAD_DIM).to(qkv.dtype.element_ty)
         if head < NUM_HEADS:
-            tl.store(queries + (row * NUM_HEADS + head) * HEAD_DIM + columns, turned, mask=inside)
+            tl.store(queries + (row * NUM_HEADS + head) * HEAD_DIM + columns, head_rotated, mask=inside)
         else:
-            tl.store(at_position + (head - NUM_HEADS) * group_stride + columns, turned, mask=inside)
+            tl.store(at_position + (head - NUM_HEADS) * group_stride + columns, head_rotated, mask=inside)
     else:
         value = tl.load(qkv + offset + columns, mask=inside, other=0.0)
         group = head - NUM_HEADS - NUM_GROUPS

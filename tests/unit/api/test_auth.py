@@ -8,8 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from api_harness import client
-from fakes import FakeDecoder, FakeEncoder, Utterance
 from fastapi import FastAPI, WebSocket
 
 from serve_app.api.app import build_api
@@ -19,12 +17,14 @@ from serve_app.keys.key import ANONYMOUS, Key, Scope
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.settings import KeySettings, Settings
-from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.store.database import Database
+from tests.support.api_harness import client
+from tests.support.fakes import FakeDecoder, Utterance
+from tests.support.speech import speech_service
 
 SPEAK = {"text": "Hi."}
 NO_SUCH_KEY = f"csm_{'0' * 16}:{'x' * 43}"
-NO_KEY = "this is no key: send the whole of it, ID:SECRET, as csm-serve keys create showed it"
+NO_KEY = "this is not a key: send all of it, ID:SECRET, as csm-serve keys create showed it"
 ASKING = "a key is needed: send the header Authorization: Key ID:SECRET, or Bearer ID:SECRET"
 
 
@@ -34,8 +34,8 @@ class Keyed:
     def __init__(self, database: Database, decoder: FakeDecoder | None = None) -> None:
         self.keys = Keys(database, KeySettings(required=True))
         self.decoder = decoder or FakeDecoder()
-        pipeline = SpeechPipeline(FakeEncoder(), self.decoder)
-        self.app = build_api(pipeline, Settings(), self._metrics, self.keys, Allowance(database))
+        speech = speech_service(self.decoder, allowance=Allowance(database))
+        self.app = build_api(speech, Settings(), self._metrics, self.keys)
         self.http = client(self.app)
 
     async def _metrics(self) -> str:
@@ -251,7 +251,7 @@ async def test_a_keys_requests_at_once_are_counted_over_replicas_and_refused_bef
     for each in (first, second):
         answer = await each.speak(header, streaming=streaming)
         assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
-        assert answer.json() == {"detail": "this key may have 2 requests at once: wait until one has ended"}
+        assert answer.json() == {"detail": "this key may run 2 requests at once: wait until one has ended"}
         assert len(each.decoder.requests) == 1
     for task in running:
         task.cancel()
@@ -283,7 +283,7 @@ async def test_a_request_that_the_engine_refuses_costs_nothing(database: Databas
 
 
 async def test_without_keys_everybody_is_anonymous_whatever_they_send(tmp_path: Path) -> None:
-    app = build_api(SpeechPipeline(FakeEncoder(), FakeDecoder()), Settings())
+    app = build_api(speech_service(), Settings())
     async with client(app) as http:
         for headers in ({}, {"Authorization": "Key no:such"}, {"Authorization": "nonsense"}):
             assert (await http.post("/generate", json=SPEAK, headers=headers)).status_code == 200

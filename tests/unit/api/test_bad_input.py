@@ -9,11 +9,11 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from api_harness import api, client, generate, wav
-from fakes import FakeDecoder, FakeEncoder, Utterance
 
 from serve_app.errors import ContextTooLong, GenerationFailed, InvalidAudio, NotReady, Overloaded
 from serve_app.messages import MAX_SEED
+from tests.support.api_harness import api, client, generate, wav
+from tests.support.fakes import FakeDecoder, FakeEncoder, Utterance
 
 SECRET = "what only the caller should see"
 

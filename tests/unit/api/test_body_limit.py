@@ -3,8 +3,9 @@
 from collections.abc import AsyncGenerator
 
 import pytest
-from api_harness import api, client, generate
-from fakes import FakeDecoder
+
+from tests.support.api_harness import api, client, generate
+from tests.support.fakes import FakeDecoder
 
 MIB = 2**20
 LIMIT = 2 * MIB

@@ -4,11 +4,11 @@ import asyncio
 import base64
 
 import pytest
-from api_harness import Exchange, api, client, wav
-from fakes import FakeDecoder, FakeEncoder, Utterance
 from fastapi import FastAPI
 
 from serve_app.errors import GenerationFailed
+from tests.support.api_harness import Exchange, api, client, wav
+from tests.support.fakes import FakeDecoder, FakeEncoder, Utterance
 
 WAITING = Utterance(waits_for_slot=True)
 SPEAKING = Utterance(stalls=True)

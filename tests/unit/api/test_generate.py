@@ -7,12 +7,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from api_harness import HEADER_BYTES, Exchange, api, client, generate, samples_of, wav
-from fakes import INFO, FakeDecoder, FakeEncoder, Utterance, pcm_of
 
 from serve_app.audio.wav import wav_header
 from serve_app.messages import MAX_SEED, FinishReason
 from serve_app.settings import SamplingSettings
+from tests.support.api_harness import HEADER_BYTES, Exchange, api, client, generate, samples_of, wav
+from tests.support.fakes import INFO, FakeDecoder, FakeEncoder, Utterance, pcm_of
 
 SPOKEN = b"".join(pcm_of(n) for n in range(4))
 CLIP = base64.b64encode(wav()).decode()

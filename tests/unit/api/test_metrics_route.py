@@ -1,11 +1,9 @@
 """Where Prometheus looks."""
 
-import api_harness
-from fakes import FakeDecoder, FakeEncoder
-
 from serve_app.api.app import build_api
 from serve_app.settings import Settings
-from serve_app.speech.pipeline import SpeechPipeline
+from tests.support import api_harness
+from tests.support.speech import speech_service
 
 
 async def metrics_text() -> str:
@@ -13,7 +11,7 @@ async def metrics_text() -> str:
 
 
 async def test_the_text_is_prometheus_own() -> None:
-    app = build_api(SpeechPipeline(FakeEncoder(), FakeDecoder()), Settings(), metrics_text)
+    app = build_api(speech_service(), Settings(), metrics_text)
     async with api_harness.client(app) as http:
         response = await http.get("/metrics")
     assert (response.status_code, response.text) == (200, "# HELP ray_csm_x It.\n")

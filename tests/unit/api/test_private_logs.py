@@ -8,10 +8,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
-import api_harness
 import pytest
 from fastapi import FastAPI
-from recording_meter import RecordingMeter
 
 from serve_app import log
 from serve_app.api.app import build_api
@@ -21,8 +19,10 @@ from serve_app.deployments.watched_generator import WatchedGenerator
 from serve_app.engine.service import TokenService
 from serve_app.messages import ModelInfo
 from serve_app.settings import LimitSettings, Settings, StandInSettings
-from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.tracing import NO_TRACER
+from tests.support import api_harness
+from tests.support.recording_meter import RecordingMeter
+from tests.support.speech import speech_service
 
 MARK = "Zanzibar"
 AUDIO = (MARK.encode() * 500)[:3840]
@@ -41,7 +41,7 @@ class Graph:
         self.generate = WatchedGenerator(self._service, RecordingMeter(), NO_TRACER).generate
         self._decoder = DecoderService.load(settings, self)
         self._encoder = EncoderService.load(settings)
-        self.app = build_api(SpeechPipeline(self._encoder, self._decoder), settings)
+        self.app = build_api(speech_service(self._decoder, self._encoder, settings), settings)
 
     async def info(self) -> ModelInfo:
         return await self._service.info()

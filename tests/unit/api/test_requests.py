@@ -1,11 +1,11 @@
 """GET /requests/{id}: what became of a request."""
 
 import pytest
-from api_harness import Exchange, api, client, generate
-from fakes import FakeDecoder, Utterance
 from fastapi import FastAPI
 
 from serve_app.errors import GenerationFailed
+from tests.support.api_harness import Exchange, api, client, generate
+from tests.support.fakes import FakeDecoder, Utterance
 
 
 async def outcome(app: FastAPI, request_id: str = "exchange") -> dict[str, object]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import jsonschema
 import pytest
-from api_harness import api, client
-from fakes import INFO, FakeDecoder
 from fastapi import FastAPI
 
 from serve_app import __version__
 from serve_app.errors import NotReady
+from tests.support.api_harness import api, client
+from tests.support.fakes import INFO, FakeDecoder
 
 
 async def get(app: FastAPI, path: str, **request: Any) -> tuple[int, Any]:

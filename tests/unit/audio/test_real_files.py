@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from system_packages import need
 
 from serve_app.audio.read import read_clip
 from serve_app.messages import SAMPLE_RATE_HZ
+from tests.support.system_packages import need
 
 
 @pytest.fixture(scope="module")

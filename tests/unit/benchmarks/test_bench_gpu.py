@@ -7,14 +7,15 @@ import time
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-import bare_machine
 import pytest
 
-from benchmarks import gpu, gpu_sections
 from benchmarks.engine import bare
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import sections as gpu_sections
 from serve_app import settings
+from tests.support import bare_machine
 
-ROOT = Path(gpu.__file__).parents[1]
+ROOT = Path(gpu.__file__).parents[2]
 
 
 @pytest.mark.slow

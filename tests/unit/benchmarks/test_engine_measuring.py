@@ -12,11 +12,11 @@ from benchmarks.engine.prompts import Prompts, request_for
 from benchmarks.engine.random_model import ByteTokenizer, config_of, quantized_model, random_model
 from benchmarks.engine.rounds import Cell, Rounds
 from benchmarks.engine.transformers_step import TransformersStep, twin_of
-from serve_app.engine.frame_step import PlainStep
 from serve_app.engine.kv_cache import KvCache
-from serve_app.engine.parts import PendingFrames
 from serve_app.engine.reference import forced_logits
 from serve_app.engine.row_state import RowState
+from serve_app.engine.runner import PendingFrames
+from serve_app.engine.steps.plain import PlainStep
 from serve_app.model.csm import Csm
 from serve_app.model.sampling import SamplingPlan
 from serve_app.model.shape import CsmShape

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.engine_step`: what it writes, and what it refuses."""
+"""`python -m benchmarks.engine.step`: what it writes, and what it refuses."""
 
 import json
 import subprocess
@@ -7,22 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import engine_step
+from benchmarks.engine import step as engine_step
 
-ROOT = Path(engine_step.__file__).parents[1]
+ROOT = Path(engine_step.__file__).parents[2]
 
 
 @pytest.mark.slow
 def test_a_run_writes_every_row_with_what_it_was_measured_on(tmp_path: Path) -> None:
     path = tmp_path / "figures" / "steps.json"
     options = f"--preset tiny --device cpu --batch 1,2 --dtype fp32,int8 --steps 2 --kv 16 --step plain --json {path}"
-    command = [sys.executable, "-m", "benchmarks.engine_step", *options.split()]
+    command = [sys.executable, "-m", "benchmarks.engine.step", *options.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "times as fast" in done.stdout
     values = json.loads(path.read_text())
     assert values["device"] == "cpu"
-    assert values["command"] == f"python -m benchmarks.engine_step {options}"
+    assert values["command"] == f"python -m benchmarks.engine.step {options}"
     assert values["bandwidth_gb_per_s"] > 0
     known = {"commit", "uncommitted_changes", "measured_at", "processor", "cores", "threads", "torch", "floor"}
     assert known < values.keys()

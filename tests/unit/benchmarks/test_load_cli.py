@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks.common.records import read_records, read_run
 from benchmarks.load.client import ClosedPhase, Limit, OpenPhase
 from benchmarks.load.command import build_parser, load_test, main
 from benchmarks.load.plan import BadPlan
 from benchmarks.load.run import LoadTest
-from benchmarks.records import read_records, read_run
 from serve_app.cli.bench import run_bench
 from serve_app.cli.main import app
 from serve_app.errors import StartupError

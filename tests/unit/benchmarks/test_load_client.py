@@ -15,13 +15,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from benchmarks.common.records import Record, Run
 from benchmarks.load import client_health
 from benchmarks.load.arrivals import Arrival
 from benchmarks.load.client import ClosedPhase, Limit, OpenPhase
 from benchmarks.load.run import LoadTest, failure, measure
 from benchmarks.load.targets import OpenAi, Ours, Target, Vox
 from benchmarks.load.workloads import Workload, wav_file
-from benchmarks.records import Record, Run
 from serve_app.audio.wav import wav_header
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

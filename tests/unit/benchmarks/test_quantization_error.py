@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import quantization_error
+from benchmarks.engine import quantization_error
 
 
 def test_fewer_bits_err_more(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import ratios, regression, results_file
+from benchmarks.common import ratios, regression, results_file
 
 RATIOS = {("tiny", 1): 4.0, ("tiny", 8): 3.0}
 
@@ -24,7 +24,7 @@ def store(folder: Path, measured: dict[tuple[str, int], Any], minutes_ago: float
         "measured_at": (datetime.now(UTC) - timedelta(minutes=minutes_ago)).isoformat(),
         "commit": "abc1234",
         "uncommitted_changes": False,
-        "command": "python -m benchmarks.engine_step --preset tiny",
+        "command": "python -m benchmarks.engine.step --preset tiny",
         "threads": 1,
         "device": "cpu",
         "processor": "Some CPU",
@@ -174,13 +174,13 @@ def test_a_missing_or_broken_baseline_is_one_clear_line(folder: Path, text: str 
 
 
 def test_the_stored_baseline_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = Path(regression.__file__).parent / "baseline.json"
+    stored = Path(regression.__file__).parents[1] / "baseline.json"
     assert regression.read_baseline(stored)
 
 
 def test_results_of_the_older_form_are_read(folder: Path) -> None:
     row = {"preset": "tiny", "dtype": "float32", "batch": 1, "frame_ms": 1.0, "speed_up": 2.0}
-    path = store(folder, {}, rows=[row], threads=None, command="python -m benchmarks.engine_step --threads 1")
+    path = store(folder, {}, rows=[row], threads=None, command="python -m benchmarks.engine.step --threads 1")
     (ratio,) = ratios.read_results([path])
     assert ratio.key == ("cpu, Some CPU, 2 cores, threads: 1", "tiny", "fp32", 1, 0)
 

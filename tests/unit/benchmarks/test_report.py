@@ -7,12 +7,12 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from made_up_runs import made_up_level, made_up_records, save, without_figures
 
 from benchmarks.load.timeline import summarize
 from benchmarks.report import command as report
 from benchmarks.report.input import load
 from benchmarks.report.tables import number, share, tables
+from tests.support.made_up_runs import made_up_level, made_up_records, save, without_figures
 
 PLOTS = ("ttfa", "continuity", "rtf", "throughput", "memory", "lateness")
 REASON = "the client's loop lagged 80 ms at p99"

@@ -5,15 +5,15 @@ from typing import Any
 
 from ray.serve._private.constants import DEFAULT_REQUEST_ROUTER_PATH
 
+from benchmarks.common.records import Chunk
 from benchmarks.load.one_request import Answer
-from benchmarks.records import Chunk
-from benchmarks.routing import table
-from benchmarks.routing_figures import busiest_share, counters, figures, growth, replicas_with, running
-from benchmarks.routing_servers import ROUTERS, Graph, cache_mb, serve_config, voice_positions
-from benchmarks.routing_traffic import for_the_encoder, requests, voices
+from benchmarks.routing.__main__ import table
+from benchmarks.routing.figures import busiest_share, counters, figures, growth, replicas_with, running
+from benchmarks.routing.servers import ROUTERS, Graph, cache_mb, serve_config, voice_positions
+from benchmarks.routing.traffic import for_the_encoder, requests, voices
 from serve_app.app import load_settings
-from serve_app.deployments.serve_config import check_serve_config
 from serve_app.model.checkpoint import open_checkpoint
+from serve_app.preflight.serve_config import check_serve_config
 
 COUNTERS = (
     "engine_frames_total",

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.common.records import Chunk, Record
 from benchmarks.load.timeline import lateness_seconds, starvation_seconds, summarize
-from benchmarks.records import Chunk, Record
 
 
 def record(*chunks: tuple[float, float], **changes: Any) -> Record:

@@ -65,7 +65,7 @@ def deployment(config: dict[str, Any], name: str) -> dict[str, Any]:
     return next(each for each in config["applications"][0]["deployments"] if each["name"] == name)
 
 
-SLOT_POLICY = {"policy_function": "serve_app.deployments.autoscaling:SlotPolicy"}
+SLOT_POLICY = {"policy_function": "serve_app.deployments.scaling.autoscaling:SlotPolicy"}
 BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "an unknown key of Serve's": (
         lambda c: deployment(c, "TokenGenerator").update(num_replica=1),

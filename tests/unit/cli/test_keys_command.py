@@ -99,9 +99,7 @@ def test_an_id_that_is_not_known_is_a_failure_in_one_line(
     monkeypatch.setattr(sys, "argv", ["csm-serve", "keys", *argv])
     with pytest.raises(SystemExit) as stopped:
         main()
-    assert stopped.value.code == (
-        "csm-serve: key csm_0 is not known, or was revoked: csm-serve keys list shows which there are"
-    )
+    assert stopped.value.code == ("csm-serve: key csm_0 is unknown or was revoked: csm-serve keys list shows all keys")
 
 
 @pytest.mark.parametrize(

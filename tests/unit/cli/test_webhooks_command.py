@@ -9,10 +9,12 @@ from typer.testing import CliRunner, Result
 
 from serve_app.cli.main import app
 from serve_app.jobs.job import JobResult, NewJob
-from serve_app.jobs.outbox import Outbox, WebhookState
 from serve_app.jobs.queue import JobQueue
+from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhooks import Outbox, WebhookState
 from serve_app.settings import Settings
 from serve_app.store.database import Database
+from tests.support.jobs_harness import PlainWebhookFormat
 
 
 def run(*argv: str) -> Result:
@@ -34,11 +36,12 @@ def outbox(database: Database) -> Outbox:
 
 
 async def ended(database: Database, text: str) -> str:
-    queue = JobQueue(database, Settings().jobs)
+    queue = JobQueue(database, Settings().jobs, PlainWebhookFormat())
+    leases = JobLeases(database, Settings().jobs, PlainWebhookFormat())
     job = await queue.submit(NewJob("e", "k", {"text": text}, webhook_url=f"https://example.com/{text}"))
-    leased = await queue.lease("runner")
+    leased = await leases.lease("runner")
     assert leased is not None
-    await queue.finish(leased, JobResult(200, {}))
+    await leases.finish(leased, JobResult({}))
     return job.id
 
 
@@ -49,7 +52,7 @@ def dead_letter(database: Database, outbox: Outbox) -> str:
     async def give_up() -> str:
         dead = await ended(database, "dead")
         (webhook,) = await outbox.take(1)
-        await outbox.failed(webhook, "it answered with status 500, not 2xx", for_good=True)
+        await outbox.failed(webhook, "the receiver answered with status 500, not 2xx", for_good=True)
         await ended(database, "waits")
         return dead
 
@@ -60,7 +63,7 @@ def test_dead_letters_are_listed_with_their_reason(dead_letter: str) -> None:
     head, line = run("list", "--dead").stdout.splitlines()
     assert head.split() == ["ID", "STATE", "FAILED", "CREATED", "NEXT", "URL", "REASON"]
     assert line.startswith(f"{dead_letter}  dead ")
-    assert line.endswith("https://example.com/dead  it answered with status 500, not 2xx")
+    assert line.endswith("https://example.com/dead  the receiver answered with status 500, not 2xx")
 
 
 def test_all_are_listed_the_latest_first(dead_letter: str) -> None:

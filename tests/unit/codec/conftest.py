@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from small_mimi import CPU, NUM_CODEBOOKS, random_mimi, small_config
 from transformers import MimiConfig, MimiModel
 
 from serve_app.codec.mimi import MimiModel as MoshiMimi
 from serve_app.codec.mimi import load_mimi
+from tests.support.small_mimi import CPU, NUM_CODEBOOKS, random_mimi, small_config
 
 
 @pytest.fixture(autouse=True)

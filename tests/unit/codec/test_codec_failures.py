@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from serve_app.codec.decoder_service import DecoderService
-from serve_app.codec.encoder_service import MOST_CLIPS, EncoderService
+from serve_app.codec.encoder_service import MAX_CLIPS_PER_PASS, EncoderService
 from serve_app.errors import GenerationFailed, ReplicaLost, StartupError
 from serve_app.messages import Accepted, Codes, GenerationRequest, ModelInfo, TokenFrames
 from serve_app.settings import CodecSettings, Settings, StandInSettings
@@ -94,7 +94,7 @@ async def test_an_encoder_that_does_not_come_back_fails_its_check_and_its_clips(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clips = HangingClips()
-    encoder = EncoderService(clips, {}, stuck_seconds=MOST_CLIPS * 60)
+    encoder = EncoderService(clips, {}, stuck_seconds=MAX_CLIPS_PER_PASS * 60)
     waits = asyncio.create_task(encoder.encode(b"\1\2" * 1920))
     assert await asyncio.to_thread(clips.entered.wait, 5)
     encoder.check_health()  # busy

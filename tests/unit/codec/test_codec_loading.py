@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from serve_app.codec import loading
+from serve_app.model.device import limit_memory
 from serve_app.settings import CodecSettings, Settings
 
 
@@ -19,13 +20,13 @@ class FakeCuda:
 
 def test_a_process_on_a_card_is_held_to_its_fraction() -> None:
     cuda = FakeCuda()
-    loading.limit_memory(torch.device("cuda"), 0.15, cuda)
+    limit_memory(torch.device("cuda"), 0.15, cuda)
     assert cuda.fractions == [0.15]
 
 
 def test_a_cpu_has_no_such_limit() -> None:
     cuda = FakeCuda()
-    loading.limit_memory(torch.device("cpu"), 0.15, cuda)
+    limit_memory(torch.device("cpu"), 0.15, cuda)
     assert cuda.fractions == []
 
 

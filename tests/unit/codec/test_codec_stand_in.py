@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from serve_app.audio.silence import SilenceGuard
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.codec.encoder_service import EncoderService
-from serve_app.codec.silence import SilenceGuard
 from serve_app.codec.stand_in import StandInClips, StandInSlots
 from serve_app.engine.service import TokenService
 from serve_app.errors import Overloaded

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from small_mimi import CODEBOOK_SIZE, CPU, NUM_CODEBOOKS, random_mimi
 from transformers import MimiConfig
 
 from serve_app.codec.decoder import REPLAY_FRAMES, SlotDecoder
 from serve_app.codec.mimi import MimiModel as MoshiMimi
 from serve_app.codec.mimi import load_mimi
+from tests.support.small_mimi import CODEBOOK_SIZE, CPU, NUM_CODEBOOKS, random_mimi
 
 Frames = NDArray[np.uint16]
 NewMimi = Callable[[], MoshiMimi]

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from small_mimi import NUM_CODEBOOKS
 from transformers import MimiModel
 
 from serve_app.codec import encoder as encoder_module
 from serve_app.codec.encoder import ClipEncoder
 from serve_app.codec.mimi import MimiModel as MoshiMimi
+from tests.support.small_mimi import NUM_CODEBOOKS
 
 
 def clip(num_samples: int, seed: int) -> bytes:

@@ -7,12 +7,12 @@ import pytest
 import torch
 from moshi.modules.rope import apply_rope
 from safetensors.torch import load_file
-from small_mimi import CODEBOOK_SIZE, CPU, NUM_CODEBOOKS, random_mimi, small_config
 from torch import Tensor
 from transformers import MimiConfig, MimiModel
 
 from serve_app.codec.mimi import load_mimi, moshi_tensors
 from serve_app.errors import CheckpointError
+from tests.support.small_mimi import CODEBOOK_SIZE, CPU, NUM_CODEBOOKS, random_mimi, small_config
 
 OTHER_SHAPE = {
     "hidden_size": 48,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from recording_meter import RecordingMeter
 
 from serve_app import metrics
 from serve_app.audio.wav import wav_file
@@ -19,6 +18,7 @@ from serve_app.codec.encoder_service import EncoderService
 from serve_app.errors import CheckpointError, GenerationFailed, Overloaded
 from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo, TokenFrames
 from serve_app.settings import CodecSettings, Settings
+from tests.support.recording_meter import RecordingMeter
 
 FRAMES = np.random.default_rng(0).integers(0, 64, (40, 32))
 

@@ -4,15 +4,15 @@ import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import cluster_checks as checks
 import pytest
-from cluster_checks import Cluster
-from deploy_files import CLUSTER, SERVE_CONFIG, read, replicas
 from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 
 from serve_app.cli.check import check_config
-from serve_app.deployments.cluster_config import nodes_of, prepared
 from serve_app.errors import StartupError
+from serve_app.preflight.cluster_config import nodes_of, prepared
+from tests.support import cluster_checks as checks
+from tests.support.cluster_checks import Cluster
+from tests.support.deploy_files import CLUSTER, SERVE_CONFIG, read, replicas
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import ray
-from deploy_files import DOCKERFILE, ROOT, image_is_of
+
+from tests.support.deploy_files import DOCKERFILE, ROOT, image_is_of
 
 
 def instructions(text: str) -> list[tuple[str, str]]:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import ray.serve
 import yaml
-from deploy_files import ALERTS, DASHBOARD, ROOT, read
-from system_packages import need
 
 from serve_app import metrics
+from tests.support.deploy_files import ALERTS, DASHBOARD, ROOT, read
+from tests.support.system_packages import need
 
 SERVE_METRICS = {
     "serve_deployment_replica_healthy",

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import ray
 import yaml
-from deploy_files import RAYSERVICE, SERVE_CONFIG, drain_seconds, image_is_of, read, replicas
 
-from serve_app.deployments.placement import Nodes, NodeType, check_nodes
 from serve_app.errors import StartupError
+from serve_app.preflight.placement import Nodes, NodeType, check_nodes
+from tests.support.deploy_files import RAYSERVICE, SERVE_CONFIG, drain_seconds, image_is_of, read, replicas
 
 Manifests = dict[str, dict[str, Any]]
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ray.serve.config import AutoscalingConfig, AutoscalingContext
 
-from serve_app.deployments.backlog_policy import BACKLOG, ROOM, runners_for_backlog
+from serve_app.deployments.scaling.backlog import BACKLOG, ROOM, runners_for_backlog
 
 
 def context(backlog: list[float], room: float = 4.0, target: int = 2, lowest: int = 1, highest: int = 6) -> Any:
@@ -57,6 +57,6 @@ def test_serve_finds_it_by_its_name() -> None:
     scaling = AutoscalingConfig(
         min_replicas=1,
         max_replicas=4,
-        policy={"policy_function": "serve_app.deployments.backlog_policy:runners_for_backlog"},  # pyright: ignore
+        policy={"policy_function": "serve_app.deployments.scaling.backlog:runners_for_backlog"},  # pyright: ignore
     )
     assert scaling.policy.get_policy()(context([5.0])) == (2, {})

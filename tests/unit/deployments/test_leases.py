@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
-from recording_meter import RecordingMeter
 
 from serve_app.deployments.leases import LEASE_SECONDS, Leases
 from serve_app.deployments.watched_generator import WatchedGenerator
@@ -12,6 +11,7 @@ from serve_app.errors import GenerationFailed
 from serve_app.messages import GenerationRequest
 from serve_app.settings import EngineSettings, Settings, StandInSettings
 from serve_app.tracing import NO_TRACER
+from tests.support.recording_meter import RecordingMeter
 
 TIMEOUT_SECONDS = 600.0
 

@@ -15,7 +15,14 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.request_router import PendingRequest
 
 from serve_app.deployments.options import deployment_options
-from serve_app.deployments.prefix_router import CAPACITY, PrefixRouter, RoutingRules, places_of, ranked, voice_of
+from serve_app.deployments.scaling.prefix_router import (
+    CAPACITY,
+    PrefixRouter,
+    RoutingRules,
+    places_of,
+    ranked,
+    voice_of,
+)
 from serve_app.deployments.token_generator import TokenGenerator
 from serve_app.engine.stats import EngineStats
 from serve_app.errors import StartupError

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from serve_app.deployments.options import deployment_options, with_gpu_shares
-from serve_app.deployments.placement import Nodes, NodeType, Replicas, check_nodes, check_shares, replicas_of
-from serve_app.deployments.serve_config import OurApplication
 from serve_app.errors import StartupError
+from serve_app.preflight.placement import Nodes, NodeType, Replicas, check_nodes, check_shares, replicas_of
+from serve_app.preflight.serve_config import OurApplication
 from serve_app.settings import CodecSettings, EngineSettings, Settings
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from serve_app.deployments.serve_config import check_serve_config, read_yaml
 from serve_app.errors import StartupError
+from serve_app.preflight.serve_config import check_serve_config, read_yaml
 
-POLICY = "serve_app.deployments.autoscaling:SlotPolicy"
-BACKLOG_POLICY = "serve_app.deployments.backlog_policy:runners_for_backlog"
-ROUTER = "serve_app.deployments.prefix_router:PrefixRouter"
+POLICY = "serve_app.deployments.scaling.autoscaling:SlotPolicy"
+BACKLOG_POLICY = "serve_app.deployments.scaling.backlog:runners_for_backlog"
+ROUTER = "serve_app.deployments.scaling.prefix_router:PrefixRouter"
 
 
 @pytest.fixture
@@ -147,9 +147,11 @@ WRONG_VALUES = {
         f"applications[0].deployments[0].request_router_config.request_router_class: {POLICY} is no request router",
     ),
     "a policy that is none": (
-        lambda c: scaling(c)["policy"].update(policy_function="serve_app.deployments.autoscaling:REFUSALS_SECONDS"),
+        lambda c: scaling(c)["policy"].update(
+            policy_function="serve_app.deployments.scaling.autoscaling:REFUSALS_SECONDS"
+        ),
         "applications[0].deployments[0].autoscaling_config.policy.policy_function: "
-        "serve_app.deployments.autoscaling:REFUSALS_SECONDS is neither a class nor a function",
+        "serve_app.deployments.scaling.autoscaling:REFUSALS_SECONDS is neither a class nor a function",
     ),
     "a function's unknown argument": (
         lambda c: scaling(c).update(policy={"policy_function": BACKLOG_POLICY, "policy_kwargs": {"room": 2}}),

@@ -11,11 +11,18 @@ from ray.serve._private.common import DeploymentID
 from ray.serve.autoscaling_policy import _apply_autoscaling_config
 from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 
-from serve_app.deployments.autoscaling import REFUSALS_SECONDS, Lately, SlotLoad, SlotPolicy, SlotRules, replicas_for
+from serve_app.deployments.scaling.autoscaling import (
+    REFUSALS_SECONDS,
+    Lately,
+    SlotLoad,
+    SlotPolicy,
+    SlotRules,
+    replicas_for,
+)
 from serve_app.errors import StartupError
 
 RULES = SlotRules(occupancy=0.8, shrink_occupancy=0.6, patience_seconds=1)
-PATH = "serve_app.deployments.autoscaling:SlotPolicy"
+PATH = "serve_app.deployments.scaling.autoscaling:SlotPolicy"
 
 
 def load(taken: float, waiting: float = 0, **others: float) -> SlotLoad:

@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 import pytest
-from recording_meter import RecordingMeter
 
 from serve_app.deployments.publisher import Publisher
 from serve_app.deployments.watched_generator import WatchedGenerator
@@ -14,6 +13,7 @@ from serve_app.errors import GenerationFailed
 from serve_app.messages import Accepted, GenerationRequest, SamplingParams, TokenFrames
 from serve_app.settings import EngineSettings, Settings, StandInSettings
 from serve_app.tracing import NO_TRACER
+from tests.support.recording_meter import RecordingMeter
 
 
 @pytest.fixture

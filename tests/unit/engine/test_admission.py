@@ -1,9 +1,9 @@
 """Who is let in, by measured step time; who waits, who is refused, and what is told to those who come too late."""
 
 import pytest
-from timed import Timed, spoken
 
 from serve_app.errors import Overloaded
+from tests.support.timed_engine import Timed, spoken
 
 TABLE = {1: 12.0, 19: 129.0}
 FITTING, FITTING_MS = 10, 70.5

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from serve_app.engine.device_memory import claim_memory, free_host_bytes
+from serve_app.engine.memory.device import claim_memory, free_host_bytes
 
 CUDA = torch.device("cuda")
 GB = 10**9

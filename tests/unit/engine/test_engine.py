@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import Harness, random_segment, request
 
 from serve_app.errors import Overloaded
 from serve_app.messages import Codes, FinishReason
+from tests.support.engine_harness import Harness, random_segment, request
 
 
 @pytest.fixture(scope="module")

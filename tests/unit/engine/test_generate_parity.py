@@ -7,20 +7,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from harness import Harness, request
-from system_packages import need
-from tape import TapeDevice
 from transformers import CsmForConditionalGeneration
 
-from serve_app.engine.frame_step import FrameStep
-from serve_app.engine.graphed_step import GraphedStep
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
-from serve_app.engine.static_frame import PlainStaticFrame
-from serve_app.engine.step_choice import step_maker
+from serve_app.engine.steps.choice import step_maker
+from serve_app.engine.steps.graphs import GraphedStep
+from serve_app.engine.steps.plain import FrameStep
+from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.messages import Codes, ContextSegment, GenerationRequest
 from serve_app.model.create import create_checkpoint
 from serve_app.model.csm import Csm
+from tests.support.engine_harness import Harness, request
+from tests.support.system_packages import need
+from tests.support.tape import TapeDevice
 
 NUM_FRAMES = 12
 CONFIGS: dict[str, dict[str, Any]] = {

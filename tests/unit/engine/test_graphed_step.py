@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import Harness, random_segment, request
-from tape import TapeDevice
 
-from serve_app.engine.frame_step import FrameStep
-from serve_app.engine.graphed_step import GraphedStep, num_graphs, readable_buckets, row_buckets
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
-from serve_app.engine.static_frame import PlainStaticFrame
+from serve_app.engine.steps.graphs import GraphedStep, num_graphs, readable_buckets, row_buckets
+from serve_app.engine.steps.plain import FrameStep
+from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.messages import FinishReason
 from serve_app.model.csm import Csm
+from tests.support.engine_harness import Harness, random_segment, request
+from tests.support.tape import TapeDevice
 
 ROWS, POSITIONS = 4, 300
 

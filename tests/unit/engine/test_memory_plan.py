@@ -2,20 +2,18 @@
 
 import logging
 import re
-from dataclasses import fields
 
 import pytest
 import torch
 
-from serve_app.engine.device_memory import DeviceMemory
 from serve_app.engine.kv_cache import KvCache
-from serve_app.engine.memory_plan import MemoryPlan, PlannedModel, Reserves, announce, plan_memory, usual_reserves
+from serve_app.engine.memory.device import DeviceMemory
+from serve_app.engine.memory.plan import MemoryPlan, PlannedModel, Reserves, announce, plan_memory, usual_reserves
 from serve_app.engine.row_state import RowState
 from serve_app.errors import StartupError
 from serve_app.model.csm import Csm
 from serve_app.model.matrix import Quantization, QuantizedMatrix
 from serve_app.model.presets import preset_config
-from serve_app.model.sampling import RowSampling
 from serve_app.model.shape import CsmShape
 from serve_app.settings import EngineSettings
 
@@ -56,8 +54,7 @@ def test_weights_are_planned_to_the_byte(csm_1b: CsmShape, dtype: torch.dtype, q
 def test_slots_are_planned_with_next_to_nothing_to_spare(csm_1b: CsmShape, dtype: torch.dtype) -> None:
     engine = EngineSettings(max_batch_size=5, max_positions=300, prefix_cache_mb=0)
     kv, state = KvCache(csm_1b, 5, 300, META, dtype), RowState(csm_1b, 5, META, dtype)
-    rows = [state.next_input, state.position, *(getattr(state.sampling, f.name) for f in fields(RowSampling))]
-    taken = kv.backbone.nbytes + kv.depth_scratch(5).nbytes + sum(row.nbytes for row in rows)
+    taken = kv.backbone.nbytes + kv.depth_scratch(5).nbytes + sum(tensor.nbytes for tensor in state.tensors())
     plan = plan_memory(PlannedModel(csm_1b, dtype), engine, Reserves())
     planned = plan.total_bytes - plan.weights_bytes
     assert taken <= planned < 1.001 * taken

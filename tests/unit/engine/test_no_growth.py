@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from harness import Harness, Stream, random_segment, request
 
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import FinishReason
+from tests.support.engine_harness import Harness, Stream, random_segment, request
 
 REQUESTS = 10_000
 WARM_UP = 2_000
@@ -115,7 +115,7 @@ def test_memory_is_flat_over_ten_thousand_requests(
     assert 0.25 * crowd.num_started < crowd.finishes[FinishReason.CANCELLED] < 0.35 * crowd.num_started
     assert sum(crowd.finishes.values()) == crowd.num_started >= REQUESTS
     assert (harness.engine.stats().running, harness.engine.stats().waiting) == (0, 0)
-    assert 0.9 * 2**20 < harness.prefixes.num_bytes <= 2**20
+    assert 0.9 * 2**20 < harness.prefixes.on_device.num_bytes <= 2**20
     assert not [kept for kept in gc.get_objects() if type(kept) is Sequence]
     assert end.num_objects - warm.num_objects < MAX_NEW_OBJECTS
     assert end.resident_bytes - warm.resident_bytes < MAX_GROWTH_BYTES

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import Harness, Stream, request
-from timed import Timed, spoken
 
 from serve_app.messages import FRAME_RATE_HZ, FinishReason
+from tests.support.engine_harness import Harness, Stream, request
+from tests.support.timed_engine import Timed, spoken
 
 
 def num_sent(stream: Stream) -> int:

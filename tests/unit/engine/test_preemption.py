@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import Harness, Stream, random_segment, request
-from tape import TapeDevice
-from timed import Timed, spoken
 
-from serve_app.engine.frame_step import FrameStep
-from serve_app.engine.graphed_step import GraphedStep
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
-from serve_app.engine.static_frame import PlainStaticFrame
+from serve_app.engine.steps.graphs import GraphedStep
+from serve_app.engine.steps.plain import FrameStep
+from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.messages import FinishReason, GenerationRequest
 from serve_app.model.csm import Csm
+from tests.support.engine_harness import Harness, Stream, random_segment, request
+from tests.support.tape import TapeDevice
+from tests.support.timed_engine import Timed, spoken
 
 ROWS, POSITIONS = 2, 256
 
@@ -205,7 +205,7 @@ def test_interactive_sequences_never_make_way_and_earlier_jobs_go_on_first() -> 
     assert all(stream.finish is FinishReason.LENGTH for stream in (first, second, third, *more))
 
 
-def test_a_shut_door_makes_a_background_sequence_give_way_too() -> None:
+def test_a_reduced_capacity_makes_a_background_sequence_give_way_too() -> None:
     timed = Timed({1: 50.0, 4: 140.0}, max_batch_size=4)
     for number in range(2):
         timed.add(spoken(8, f"measured {number}", priority=-1))

@@ -6,16 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harness import Harness, Stream, random_segment, request
 
 from serve_app.engine.engine import Engine
-from serve_app.engine.parts import DrawnFrames, PendingFrames, PrefillPart
+from serve_app.engine.prefill import PrefillChunk
 from serve_app.engine.prompt import ModelLimits, build_prompt
+from serve_app.engine.runner import DrawnFrames, PendingFrames
 from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stand_in import StandInTokenizer
 from serve_app.messages import GenerationRequest
 from serve_app.settings import EngineSettings
+from tests.support.engine_harness import Harness, Stream, random_segment, request
 
 
 @dataclass
@@ -25,13 +26,11 @@ class Log:
     lookahead: int = 0
     said: list[object] = field(default_factory=list)
 
-    def restore(self, row: int, sequence: Sequence) -> None:
-        pass
+    def restore(self, row: int, sequence: Sequence) -> int:
+        return sequence.num_prefilled
 
-    def prefill(self, parts: list[PrefillPart]) -> None:
-        self.said.append([(part.sequence.request.request_id, part.num_tokens) for part in parts])
-        for part in parts:
-            part.sequence.num_prefilled += part.num_tokens
+    def prefill(self, chunks: list[PrefillChunk]) -> None:
+        self.said.append([(chunk.sequence.request.request_id, chunk.num_tokens) for chunk in chunks])
 
     def launch(self, sequences: list[Sequence]) -> PendingFrames:
         self.said.append("frame for " + ",".join(s.request.request_id for s in sequences))

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import Harness, Stream, random_segment, request
 
 from serve_app.engine.prefix_cache import CachedPiece, PrefixCache
 from serve_app.engine.prompt import Piece
 from serve_app.messages import ContextSegment, FinishReason, GenerationRequest
+from tests.support.engine_harness import Harness, Stream, random_segment, request
 
 VOICE = random_segment(32, 64, 30, seed=1)
 OTHER = random_segment(32, 64, 30, seed=2)
@@ -110,7 +110,7 @@ def test_a_turn_that_ended_by_itself_is_kept_to_its_last_frame(cached: Harness, 
 def test_without_being_asked_nothing_spoken_is_kept(cached: Harness) -> None:
     asked = request("Hi.", seed=1)
     stream = cached.run(asked)[0]
-    assert cached.prefixes.num_bytes == 0
+    assert cached.prefixes.on_device.num_bytes == 0
     assert restored(cached.run(request("And then?", context_of(asked, stream)))[0]) == 0
 
 
@@ -132,6 +132,11 @@ def piece(key: bytes, start: int, size: int) -> tuple[Piece, CachedPiece]:
 
 
 BYTES = 8  # a position of `piece`
+KEYS = (b"a", b"b", b"c", b"d")
+
+
+def num_bytes(cache: PrefixCache) -> tuple[int, int]:
+    return cache.on_device.num_bytes, cache.on_host.num_bytes
 
 
 def chain(cache: PrefixCache, *links: tuple[Piece, CachedPiece]) -> list[int]:
@@ -160,15 +165,15 @@ def test_the_end_of_the_least_used_chain_goes_first() -> None:
     cache.put(link.key, cached)
     assert chain(cache, *new) == [5]
     assert chain(cache, *old) == [5, 10]
-    assert cache.num_bytes == 20 * BYTES
+    assert cache.on_device.num_bytes == 20 * BYTES
 
 
 def test_what_is_larger_than_the_budget_is_not_kept() -> None:
     cache = PrefixCache(torch.device("cpu"), 4 * BYTES, 0)
     link, cached = piece(b"a", 0, 5)
     cache.put(link.key, cached)
-    assert cache.num_bytes == 0
-    assert not cache.holds(b"a")
+    assert cache.on_device.num_bytes == 0
+    assert chain(cache, (link, cached)) == []
 
 
 def test_on_a_gpu_the_host_takes_what_the_device_gives_up() -> None:
@@ -177,11 +182,33 @@ def test_on_a_gpu_the_host_takes_what_the_device_gives_up() -> None:
     links = [piece(b"a", 0, 5), piece(b"b", 5, 5), piece(b"c", 10, 5)]
     for link, cached in links:
         cache.put(link.key, cached)
-    assert cache.num_bytes == 15 * BYTES
+    assert num_bytes(cache) == (5 * BYTES, 10 * BYTES)
     link, cached = piece(b"d", 15, 5)
     cache.put(link.key, cached)
-    assert [cache.holds(key) for key in (b"a", b"b", b"c", b"d")] == [False, True, True, True]
+    assert [key in cache.on_device for key in KEYS] == [False, False, False, True]
+    assert [key in cache.on_host for key in KEYS] == [False, True, True, False]
     found = cache.longest_prefix((links[1][0],))
     assert found[0].kv.device.type == "meta"
-    assert [cache.holds(key) for key in (b"b", b"c", b"d")] == [True, True, True]
-    assert cache.num_bytes == 15 * BYTES
+    assert [key in cache.on_device for key in KEYS] == [False, True, False, False]
+    assert [key in cache.on_host for key in KEYS] == [False, False, True, True]
+    assert num_bytes(cache) == (5 * BYTES, 10 * BYTES)
+
+
+def test_a_chain_survives_that_its_end_pushes_its_beginning_out() -> None:
+    cache = PrefixCache(torch.device("meta"), 9 * BYTES, 4 * BYTES)
+    links = [piece(b"a", 0, 5), piece(b"b", 5, 4)]
+    for link, cached in (links[1], links[0], piece(b"x", 0, 4)):
+        cache.put(link.key, cached)
+    assert b"a" in cache.on_device and b"b" in cache.on_host
+    # Bringing "b" to the device evicts "a", and the host has no room for "a".
+    assert chain(cache, *links) == [5, 9]
+    assert [key in cache.on_device for key in (b"a", b"b", b"x")] == [True, True, False]
+    assert num_bytes(cache) == (9 * BYTES, 4 * BYTES)
+
+
+def test_a_piece_that_is_stored_again_counts_once() -> None:
+    cache = PrefixCache(torch.device("cpu"), 20 * BYTES, 0)
+    link, cached = piece(b"a", 0, 5)
+    cache.put(link.key, cached)
+    cache.put(link.key, piece(b"a", 0, 7)[1])
+    assert num_bytes(cache) == (7 * BYTES, 0)

@@ -1,10 +1,10 @@
 """Limits that change while the engine runs: whoever speaks goes on, whoever comes or waits finds the new ones."""
 
 import pytest
-from timed import Timed, spoken
 
 from serve_app.errors import Overloaded
 from serve_app.settings import EngineSettings
+from tests.support.timed_engine import Timed, spoken
 
 
 def reconfigure(timed: Timed, **settings: float) -> None:

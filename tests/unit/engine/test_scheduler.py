@@ -18,32 +18,32 @@ def names(sequences: list[Sequence]) -> list[str]:
     return [s.request.request_id for s in sequences]
 
 
-def decoding(*sequences: Sequence, max_rows: int = 8) -> Scheduler:
-    scheduler = Scheduler(max_rows, max_waiting=8, max_wait_seconds=10)
+def decoding(*sequences: Sequence) -> Scheduler:
+    scheduler = Scheduler(max_waiting=8, max_wait_seconds=10)
     for s in sequences:
         scheduler.add(s)
-    scheduler.admit()
+    scheduler.admit(len(sequences))
     for _ in sequences:
         scheduler.start_decoding()
     return scheduler
 
 
 def test_lower_priority_numbers_go_first_and_arrival_decides_among_equals() -> None:
-    scheduler = Scheduler(max_rows=2, max_waiting=8, max_wait_seconds=10)
+    scheduler = Scheduler(max_waiting=8, max_wait_seconds=10)
     for s in (sequence("late", 1), sequence("a"), sequence("b"), sequence("urgent", -1)):
         scheduler.add(s)
-    assert names(scheduler.admit()) == ["urgent", "a"]
+    assert names(scheduler.admit(2)) == ["urgent", "a"]
     assert scheduler.num_waiting == 2
 
 
 def test_a_full_queue_refuses_and_free_rows_count_as_room() -> None:
-    scheduler = Scheduler(max_rows=1, max_waiting=1, max_wait_seconds=10)
+    scheduler = Scheduler(max_waiting=1, max_wait_seconds=10)
     for name in "ab":
-        assert scheduler.has_room_for(sequence(name))
+        assert scheduler.has_room_for(sequence(name), 1)
         scheduler.add(sequence(name))
-    assert not scheduler.has_room_for(sequence("c"))
-    scheduler.admit()
-    assert not scheduler.has_room_for(sequence("d"))
+    assert not scheduler.has_room_for(sequence("c"), 1)
+    scheduler.admit(1)
+    assert not scheduler.has_room_for(sequence("d"), 1)
 
 
 def test_leaving_fills_the_gap_with_the_last_row() -> None:
@@ -60,7 +60,7 @@ def test_decoding_rows_stay_in_front_of_those_that_prefill() -> None:
     scheduler = decoding(a, b)
     scheduler.add(p)
     scheduler.add(q)
-    scheduler.admit()
+    scheduler.admit(8)
     assert scheduler.remove(a) == [Move(1, 0), Move(3, 1)]
     assert names(scheduler.decoding) == ["b"]
     assert names(scheduler.rows) == ["b", "q", "p"]
@@ -70,7 +70,7 @@ def test_a_prefilling_sequence_can_leave() -> None:
     a, p = sequence("a"), sequence("p")
     scheduler = decoding(a)
     scheduler.add(p)
-    scheduler.admit()
+    scheduler.admit(8)
     assert scheduler.prefilling[0][1] is p
     assert scheduler.remove(p) == []
     assert names(scheduler.rows) == ["a"]
@@ -78,10 +78,10 @@ def test_a_prefilling_sequence_can_leave() -> None:
 
 
 def test_those_that_wait_too_long_or_past_their_own_time_are_taken_out() -> None:
-    scheduler = Scheduler(max_rows=1, max_waiting=8, max_wait_seconds=10)
+    scheduler = Scheduler(max_waiting=8, max_wait_seconds=10)
     running, short, long = sequence("running"), sequence("short", timeout_seconds=2), sequence("long")
     scheduler.add(running)
-    scheduler.admit()
+    scheduler.admit(1)
     scheduler.add(short)
     scheduler.add(long)
     assert names(scheduler.take_overdue(now=3)) == ["short"]
@@ -91,21 +91,21 @@ def test_those_that_wait_too_long_or_past_their_own_time_are_taken_out() -> None
 
 
 def test_removing_a_waiting_sequence_twice_changes_nothing() -> None:
-    scheduler = Scheduler(max_rows=1, max_waiting=8, max_wait_seconds=10)
+    scheduler = Scheduler(max_waiting=8, max_wait_seconds=10)
     a, b = sequence("a"), sequence("b")
     scheduler.add(a)
     scheduler.add(b)
     assert scheduler.remove(a) == scheduler.remove(a) == []
-    assert names(scheduler.admit()) == ["b"]
+    assert names(scheduler.admit(1)) == ["b"]
 
 
 def test_what_goes_on_with_an_answer_is_neither_refused_nor_overdue() -> None:
-    scheduler = Scheduler(max_rows=1, max_waiting=0, max_wait_seconds=10)
+    scheduler = Scheduler(max_waiting=0, max_wait_seconds=10)
     scheduler.add(sequence("running"))
-    scheduler.admit()
-    assert not scheduler.has_room_for(sequence("new"))
+    scheduler.admit(1)
+    assert not scheduler.has_room_for(sequence("new"), 1)
     next_turn = sequence("next turn", priority=-1, timeout_seconds=60)
-    assert scheduler.has_room_for(next_turn)
+    assert scheduler.has_room_for(next_turn, 1)
     scheduler.add(next_turn)
     assert scheduler.take_overdue(now=50) == []
     assert names(scheduler.take_overdue(now=61)) == ["next turn"]
@@ -116,7 +116,7 @@ def test_a_sequence_that_pauses_stands_between_those_that_decode_and_those_that_
     scheduler = decoding(a, b, c)
     for s in (p, q):
         scheduler.add(s)
-    scheduler.admit()
+    scheduler.admit(8)
     assert scheduler.pause(a) == Swap(0, 2)
     assert scheduler.pause(b) is None
     assert (names(scheduler.decoding), names(scheduler.paused)) == (["c"], ["b", "a"])
@@ -124,7 +124,7 @@ def test_a_sequence_that_pauses_stands_between_those_that_decode_and_those_that_
     assert scheduler.start_decoding() == Swap(3, 1)
     assert names(scheduler.rows) == ["c", "p", "a", "b", "q"]
     assert scheduler.prefilling == [(4, q)]
-    assert scheduler.wake(b) == Swap(3, 2)
+    assert scheduler.resume(b) == Swap(3, 2)
     assert names(scheduler.rows) == ["c", "p", "b", "a", "q"]
     assert (names(scheduler.decoding), names(scheduler.paused)) == (["c", "p", "b"], ["a"])
 
@@ -133,7 +133,7 @@ def test_leaving_closes_the_gap_through_every_group() -> None:
     a, b, c, d, p = (sequence(name) for name in "abcdp")
     scheduler = decoding(a, b, c, d)
     scheduler.add(p)
-    scheduler.admit()
+    scheduler.admit(8)
     scheduler.pause(d)
     scheduler.pause(c)
     assert names(scheduler.rows) == ["a", "b", "c", "d", "p"]
@@ -145,26 +145,25 @@ def test_leaving_closes_the_gap_through_every_group() -> None:
 
 
 def test_only_so_many_rows_are_given_as_there_is_capacity_for() -> None:
-    scheduler = Scheduler(max_rows=8, max_waiting=1, max_wait_seconds=10)
-    scheduler.capacity = 2
+    scheduler = Scheduler(max_waiting=1, max_wait_seconds=10)
     for name in "abc":
-        assert scheduler.has_room_for(sequence(name))
+        assert scheduler.has_room_for(sequence(name), 2)
         scheduler.add(sequence(name))
-    assert not scheduler.has_room_for(sequence("d"))
-    assert names(scheduler.admit()) == ["a", "b"]
+    assert not scheduler.has_room_for(sequence("d"), 2)
+    assert names(scheduler.admit(2)) == ["a", "b"]
 
 
 def test_background_makes_way_for_as_many_as_wait_the_last_to_arrive_first() -> None:
     jobs = [sequence(name, priority=1) for name in "abc"]
-    scheduler = decoding(*jobs, max_rows=3)
-    assert scheduler.next_to_yield() is None
+    scheduler = decoding(*jobs)
+    assert scheduler.next_to_yield(3) is None
     scheduler.add(sequence("job", priority=1))
-    assert scheduler.next_to_yield() is None
+    assert scheduler.next_to_yield(3) is None
     scheduler.add(sequence("urgent"))
-    assert scheduler.next_to_yield() is jobs[2]
+    assert scheduler.next_to_yield(3) is jobs[2]
     scheduler.remove(jobs[2])
     scheduler.put_back(jobs[2])
-    assert scheduler.next_to_yield() is None, "one row is enough for one"
-    assert names(scheduler.admit()) == ["urgent"]
+    assert scheduler.next_to_yield(3) is None, "one row is enough for one"
+    assert names(scheduler.admit(3)) == ["urgent"]
     scheduler.remove(scheduler.rows[0])
-    assert names(scheduler.admit()) == ["c"], "it came before the job that never ran"
+    assert names(scheduler.admit(3)) == ["c"], "it came before the job that never ran"

@@ -11,7 +11,7 @@ import pytest_asyncio
 from serve_app.engine.service import TokenService
 from serve_app.errors import ContextTooLong, GenerationFailed, StartupError
 from serve_app.messages import Accepted, GenerationRequest, SamplingParams, TokenFrames
-from serve_app.settings import EngineSettings, Settings
+from serve_app.settings import EngineSettings, Settings, StandInSettings
 
 
 @pytest_asyncio.fixture
@@ -94,3 +94,10 @@ def test_a_device_that_is_not_there_stops_the_start(tiny_checkpoint_folder: Path
         pytest.skip("there is a CUDA device")
     with pytest.raises(StartupError, match="no CUDA device"):
         TokenService.load(settings)
+
+
+def test_a_replica_shortens_the_interpreters_switch_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[float] = []
+    monkeypatch.setattr("sys.setswitchinterval", asked_for.append)
+    TokenService.load(Settings(model="stand-in", stand_in=StandInSettings())).stop()
+    assert asked_for == [0.0005]

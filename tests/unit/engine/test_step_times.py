@@ -69,7 +69,7 @@ def test_a_size_that_was_never_run_is_tried_one_row_at_a_time() -> None:
     assert measured.capacity == 5
 
 
-def test_a_stall_and_the_first_compile_do_not_shut_the_door() -> None:
+def test_a_stall_and_the_first_compile_do_not_reduce_the_capacity() -> None:
     measured = Measured()
     measured.size(8, 30)
     measured.steps(4, 2000, 900, 25, 25, 25)
@@ -89,7 +89,7 @@ def test_a_slowdown_is_noticed_within_eight_steps_and_so_is_its_end() -> None:
     assert measured.capacity >= 5
 
 
-def test_what_shut_the_door_long_ago_is_tried_again_carefully() -> None:
+def test_a_size_that_was_too_slow_long_ago_is_tried_again_row_by_row() -> None:
     measured = Measured()
     measured.size(8, 200)
     measured.size(1, 10)

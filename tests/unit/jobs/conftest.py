@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jobs_harness import Clock, Harness
-from postgres_server import postgres_server
 from sqlalchemy import delete
 
 from serve_app.store.database import METADATA, Database
+from tests.support.jobs_harness import Clock, Harness
+from tests.support.postgres_server import postgres_server
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,13 @@ import json
 from dataclasses import replace
 
 import pytest
-from jobs_harness import BROKEN, DONE, HOOK, KEY, Harness, new_job
 from sqlalchemy import select
 
 from serve_app.errors import Overloaded, UnknownJob
 from serve_app.jobs.job import CancelAnswer, JobState, LogLine
-from serve_app.jobs.sweeping import UNSTORED_SECONDS
+from serve_app.jobs.queue import UNSTORED_SECONDS
 from serve_app.jobs.tables import INPUTS
+from tests.support.jobs_harness import BROKEN, DONE, ENGINE_BROKE, HOOK, KEY, Harness, new_job
 
 
 async def state(harness: Harness, job_id: str) -> JobState:
@@ -21,7 +21,7 @@ async def state(harness: Harness, job_id: str) -> JobState:
 async def test_a_new_job_waits_and_keeps_what_it_was_given(harness: Harness) -> None:
     job_id = await harness.submitted("Grüße, 世界 \U0001f600", headers={"traceparent": "00-1"})
     job = await harness.queue.get(job_id, KEY)
-    assert (job.state, job.priority, job.endpoint, job.attempt) == (JobState.QUEUED, "normal", "fal-ai/csm-1b", 0)
+    assert (job.state, job.priority, job.endpoint, job.attempt) == (JobState.QUEUED, "normal", "csm-1b", 0)
     assert job.created_at == harness.clock.now and job.started_at is job.ended_at is job.error is None
     leased = await harness.leased()
     assert (leased.id, leased.input, leased.headers) == (
@@ -37,7 +37,7 @@ async def test_normal_goes_before_low_and_the_earlier_before_the_later(harness: 
     positions = {text: (await harness.queue.status(ids[text], KEY)).position for text in ids}
     assert positions == {"b": 0, "d": 1, "a": 2, "c": 3}
     assert [(await harness.leased()).input["text"] for _ in ids] == ["b", "d", "a", "c"]
-    assert await harness.queue.lease("runner-1") is None
+    assert await harness.leases.lease("runner-1") is None
 
 
 async def test_a_job_that_is_not_queued_has_no_position(harness: Harness) -> None:
@@ -49,9 +49,9 @@ async def test_a_job_that_is_not_queued_has_no_position(harness: Harness) -> Non
 
 async def test_two_runners_never_get_the_same_job(harness: Harness) -> None:
     ids = {await harness.submitted(str(n)) for n in range(12)}
-    leased = await asyncio.gather(*(harness.queue.lease(f"runner-{n}") for n in range(12)))
+    leased = await asyncio.gather(*(harness.leases.lease(f"runner-{n}") for n in range(12)))
     got = [job.id for job in leased if job is not None]
-    while (job := await harness.queue.lease("runner-late")) is not None:  # locked rows were passed over
+    while (job := await harness.leases.lease("runner-late")) is not None:  # locked rows were passed over
         got.append(job.id)
     assert sorted(got) == sorted(ids)
 
@@ -59,9 +59,9 @@ async def test_two_runners_never_get_the_same_job(harness: Harness) -> None:
 async def test_jobs_of_keys_at_their_limit_are_passed_over(harness: Harness) -> None:
     await harness.submitted("a", key_id="full")
     await harness.submitted("b", key_id="free")
-    leased = await harness.queue.lease("runner-1", {"full"})
+    leased = await harness.leases.lease("runner-1", {"full"})
     assert leased is not None and leased.key_id == "free"
-    assert await harness.queue.lease("runner-1", {"full"}) is None
+    assert await harness.leases.lease("runner-1", {"full"}) is None
 
 
 async def test_a_result_is_recorded_once(harness: Harness) -> None:
@@ -69,10 +69,10 @@ async def test_a_result_is_recorded_once(harness: Harness) -> None:
     assert await harness.queue.result(job_id, KEY) is None
     leased = await harness.leased()
     harness.clock.pass_by(3)
-    assert await harness.queue.finish(leased, DONE) is JobState.COMPLETED
-    assert await harness.queue.finish(leased, BROKEN) is None
-    assert await harness.queue.retry(leased, BROKEN) is None
-    assert await harness.queue.give_back(leased, "late") is None
+    assert await harness.leases.finish(leased, DONE) is JobState.COMPLETED
+    assert await harness.leases.finish(leased, BROKEN) is None
+    assert await harness.leases.retry(leased, ENGINE_BROKE) is None
+    assert await harness.leases.give_back(leased, "late") is None
     assert await harness.queue.result(job_id, KEY) == DONE
     job = await harness.queue.get(job_id, KEY)
     assert (job.state, job.ended_at, job.inference_seconds) == (JobState.COMPLETED, harness.clock.now, 1.5)
@@ -82,14 +82,14 @@ async def test_a_lost_attempt_changes_nothing(harness: Harness) -> None:
     job_id = await harness.submitted()
     lost = await harness.leased("runner-1")
     harness.clock.pass_by(harness.settings.lease_seconds + 1)
-    assert (await harness.queue.expire()).lost == 1
+    assert (await harness.leases.expire()).lost == 1
     current = await harness.leased("runner-2")
     assert current.attempt == lost.attempt + 1 and current.run_id != lost.run_id
-    assert await harness.queue.heartbeat([lost]) == {lost.run_id}
-    await harness.queue.log(lost, [LogLine(1.0, "INFO", "from the dead")])
-    assert await harness.queue.finish(lost, BROKEN) is None
-    assert await harness.queue.finish(current, DONE) is JobState.COMPLETED
-    assert await harness.queue.finish(lost, BROKEN) is None
+    assert await harness.leases.heartbeat([lost]) == {lost.run_id}
+    await harness.leases.log(lost, [LogLine(1.0, "INFO", "from the dead")])
+    assert await harness.leases.finish(lost, BROKEN) is None
+    assert await harness.leases.finish(current, DONE) is JobState.COMPLETED
+    assert await harness.leases.finish(lost, BROKEN) is None
     assert await harness.queue.result(job_id, KEY) == DONE
     assert (await harness.queue.status(job_id, KEY, 0)).logs == ()
 
@@ -99,8 +99,8 @@ async def test_a_lease_that_is_renewed_is_not_lost(harness: Harness) -> None:
     leased = await harness.leased()
     for _ in range(5):
         harness.clock.pass_by(harness.settings.lease_seconds * 0.9)
-        assert await harness.queue.heartbeat([leased]) == set()
-        assert (await harness.queue.expire()).lost == 0
+        assert await harness.leases.heartbeat([leased]) == set()
+        assert (await harness.leases.expire()).lost == 0
 
 
 async def test_a_job_whose_runners_die_ends_with_the_reason(harness: Harness) -> None:
@@ -108,9 +108,9 @@ async def test_a_job_whose_runners_die_ends_with_the_reason(harness: Harness) ->
     for attempt in range(harness.settings.max_attempts):
         assert (await harness.leased()).attempt == attempt + 1
         harness.clock.pass_by(harness.settings.lease_seconds + 1)
-        await harness.queue.expire()
+        await harness.leases.expire()
     result = await harness.queue.result(job_id, KEY)
-    assert result is not None and (result.status_code, result.error_type) == (503, "runner_disconnected")
+    assert result is not None and result.error is not None and result.error.kind == "runner_lost"
     assert await state(harness, job_id) is JobState.FAILED
     assert len(await harness.outbox.list()) == 1
 
@@ -118,18 +118,18 @@ async def test_a_job_whose_runners_die_ends_with_the_reason(harness: Harness) ->
 async def test_a_failed_attempt_is_followed_by_others_after_growing_pauses(harness: Harness) -> None:
     job_id = await harness.submitted()
     for pause in (1.0, 2.0):
-        assert await harness.queue.retry(await harness.leased(), BROKEN) is JobState.QUEUED
+        assert await harness.leases.retry(await harness.leased(), ENGINE_BROKE) is JobState.QUEUED
         harness.clock.pass_by(pause * 0.99)
-        assert await harness.queue.lease("runner-1") is None
+        assert await harness.leases.lease("runner-1") is None
         harness.clock.pass_by(pause * 0.01)
     assert (await harness.queue.get(job_id, KEY)).reason == "attempt 2: the engine broke"
-    assert await harness.queue.retry(await harness.leased(), BROKEN) is JobState.FAILED
+    assert await harness.leases.retry(await harness.leased(), ENGINE_BROKE) is JobState.FAILED
     assert await harness.queue.result(job_id, KEY) == BROKEN
 
 
 async def test_a_caller_may_ask_for_a_single_attempt(harness: Harness) -> None:
     await harness.submitted(max_attempts=1)
-    assert await harness.queue.retry(await harness.leased(), BROKEN) is JobState.FAILED
+    assert await harness.leases.retry(await harness.leased(), ENGINE_BROKE) is JobState.FAILED
 
 
 async def test_a_job_given_back_keeps_its_place_and_its_attempts(harness: Harness) -> None:
@@ -138,7 +138,7 @@ async def test_a_job_given_back_keeps_its_place_and_its_attempts(harness: Harnes
     for _ in range(harness.settings.max_attempts + 2):
         leased = await harness.leased()
         assert leased.id == first
-        assert await harness.queue.give_back(leased, "its runner was stopped") is JobState.QUEUED
+        assert await harness.leases.give_back(leased, "its runner was stopped") is JobState.QUEUED
     assert (await harness.queue.get(first, KEY)).reason == "its runner was stopped"
 
 
@@ -147,34 +147,34 @@ async def test_a_job_that_did_not_start_in_time_ends_as_such(harness: Harness) -
     in_time = await harness.submitted("b")
     harness.clock.pass_by(10)
     assert (await harness.leased()).id == in_time  # late by nothing, and not begun any more
-    expired = await harness.queue.expire()
+    expired = await harness.leases.expire()
     assert (expired.lost, expired.ended) == (0, 1)
     result = await harness.queue.result(job_id, KEY)
-    assert result is not None and (result.status_code, result.error_type) == (504, "request_timeout")
+    assert result is not None and result.error is not None and result.error.kind == "start_timeout"
     assert len(await harness.outbox.list()) == 1
 
 
 async def test_a_job_that_started_once_is_never_too_late(harness: Harness) -> None:
     job_id = await harness.submitted(start_timeout_seconds=10.0)
-    assert await harness.queue.give_back(await harness.leased(), "its runner was stopped") is JobState.QUEUED
+    assert await harness.leases.give_back(await harness.leased(), "its runner was stopped") is JobState.QUEUED
     harness.clock.pass_by(100)
-    await harness.queue.expire()
+    await harness.leases.expire()
     assert (await harness.leased()).id == job_id
 
 
 async def test_a_job_that_was_refused_did_not_start(harness: Harness) -> None:
     job_id = await harness.submitted(start_timeout_seconds=10.0)
-    assert await harness.queue.refuse(await harness.leased(), "no slot", 2.0) is JobState.QUEUED
-    assert await harness.queue.lease("runner-1") is None
+    assert await harness.leases.refuse(await harness.leased(), "no slot", 2.0) is JobState.QUEUED
+    assert await harness.leases.lease("runner-1") is None
     harness.clock.pass_by(11)
-    await harness.queue.expire()
+    await harness.leases.expire()
     assert await state(harness, job_id) is JobState.FAILED
 
 
 async def test_refusals_are_no_attempts(harness: Harness) -> None:
     await harness.submitted()
     for _ in range(harness.settings.max_attempts + 2):
-        assert await harness.queue.refuse(await harness.leased(), "no slot", 2.0) is JobState.QUEUED
+        assert await harness.leases.refuse(await harness.leased(), "no slot", 2.0) is JobState.QUEUED
         harness.clock.pass_by(2)
     assert (await harness.leased()).failures == 0
 
@@ -182,9 +182,9 @@ async def test_refusals_are_no_attempts(harness: Harness) -> None:
 async def test_a_waiting_job_is_cancelled_at_once(harness: Harness) -> None:
     job_id = await harness.submitted(webhook_url=HOOK)
     assert await harness.queue.cancel(job_id, KEY) is CancelAnswer.CANCELLED
-    assert await harness.queue.lease("runner-1") is None
+    assert await harness.leases.lease("runner-1") is None
     result = await harness.queue.result(job_id, KEY)
-    assert result is not None and (result.status_code, result.error_type) == (499, "client_cancelled")
+    assert result is not None and result.error is not None and result.error.kind == "cancelled"
     assert await harness.queue.cancel(job_id, KEY) is CancelAnswer.ALREADY_COMPLETED
 
 
@@ -192,10 +192,10 @@ async def test_a_running_job_is_stopped_by_its_runner(harness: Harness) -> None:
     job_id = await harness.submitted()
     leased = await harness.leased("runner-1")
     assert await harness.queue.cancel(job_id, KEY) is CancelAnswer.REQUESTED
-    assert await harness.queue.cancel_requests("runner-1") == {leased.run_id}
-    assert await harness.queue.cancel_requests("runner-2") == set()
-    assert await harness.queue.heartbeat([leased]) == {leased.run_id}
-    assert await harness.queue.give_back(leased, "stopped") is JobState.CANCELLED
+    assert await harness.leases.cancel_requests("runner-1") == {leased.run_id}
+    assert await harness.leases.cancel_requests("runner-2") == set()
+    assert await harness.leases.heartbeat([leased]) == {leased.run_id}
+    assert await harness.leases.give_back(leased, "stopped") is JobState.CANCELLED
     assert await state(harness, job_id) is JobState.CANCELLED
 
 
@@ -206,11 +206,11 @@ async def test_a_cancelled_job_does_not_run_again(harness: Harness, way: str) ->
     await harness.queue.cancel(job_id, KEY)
     if way == "lost":
         harness.clock.pass_by(harness.settings.lease_seconds + 1)
-        await harness.queue.expire()
+        await harness.leases.expire()
     elif way == "failed":
-        await harness.queue.retry(leased, BROKEN)
+        await harness.leases.retry(leased, ENGINE_BROKE)
     else:
-        await harness.queue.refuse(leased, "no slot", 1.0)
+        await harness.leases.refuse(leased, "no slot", 1.0)
     assert await state(harness, job_id) is JobState.CANCELLED
 
 
@@ -218,7 +218,7 @@ async def test_what_was_done_before_the_cancellation_came_counts(harness: Harnes
     job_id = await harness.submitted()
     leased = await harness.leased()
     await harness.queue.cancel(job_id, KEY)
-    assert await harness.queue.finish(leased, DONE) is JobState.COMPLETED
+    assert await harness.leases.finish(leased, DONE) is JobState.COMPLETED
     assert await harness.queue.result(job_id, KEY) == DONE
 
 
@@ -247,8 +247,8 @@ async def test_logs_are_kept_in_order_up_to_a_number(harness: Harness) -> None:
     few = harness.with_settings(max_log_lines=3)
     job_id = await few.submitted()
     leased = await few.leased()
-    await few.queue.log(leased, [LogLine(1.0, "INFO", "one"), LogLine(2.0, "WARN", "two")])
-    await few.queue.log(leased, [LogLine(3.0, "INFO", "three"), LogLine(4.0, "INFO", "four")])
+    await few.leases.log(leased, [LogLine(1.0, "INFO", "one"), LogLine(2.0, "WARN", "two")])
+    await few.leases.log(leased, [LogLine(3.0, "INFO", "three"), LogLine(4.0, "INFO", "four")])
     logs = (await few.queue.status(job_id, KEY, 0)).logs
     assert [(line.at, line.level, line.message) for line in logs] == [
         (1.0, "INFO", "one"),
@@ -262,9 +262,9 @@ async def test_logs_are_kept_in_order_up_to_a_number(harness: Harness) -> None:
 async def test_the_backlog_is_what_is_not_over(harness: Harness) -> None:
     for text in "abc":
         await harness.submitted(text)
-    await harness.queue.finish(await harness.leased(), DONE)
+    await harness.leases.finish(await harness.leased(), DONE)
     await harness.leased()
-    backlog = await harness.queue.backlog()
+    backlog = await harness.leases.backlog()
     assert (backlog.queued, backlog.running) == (1, 1)
 
 
@@ -279,8 +279,8 @@ class Deleted:
 async def test_old_jobs_are_forgotten_with_their_files(harness: Harness) -> None:
     old = await harness.submitted("a")
     leased = await harness.leased()
-    await harness.queue.log(leased, [LogLine(1.0, "INFO", "one")])
-    await harness.queue.finish(leased, DONE.__class__(200, {}, file_id="f-1"))
+    await harness.leases.log(leased, [LogLine(1.0, "INFO", "one")])
+    await harness.leases.finish(leased, replace(DONE, file_id="f-1"))
     waiting = await harness.submitted("b")
     harness.clock.pass_by(harness.settings.kept_seconds - 1)
     files = Deleted()
@@ -299,7 +299,7 @@ async def test_of_a_job_that_is_not_to_be_stored_little_is_left_and_not_for_long
     for _ in range(2):
         leased = await harness.leased()
         assert leased.input["text"] == ("a secret" if leased.id == job_id else "another")
-        await harness.queue.finish(leased, replace(DONE, file_id="f-1"))
+        await harness.leases.finish(leased, replace(DONE, file_id="f-1"))
     with harness.database.reading() as connection:
         assert [json.loads(row)["text"] for row in connection.scalars(select(INPUTS.c.input))] == ["another"]
     assert (await harness.queue.result(job_id, KEY)) == replace(DONE, file_id="f-1")
@@ -320,6 +320,6 @@ async def test_of_a_job_that_is_not_to_be_stored_little_is_left_and_not_for_long
 
 async def test_a_job_that_is_not_to_be_stored_can_be_run_again(harness: Harness) -> None:
     await harness.submitted("a secret", stores_io=False)
-    await harness.queue.retry(await harness.leased(), BROKEN)
+    await harness.leases.retry(await harness.leased(), ENGINE_BROKE)
     harness.clock.pass_by(60)
     assert (await harness.leased()).input["text"] == "a secret"

@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from jobs_harness import DONE, KEY, Harness
-from recording_meter import RecordingMeter
 
 from serve_app.errors import (
     CsmServeError,
@@ -22,6 +20,8 @@ from serve_app.errors import (
 )
 from serve_app.jobs.job import CancelAnswer, JobResult, JobState, LeasedJob
 from serve_app.jobs.runner import JobRunner, Progress
+from tests.support.jobs_harness import DONE, KEY, Harness
+from tests.support.recording_meter import RecordingMeter
 
 Act = Callable[[LeasedJob, Progress], Awaitable[JobResult]]
 
@@ -45,9 +45,6 @@ class FakeWork:
             await asyncio.sleep(0)  # closing takes its time
             self.num_running -= 1
 
-    def failure(self, error: CsmServeError) -> JobResult:
-        return JobResult(422 if isinstance(error, InvalidRequest) else 500, {}, type(error).__name__, str(error))
-
 
 async def done(job: LeasedJob, progress: Progress) -> JobResult:
     return DONE
@@ -68,7 +65,7 @@ def raising(error: Exception, times: int = 10**6) -> Act:
 
 
 def runner_of(harness: Harness, work: FakeWork, meter: RecordingMeter | None = None, owner: str = "r-1") -> JobRunner:
-    return JobRunner(harness.queue, work, harness.settings, owner, meter or RecordingMeter())
+    return JobRunner(harness.leases, work, harness.settings, owner, meter or RecordingMeter())
 
 
 @asynccontextmanager
@@ -112,13 +109,17 @@ async def test_jobs_run_and_end_with_their_results(quick: Harness) -> None:
 
 
 async def test_no_more_run_at_once_than_there_is_room_for(quick: Harness) -> None:
+    full = asyncio.Event()
+
     async def slow(job: LeasedJob, progress: Progress) -> JobResult:
-        await asyncio.sleep(0.05)
+        await full.wait()
         return DONE
 
     work = FakeWork(slow)
     ids = [await quick.submitted(str(n)) for n in range(8)]
     async with running(runner_of(quick, work)):
+        await until(lambda: _is(lambda: work.num_running == 3))
+        full.set()
         for job_id in ids:
             await until_state(quick, job_id, JobState.COMPLETED)
     assert work.most_running == 3
@@ -170,7 +171,7 @@ async def test_a_job_that_was_lost_is_stopped_and_left_alone(quick: Harness) -> 
     async with running(runner_of(quick.with_settings(max_running=1), work)):  # full: it does not take it again
         await until_state(quick, job_id, JobState.RUNNING)
         quick.clock.pass_by(quick.settings.lease_seconds + 1)
-        await quick.queue.expire()
+        await quick.leases.expire()
         other = await quick.leased("another")
         await until(lambda: _is(lambda: work.num_running == 0))
         assert (await quick.queue.get(job_id, KEY)).attempt == other.attempt
@@ -186,7 +187,7 @@ async def test_a_stopping_runner_gives_its_jobs_back_at_once(quick: Harness) -> 
     async with running(runner_of(quick, work)):
         await until(lambda: _is(lambda: len(work.begun) == 3))
     assert work.num_running == 0
-    backlog = await quick.queue.backlog()
+    backlog = await quick.leases.backlog()
     assert (backlog.queued, backlog.running) == (5, 0)
     async with running(runner_of(quick, FakeWork(done), owner="r-2")):
         for job_id in ids:
@@ -195,11 +196,11 @@ async def test_a_stopping_runner_gives_its_jobs_back_at_once(quick: Harness) -> 
 
 async def test_bad_input_is_told_and_not_tried_again(quick: Harness) -> None:
     job_id = await quick.submitted()
-    work = FakeWork(raising(InvalidRequest("context.0.audio_url", "cannot be fetched")))
+    work = FakeWork(raising(InvalidRequest("context[0].audio", "cannot be fetched")))
     async with running(runner_of(quick, work)):
         await until_state(quick, job_id, JobState.FAILED)
     result = await quick.queue.result(job_id, KEY)
-    assert result is not None and (result.status_code, result.error_type) == (422, "InvalidRequest")
+    assert result == JobResult.failed(InvalidRequest("context[0].audio", "cannot be fetched"))
     assert len(work.begun) == 1
 
 
@@ -235,7 +236,7 @@ async def test_what_does_not_pass_ends_with_the_reason_and_no_traceback(quick: H
             quick.clock.pass_by(1)
             await asyncio.sleep(0.02)
     result = await quick.queue.result(job_id, KEY)
-    assert result is not None and (result.status_code, result.error_type) == (500, "internal_error")
+    assert result is not None and result.error is not None and result.error.kind == "internal_error"
     assert "secret" not in str(result) and (await quick.queue.get(job_id, KEY)).attempt == 3
 
 
@@ -284,16 +285,16 @@ async def test_an_attempt_that_never_ends_has_failed(quick: Harness) -> None:
 async def test_a_runner_outlives_its_database(quick: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was done is recorded once the database is back, and not done again."""
     job_id = await quick.submitted()
-    work, queue = FakeWork(done), quick.queue
-    finish, failures = queue.finish, [StorageFailed("gone")]
+    work, leases = FakeWork(done), quick.leases
+    finish, failures = leases.finish, [StorageFailed("gone")]
 
     async def finish_at_second_try(leased: LeasedJob, result: JobResult) -> JobState | None:
         if failures:
             raise failures.pop()
         return await finish(leased, result)
 
-    monkeypatch.setattr(queue, "finish", finish_at_second_try)
-    async with running(JobRunner(queue, work, quick.settings, "r-1", RecordingMeter())):
+    monkeypatch.setattr(leases, "finish", finish_at_second_try)
+    async with running(JobRunner(leases, work, quick.settings, "r-1", RecordingMeter())):
         await until_state(quick, job_id, JobState.COMPLETED)
     assert len(work.begun) == 1
 

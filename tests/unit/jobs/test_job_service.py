@@ -4,26 +4,22 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
-from jobs_harness import DONE, HOOK, KEY, Harness
-from recording_meter import RecordingMeter
 
-from serve_app.errors import CsmServeError, StartupError, UnknownJob
+from serve_app.errors import StartupError, UnknownJob
 from serve_app.jobs import service
 from serve_app.jobs.job import JobResult, LeasedJob
-from serve_app.jobs.outbox import WebhookState
 from serve_app.jobs.runner import JobRunner, Progress
-from serve_app.jobs.sender import WebhookSender
 from serve_app.jobs.service import JobService
-from serve_app.jobs.webhook import WebhookSigner, new_private_key
+from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhooks import WebhookSender, WebhookState
 from serve_app.settings import JobSettings
+from tests.support.jobs_harness import BROKEN, DONE, HOOK, KEY, Harness, PlainWebhookFormat
+from tests.support.recording_meter import RecordingMeter
 
 
 class Work:
     async def run(self, job: LeasedJob, progress: Progress) -> JobResult:
-        return JobResult(200, {}, file_id="f-1")
-
-    def failure(self, error: CsmServeError) -> JobResult:
-        raise AssertionError(error)
+        return JobResult({}, file_id="f-1")
 
 
 @dataclass
@@ -34,7 +30,7 @@ class World:
     deleted: list[str] = field(default_factory=list)
 
     async def post(self, url: str, content: bytes, headers: dict[str, str], timeout_seconds: float) -> int:
-        self.told.append(headers["X-Fal-Webhook-Request-Id"])
+        self.told.append(headers["X-Job"])
         return 200
 
     async def delete(self, file_id: str) -> None:
@@ -57,9 +53,8 @@ async def test_a_job_goes_its_whole_way(harness: Harness, monkeypatch: pytest.Mo
     monkeypatch.setattr(service, "_SWEEP_SECONDS", 0.05)
     monkeypatch.setattr(service, "_COUNT_SECONDS", 0.05)
     world, meter = World(), RecordingMeter()
-    runner = JobRunner(harness.queue, Work(), harness.settings, "r-1", meter)
-    signer = WebhookSigner(new_private_key())
-    sender = WebhookSender(harness.outbox, world, signer, harness.webhooks, meter, harness.clock)
+    runner = JobRunner(harness.leases, Work(), harness.settings, "r-1", meter)
+    sender = WebhookSender(harness.outbox, world, PlainWebhookFormat(), harness.webhooks, meter, harness.clock)
     jobs = JobService(harness.queue, harness.outbox, runner, sender, world, meter)
     task = asyncio.create_task(jobs.run())
     job_id = await harness.submitted(webhook_url=HOOK)
@@ -75,20 +70,20 @@ async def test_a_job_goes_its_whole_way(harness: Harness, monkeypatch: pytest.Mo
     await jobs.stop()
     await harness.submitted()
     await asyncio.sleep(0.3)
-    assert (await harness.queue.backlog()).queued == 1  # it takes none any more
+    assert (await harness.leases.backlog()).queued == 1  # it takes none any more
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
 async def test_a_bug_in_a_loop_is_not_hidden(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = JobRunner(harness.queue, Work(), harness.settings, "r-1")
-    sender = WebhookSender(harness.outbox, World(), WebhookSigner(new_private_key()), harness.webhooks)
+    runner = JobRunner(harness.leases, Work(), harness.settings, "r-1")
+    sender = WebhookSender(harness.outbox, World(), PlainWebhookFormat(), harness.webhooks)
 
-    async def buggy(owner: str, but_of: object) -> LeasedJob | None:
+    async def buggy(owner: str, excluded_keys: object) -> LeasedJob | None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(harness.queue.__class__, "lease", lambda self, owner, but_of: buggy(owner, but_of))
+    monkeypatch.setattr(JobLeases, "lease", lambda self, owner, excluded_keys: buggy(owner, excluded_keys))
     with pytest.raises(ExceptionGroup) as raised:
         await JobService(harness.queue, harness.outbox, runner, sender, World()).run()
     assert raised.group_contains(ZeroDivisionError)
@@ -100,4 +95,4 @@ def test_a_heartbeat_that_may_not_be_late_once_is_refused() -> None:
 
 
 def test_a_result_that_went_well_says_so() -> None:
-    assert DONE.is_success and not JobResult.failure(500, "internal_error", "it broke").is_success
+    assert DONE.is_success and not BROKEN.is_success

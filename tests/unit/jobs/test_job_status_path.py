@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from jobs_harness import DONE, KEY, Harness, new_job
 from sqlalchemy import event, text
 
 from serve_app.jobs.job import LogLine
 from serve_app.store.database import Database
+from tests.support.jobs_harness import DONE, KEY, Harness, new_job
 
 
 @contextmanager
@@ -34,8 +34,8 @@ def without_begin(seen: list[str]) -> list[str]:
 async def test_a_status_only_reads_and_reads_little(harness: Harness, logs_after: int | None, most: int) -> None:
     ids = [await harness.submitted(str(n)) for n in range(3)]
     leased = await harness.leased()
-    await harness.queue.log(leased, [LogLine(1.0, "INFO", "one")])
-    await harness.queue.finish(leased, DONE)
+    await harness.leases.log(leased, [LogLine(1.0, "INFO", "one")])
+    await harness.leases.finish(leased, DONE)
     await harness.leased()
     for job_id in ids:  # completed, running, queued
         with statements(harness.database) as seen:
@@ -49,8 +49,8 @@ async def test_a_status_only_reads_and_reads_little(harness: Harness, logs_after
 
 async def test_an_idle_runner_opens_no_writing_transaction(harness: Harness) -> None:
     with statements(harness.database) as seen:
-        assert await harness.queue.lease("runner-1") is None
-        await harness.queue.expire()
+        assert await harness.leases.lease("runner-1") is None
+        await harness.leases.expire()
         assert await harness.outbox.take(5) == []
     assert all(statement.startswith("SELECT") for statement in without_begin(seen)), seen
 

@@ -4,17 +4,17 @@ import asyncio
 import random
 
 import pytest
-from jobs_harness import DONE, KEY, Harness, new_job
 
 from serve_app.errors import InvalidRequest
 from serve_app.jobs.submission import Submission, submit
+from tests.support.jobs_harness import DONE, KEY, Harness, new_job
 
 
 async def test_an_idempotency_key_names_one_job(harness: Harness) -> None:
     first = await harness.submitted("a", idempotency_key="k")
     again = await harness.queue.submit(new_job("a", idempotency_key="k"))
     assert again.id == first
-    await harness.queue.finish(await harness.leased(), DONE)
+    await harness.leases.finish(await harness.leased(), DONE)
     assert (await harness.queue.submit(new_job("a", idempotency_key="k"))).id == first
 
 
@@ -25,21 +25,21 @@ async def test_an_idempotency_key_belongs_to_its_caller(harness: Harness) -> Non
 
 async def test_an_idempotency_key_of_another_request_is_refused(harness: Harness) -> None:
     await harness.submitted("a", idempotency_key="k")
-    with pytest.raises(InvalidRequest, match="Idempotency-Key: was used for another request"):
+    with pytest.raises(InvalidRequest, match="idempotency_key: was used for another request"):
         await harness.queue.submit(new_job("b", idempotency_key="k"))
 
 
 async def test_the_same_key_sent_at_the_same_moment_makes_one_job(harness: Harness) -> None:
     jobs = await asyncio.gather(*(harness.queue.submit(new_job("a", idempotency_key="k")) for _ in range(8)))
     assert len({job.id for job in jobs}) == 1
-    assert (await harness.queue.backlog()).queued == 1
+    assert (await harness.leases.backlog()).queued == 1
 
 
 async def test_a_submit_that_was_never_answered_is_sent_again(harness: Harness) -> None:
     lost = await harness.queue.submit(new_job("a"))
     harness.clock.pass_by(harness.settings.resend_wait_seconds)
     assert (await harness.queue.submit(new_job("a"))).id == lost.id
-    assert (await harness.queue.backlog()).queued == 1
+    assert (await harness.leases.backlog()).queued == 1
 
 
 async def test_a_submit_after_an_answered_one_is_meant(harness: Harness) -> None:
@@ -65,7 +65,7 @@ async def test_each_unanswered_job_is_handed_to_one_submit(harness: Harness) -> 
         {"key_id": "another"},
         {"webhook_url": "https://example.com/other"},
         {"priority": "low"},
-        {"endpoint": "fal-ai/csm-1b/dialogue"},
+        {"endpoint": "csm-1b/dialogue"},
         {"start_timeout_seconds": 5.0},
     ],
     ids=lambda other: next(iter(other)),
@@ -102,7 +102,7 @@ async def test_a_second_submit_that_waits_in_vain_is_the_first_sent_again(harnes
 
 async def test_a_job_that_is_over_is_still_the_one_that_was_asked_for(harness: Harness) -> None:
     lost = await harness.queue.submit(new_job("a"))
-    await harness.queue.finish(await harness.leased(), DONE)
+    await harness.leases.finish(await harness.leased(), DONE)
     harness.clock.pass_by(2)
     again = await harness.queue.submit(new_job("a"))
     assert again.id == lost.id
@@ -113,7 +113,7 @@ async def test_an_idempotency_key_that_is_too_long_is_refused(harness: Harness) 
     longest = random.Random(0).randbytes(200).hex()[:255]
     assert (await harness.queue.submit(new_job("a", idempotency_key=longest))).key_id == KEY
     for too_long in (longest + "0", longest * 100):
-        with pytest.raises(InvalidRequest, match="Idempotency-Key: has more than 255 characters"):
+        with pytest.raises(InvalidRequest, match="idempotency_key: has more than 255 characters"):
             await harness.queue.submit(new_job("a", idempotency_key=too_long))
 
 
@@ -127,4 +127,4 @@ async def test_a_submit_sent_again_while_the_first_is_still_being_written_waits_
         assert not again.done()
     harness.clock.pass_by(harness.settings.resend_wait_seconds)
     assert (await again).id == first_id
-    assert (await harness.queue.backlog()).queued == 1
+    assert (await harness.leases.backlog()).queued == 1

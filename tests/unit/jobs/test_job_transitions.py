@@ -9,13 +9,13 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
-from jobs_harness import BROKEN, DONE, HOOK, KEY, Clock, Harness, new_job
 from sqlalchemy import delete, select
 
 from serve_app.jobs.job import TRANSITIONS, CancelAnswer, JobResult, JobState, LeasedJob
 from serve_app.jobs.tables import JOBS, RESULTS, WEBHOOKS
 from serve_app.settings import JobSettings
 from serve_app.store.database import METADATA, Database
+from tests.support.jobs_harness import BROKEN, DONE, ENGINE_BROKE, HOOK, KEY, Clock, Harness, new_job
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(target=leases, owner=st.sampled_from(["a", "b"]))
     def lease(self, owner: str) -> LeasedJob | None:
-        leased = self.wait(self.harness.queue.lease(owner))
+        leased = self.wait(self.harness.leases.lease(owner))
         if leased is not None:
             assert self.seen[leased.id] is JobState.QUEUED
         return leased
@@ -67,7 +67,7 @@ class QueueMachine(RuleBasedStateMachine):
         """Also again, and by those who lost it."""
         if leased is not None:
             result = DONE if well else BROKEN
-            state = self.wait(self.harness.queue.finish(leased, result))
+            state = self.wait(self.harness.leases.finish(leased, result))
             assert state in (None, JobState.COMPLETED if well else JobState.FAILED)
             if state is not None:
                 assert leased.id not in self.results
@@ -76,18 +76,18 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(leased=leases)
     def fail(self, leased: LeasedJob | None) -> None:
         if leased is not None:
-            self.wait(self.harness.queue.retry(leased, BROKEN))
+            self.wait(self.harness.leases.retry(leased, ENGINE_BROKE))
 
     @rule(leased=leases, refused=st.booleans())
     def put_back(self, leased: LeasedJob | None, refused: bool) -> None:
         if leased is not None:
-            queue = self.harness.queue
-            self.wait(queue.refuse(leased, "busy", 2.0) if refused else queue.give_back(leased, "stopped"))
+            held = self.harness.leases
+            self.wait(held.refuse(leased, "busy", 2.0) if refused else held.give_back(leased, "stopped"))
 
     @rule(leased=leases)
     def heartbeat(self, leased: LeasedJob | None) -> None:
         if leased is not None:
-            self.wait(self.harness.queue.heartbeat([leased]))
+            self.wait(self.harness.leases.heartbeat([leased]))
 
     @rule(leased=consumes(leases))
     def die(self, leased: LeasedJob | None) -> None:
@@ -103,7 +103,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 20.0, 40.0]))
     def time_passes(self, seconds: float) -> None:
         self.harness.clock.pass_by(seconds)
-        self.wait(self.harness.queue.expire())
+        self.wait(self.harness.leases.expire())
 
     @invariant()
     def every_job_is_where_it_may_be(self) -> None:

@@ -3,16 +3,16 @@
 import json
 
 import pytest
-from jobs_harness import BROKEN, DONE, HOOK, KEY, Harness
 
 from serve_app.jobs.job import JobResult
-from serve_app.jobs.outbox import Webhook, WebhookState, retry_delay
+from serve_app.jobs.webhooks import Webhook, WebhookState, retry_delay
 from serve_app.settings import WebhookSettings
+from tests.support.jobs_harness import BROKEN, DONE, HOOK, KEY, Harness
 
 
 async def ended(harness: Harness, result: JobResult = DONE) -> str:
     job_id = await harness.submitted(webhook_url=HOOK)
-    await harness.queue.finish(await harness.leased(), result)
+    await harness.leases.finish(await harness.leased(), result)
     return job_id
 
 
@@ -25,29 +25,18 @@ async def test_a_job_that_ends_well_is_told_with_its_output(harness: Harness) ->
     job_id = await ended(harness)
     webhook = await due(harness)
     assert (webhook.id, webhook.url, webhook.key_id) == (job_id, HOOK, KEY)
-    assert json.loads(webhook.body) == {
-        "request_id": job_id,
-        "gateway_request_id": job_id,
-        "status": "OK",
-        "error": None,
-        "payload": DONE.body,
-    }
+    assert json.loads(webhook.body) == {"id": job_id, "output": DONE.output, "error": None}
 
 
 async def test_a_job_that_fails_is_told_with_its_error(harness: Harness) -> None:
     job_id = await ended(harness, BROKEN)
-    assert json.loads((await due(harness)).body) == {
-        "request_id": job_id,
-        "gateway_request_id": job_id,
-        "status": "ERROR",
-        "error": "Invalid status code: 500",
-        "payload": {"detail": "the engine broke", "error_type": "runner_server_error"},
-    }
+    body = json.loads((await due(harness)).body)
+    assert body == {"id": job_id, "output": None, "error": "the engine broke"}
 
 
 async def test_a_job_without_a_webhook_has_none(harness: Harness) -> None:
     await harness.submitted()
-    await harness.queue.finish(await harness.leased(), DONE)
+    await harness.leases.finish(await harness.leased(), DONE)
     assert await harness.outbox.list() == []
 
 

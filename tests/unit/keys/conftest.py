@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from postgres_server import PostgresServer, postgres_server
-from replicas import Clock, CountingDatabase
+
+from tests.support.key_replicas import Clock, CountingDatabase
+from tests.support.postgres_server import PostgresServer, postgres_server
 
 
 @pytest.fixture(scope="session")

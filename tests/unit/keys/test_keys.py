@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from replicas import Clock, CountingDatabase
 from sqlalchemy import select, update
 
 from serve_app.errors import Forbidden, InvalidRequest, Unauthorized, UnknownKey
@@ -13,6 +12,7 @@ from serve_app.keys.key import ANONYMOUS, Key, KeyLimits, Scope
 from serve_app.keys.keys import Keys
 from serve_app.keys.tables import KEYS
 from serve_app.settings import KeySettings
+from tests.support.key_replicas import Clock, CountingDatabase
 
 UNKNOWN = f"csm_{'0' * 16}:{'x' * 43}"
 
@@ -115,7 +115,7 @@ async def test_what_is_no_key_never_reaches_the_database(
     garbled = garble(plaintext)
     message = await refusal(keys, garbled)
     assert database.num_reads == 0
-    assert message == "this is no key: send the whole of it, ID:SECRET, as csm-serve keys create showed it"
+    assert message == "this is not a key: send all of it, ID:SECRET, as csm-serve keys create showed it"
 
 
 async def test_a_good_key_is_remembered_for_a_while(keys: Keys, database: CountingDatabase, clock: Clock) -> None:

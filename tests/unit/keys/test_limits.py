@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 
 import pytest
-from replicas import Clock, CountingDatabase
 
 from serve_app.errors import LimitReached
 from serve_app.keys import limits
@@ -13,6 +12,7 @@ from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.settings import KeySettings
+from tests.support.key_replicas import Clock, CountingDatabase
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def test_no_more_requests_at_once_than_allowed_over_all_replicas(
     async with replicas[0].take(key, 1):
         async with replicas[1].take(key, 1):
             refused = await refusal(replicas[0], key)
-            assert str(refused) == "this key may have 2 requests at once: wait until one has ended"
+            assert str(refused) == "this key may run 2 requests at once: wait until one has ended"
             assert refused.retry_after_seconds == 1
             await spend(replicas[0], other, 1, 1)
         await spend(replicas[0], key, 1, 1)
@@ -100,7 +100,7 @@ async def test_a_refusal_says_when_there_is_enough_again(
     key = new_key(audio_seconds_per_minute=30)
     await spend(replicas[0], key, 25, 25)
     refused = await refusal(replicas[1], key, 10)
-    assert str(refused) == "this key may have 30 seconds of audio a minute: try again in 10 s"
+    assert str(refused) == "this key may use 30 seconds of audio a minute: try again in 10 s"
     assert refused.retry_after_seconds == 10
     clock.seconds += 9
     assert (await refusal(replicas[1], key, 10)).retry_after_seconds == 1

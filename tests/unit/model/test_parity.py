@@ -13,7 +13,7 @@ from transformers import CsmForConditionalGeneration
 from serve_app.model.checkpoint import load_model, open_checkpoint
 from serve_app.model.create import create_checkpoint
 from serve_app.model.csm import Csm
-from serve_app.model.memory import Span
+from serve_app.model.kv_views import TokenRange
 from serve_app.model.shape import CsmShape, TransformerShape
 
 DEFAULT_ROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
@@ -79,7 +79,7 @@ def run_in_chunks(model: Csm, prompt: Tensor, chunks: list[int]) -> Tensor:
     kv = empty_kv(model.shape.backbone, 1, model.dtype)
     states, start = [], 0
     for part in prompt.split(chunks):
-        states.append(model.prefill(part, kv, [Span(0, start, len(part))]))
+        states.append(model.prefill(part, kv, [TokenRange(0, start, len(part))]))
         start += len(part)
     return torch.cat(states)
 
@@ -130,7 +130,7 @@ def test_rows_at_different_positions_do_not_touch_each_other(pair: Pair) -> None
     alone = [run_in_chunks(ours, ours.embed_text(ids[row, :length]), [length]) for row, length in enumerate((30, 9))]
     kv = empty_kv(ours.shape.backbone, 2, ours.dtype)
     for row, length in enumerate((29, 8)):
-        ours.prefill(ours.embed_text(ids[row, :length]), kv, [Span(row, 0, length)])
+        ours.prefill(ours.embed_text(ids[row, :length]), kv, [TokenRange(row, 0, length)])
     last = ours.embed_text(torch.stack((ids[0, 29], ids[1, 8])))
     together = ours.step(last, kv, torch.tensor([29, 8]), 30)
     expected = torch.stack([states[-1] for states in alone])
@@ -145,9 +145,9 @@ def test_spans_of_several_rows_in_one_pass(pair: Pair) -> None:
     ends = (30, 9, 17)
     alone = [run_in_chunks(ours, ours.embed_text(ids[row, :end]), [end]) for row, end in enumerate(ends)]
     kv = empty_kv(ours.shape.backbone, 3, ours.dtype)
-    begun = [Span(0, 0, 11), Span(2, 0, 5)]
+    begun = [TokenRange(0, 0, 11), TokenRange(2, 0, 5)]
     ours.prefill(torch.cat([ours.embed_text(ids[s.row, s.start : s.end]) for s in begun]), kv, begun)
-    rest = [Span(0, 11, 19), Span(1, 0, 9), Span(2, 5, 12)]
+    rest = [TokenRange(0, 11, 19), TokenRange(1, 0, 9), TokenRange(2, 5, 12)]
     tokens = torch.cat([ours.embed_text(ids[s.row, s.start : s.end]) for s in rest])
     states = ours.prefill(F.pad(tokens, (0, 0, 0, 7)), kv, rest)
     expected = torch.cat([alone[s.row][s.start :] for s in rest])
@@ -174,8 +174,8 @@ def test_depth_decoder_over_all_codebooks(pair: Pair, num_rows: int) -> None:
     hidden = hidden.to(pair.ours.dtype)
     codes = torch.randint(shape.codebook_size, (num_rows, shape.num_codebooks), generator=generator)
     sampler = Forced(codes)
-    memory = pair.ours.depth_memory(empty_kv(shape.depth, num_rows, hidden.dtype))
-    drawn = pair.ours.draw_frame(hidden, memory, sampler)
+    views = pair.ours.depth_kv(empty_kv(shape.depth, num_rows, hidden.dtype))
+    drawn = pair.ours.draw_frame(hidden, views, sampler)
     shifted = torch.cat((torch.zeros_like(codes[:, :1]), codes[:, :-1]), dim=1)
     theirs = pair.theirs.depth_decoder(input_ids=shifted, backbone_last_hidden_state=hidden)
     assert torch.equal(drawn, codes)

@@ -1,6 +1,6 @@
 """Draws are compared with the softmax they must follow, by chi-square at one in a hundred thousand."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -185,3 +185,13 @@ def test_large_seeds_are_told_apart() -> None:
     seeds = torch.tensor([0, 1, 2**62, 2**63 - 1])
     keys = noise_keys(seeds, torch.zeros(4, dtype=torch.int64), NUM_CODEBOOKS)
     assert len(set(keys.flatten().tolist())) == 4 * NUM_CODEBOOKS
+
+
+def test_first_rows_and_tensors_hold_every_field() -> None:
+    rows = make_rows(3)
+    first = rows.first_rows(2)
+    names = [field.name for field in fields(RowSampling)]
+    for name, tensor in zip(names, rows.tensors(), strict=True):
+        assert tensor is getattr(rows, name)
+        assert getattr(first, name).shape == (2, *tensor.shape[1:])
+        assert getattr(first, name).data_ptr() == tensor.data_ptr()

@@ -3,13 +3,13 @@
 from collections.abc import AsyncGenerator
 
 import pytest
-from fakes import INFO, frames_of, pcm_of
-from recording_meter import RecordingMeter
 
 from serve_app.errors import GenerationFailed, ReplicaLost
 from serve_app.messages import Accepted, AudioChunk, FinishReason, GenerationRequest, ModelInfo
 from serve_app.settings import FailoverSettings
 from serve_app.speech.failover import ResumingDecoder
+from tests.support.fakes import INFO, frames_of, pcm_of
+from tests.support.recording_meter import RecordingMeter
 
 
 class DyingDecoder:

@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fakes import FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of
 
 from serve_app.errors import GenerationFailed, NotReady, Overloaded
 from serve_app.messages import Accepted, AudioChunk, ContextSegment, FinishReason, SamplingParams
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import ContextClip, SpeechRequest, Turn
-from serve_app.speech.turns import frame_cap
+from serve_app.speech.request import ContextClip, SpeechRequest
+from serve_app.speech.scene import Turn
+from serve_app.speech.text.duration import frame_cap
+from tests.support.fakes import FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of
 
 HELLO = (Turn("Hello.", 0),)
 
@@ -119,7 +120,7 @@ async def test_each_turn_is_conditioned_on_all_that_was_spoken_before() -> None:
 async def test_turns_that_somebody_listens_to_are_paced_and_know_what_is_still_to_be_played(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("serve_app.speech.pipeline.time", SimpleNamespace(monotonic=lambda: 5.0))
+    monkeypatch.setattr("serve_app.speech.spoken.time", SimpleNamespace(monotonic=lambda: 5.0))
     decoder = FakeDecoder()
     await heard(SpeechPipeline(FakeEncoder(), decoder).stream(asked(scene(3))))
     assert [request.paced for request in decoder.requests] == [True] * 3
@@ -202,7 +203,7 @@ async def test_the_shortest_limit_is_one_frame() -> None:
 async def test_a_short_text_caps_its_turn_below_the_limit() -> None:
     decoder = FakeDecoder()
     await heard(SpeechPipeline(FakeEncoder(), decoder).stream(asked()))
-    assert decoder.requests[0].sampling.max_frames == frame_cap("Hello.")
+    assert decoder.requests[0].sampling.max_frames == frame_cap(1)
 
 
 async def test_a_turn_of_no_frames_is_left_out_of_what_follows() -> None:
@@ -220,9 +221,9 @@ async def test_an_answer_of_no_frames_ends_as_any_other() -> None:
 
 
 async def test_a_turn_that_did_not_end_by_itself_names_the_answers_finish() -> None:
-    decoder = FakeDecoder(Utterance(finish=FinishReason.RUNAWAY), Utterance())
+    decoder = FakeDecoder(*[Utterance(finish=FinishReason.RUNAWAY)] * 3, Utterance())
     _, chunks = await heard(SpeechPipeline(FakeEncoder(), decoder).stream(asked(scene(2))))
-    assert len(decoder.requests) == 2
+    assert [request.text for request in decoder.requests] == ["Turn 0."] * 3 + ["Turn 1."]
     assert chunks[-1].finish is FinishReason.RUNAWAY
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.common.records import Chunk, Record
 from benchmarks.load.timeline import lateness_seconds, starvation_seconds
-from benchmarks.records import Chunk, Record
 from serve_app.speech.playback import Playback
 
 ARRIVALS = st.lists(st.tuples(st.floats(0, 2), st.floats(0.08, 0.4)), min_size=1, max_size=20)

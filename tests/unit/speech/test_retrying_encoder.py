@@ -1,13 +1,13 @@
 """An encoder replica that dies over a clip: another one is asked, so many times."""
 
 import pytest
-from fakes import FakeEncoder, frames_of
-from recording_meter import RecordingMeter
 
 from serve_app.errors import CsmServeError, GenerationFailed, InvalidAudio, NotReady, Overloaded, ReplicaLost
 from serve_app.messages import Codes, ContextSegment
 from serve_app.settings import FailoverSettings
 from serve_app.speech.failover import RetryingEncoder
+from tests.support.fakes import FakeEncoder, frames_of
+from tests.support.recording_meter import RecordingMeter
 
 CLIP = b"\7\0" * 1920
 

@@ -6,14 +6,15 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
-from fakes import NUM_CODEBOOKS, FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of
-from recording_meter import RecordingMeter
 
 from serve_app.errors import ContextTooLong, GenerationFailed, NotReady, Overloaded
-from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo, SamplingParams
+from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, SamplingParams
 from serve_app.speech.pipeline import SpeechPipeline
-from serve_app.speech.request import SpeechRequest, Turn
+from serve_app.speech.request import SpeechRequest
+from serve_app.speech.scene import Turn
 from serve_app.speech.watch import Watcher
+from tests.support.fakes import NUM_CODEBOOKS, FakeDecoder, FakeEncoder, Utterance, frames_of, pcm_of
+from tests.support.recording_meter import RecordingMeter
 
 
 class FakeTime:
@@ -38,9 +39,6 @@ class TimedDecoder(FakeDecoder):
             self._time.now = moment
             yield AudioChunk(number, pcm_of(1), frames_of(1, 1))
         yield AudioChunk(len(self._moments), b"", Codes.empty(NUM_CODEBOOKS), FinishReason.EOS)
-
-    async def info(self) -> ModelInfo:
-        raise NotImplementedError
 
 
 def asked(is_streamed: bool = True) -> SpeechRequest:

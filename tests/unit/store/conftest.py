@@ -7,11 +7,11 @@ from pathlib import Path
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
-from postgres_server import PostgresServer, postgres_server
 
 from serve_app.settings import FileSettings
 from serve_app.store.database import Database
 from serve_app.store.object_store import Objects
+from tests.support.postgres_server import PostgresServer, postgres_server
 
 S3_OPTIONS = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
 

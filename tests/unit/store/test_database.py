@@ -7,13 +7,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from postgres_server import postgres_server
 from sqlalchemy import Column, Connection, Integer, String, Table, create_engine, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from serve_app.errors import StartupError, StorageFailed
 from serve_app.store.database import METADATA, Database
+from tests.support.postgres_server import postgres_server
 
 COUNTERS = Table("test_counters", METADATA, Column("name", String, primary_key=True), Column("value", Integer))
 

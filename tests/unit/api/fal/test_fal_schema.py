@@ -4,27 +4,27 @@ import json
 from typing import Any
 
 import pytest
-from fakes import INFO
 from fastapi.exceptions import RequestValidationError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serve_app.api.fal.errors import error_content, validation_content
-from serve_app.api.fal.schema import parse, scene_of
+from serve_app.api.fal.schema import asked, parse
 from serve_app.errors import InvalidRequest
 from serve_app.settings import Settings
-from serve_app.speech.request import Turn
-from serve_app.speech.scene import InlineAudio, SceneFile, SceneInput, UrlAudio
+from serve_app.speech.build import build_scene
+from serve_app.speech.scene import AnswerFile, InlineAudio, Scene, Turn, UrlAudio
+from tests.support.fakes import INFO
 
 SETTINGS = Settings()
-FILE = SceneFile("http://csm")
+FILE = AnswerFile("http://csm")
 TURN = {"text": "Hi.", "speaker_id": 0}
 SPEAKER = {"prompt": "Before.", "speaker_id": 1, "audio_url": "https://example.com/a.wav"}
 
 
-def read(body: Any) -> SceneInput:
+def read(body: Any) -> Scene:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return scene_of(parse(content), FILE, INFO, SETTINGS)
+    return build_scene(asked(parse(content), FILE), INFO, SETTINGS)
 
 
 def refusal(body: Any) -> list[dict[str, Any]]:

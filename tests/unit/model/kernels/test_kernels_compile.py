@@ -89,9 +89,8 @@ def make_rows(num_rows: int) -> FrameRows:
     [pytest.param("none", 4, marks=pytest.mark.slow), pytest.param("int8", 4, marks=pytest.mark.slow), ("fp8", 20)],
 )
 def test_a_frame_of_csm_1b_compiles(quantization: Quantization, num_rows: int) -> None:
-    from offline_compiler import OfflineCompiler
-
     from serve_app.model.kernels.frame import FusedFrame
+    from tests.support.offline_compiler import OfflineCompiler
 
     compiler = OfflineCompiler()
     with compiler.instead_of_launches(), torch.inference_mode():

@@ -1,5 +1,6 @@
 import pytest
-from system_packages import need
+
+from tests.support.system_packages import need
 
 
 @pytest.fixture(autouse=True)

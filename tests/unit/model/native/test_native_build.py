@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from native_rows import make_model, make_rows, mixed_sampling
 
 from serve_app.errors import StartupError
 from serve_app.model.native import build, frame
 from serve_app.model.native.bandwidth import read_bandwidth
+from tests.support.native_rows import make_model, make_rows, mixed_sampling
 
 
 @pytest.fixture

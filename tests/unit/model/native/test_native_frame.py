@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from native_rows import CONFIGS, NUM_POSITIONS, PlainFrame, Rows, make_model, make_rows, mixed_sampling
 
 from serve_app.errors import StartupError
 from serve_app.model.csm import Csm
 from serve_app.model.matrix import Quantization
 from serve_app.model.native.frame import NativeFrame, supports
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES
+from tests.support.native_rows import CONFIGS, NUM_POSITIONS, PlainFrame, Rows, make_model, make_rows, mixed_sampling
 
 NUM_FRAMES = 6
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from serve_app.engine.model_runner import ModelRunner
-from serve_app.engine.step_choice import step_maker
+from serve_app.engine.steps.choice import step_maker
 from serve_app.model.checkpoint import load_model, open_checkpoint
+from serve_app.model.kv_views import TokenRange
 from serve_app.model.matrix import Quantization, QuantizedMatrix, linear, quantize
-from serve_app.model.memory import Span
 from serve_app.model.native.multiply import NativeProduct, use_native_products
 
 
@@ -57,7 +57,7 @@ def test_a_prompt_is_read_as_by_the_readable_products(tiny_checkpoint_folder: Pa
         shape = model.shape.backbone
         kv = torch.zeros(shape.num_layers, 2, 1, shape.num_kv_heads, 40, shape.head_dim)
         tokens = torch.arange(30) * 7 % model.shape.text_vocab_size
-        states.append(model.prefill(model.embed_text(tokens), kv, [Span(0, 0, 30)]))
+        states.append(model.prefill(model.embed_text(tokens), kv, [TokenRange(0, 0, 30)]))
     torch.testing.assert_close(*states, rtol=5e-3, atol=5e-3)
 
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from native_rows import Rows, make_model, make_rows
 from torch import Tensor
 
 from serve_app.model.csm import Csm
 from serve_app.model.matrix import Quantization, QuantizedMatrix
+from tests.support.native_rows import Rows, make_model, make_rows
 
 CONFIG = "larger than a chunk"
 

@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from inner_loops import KERNELS
 
 from serve_app.model.native import build
 from serve_app.model.native.build import ARM_FLAGS
+from tests.support.inner_loops import KERNELS
 
 _SOURCE = Path(__file__).parent / "products.cpp"
 _CROSS = "aarch64-linux-gnu-g++"

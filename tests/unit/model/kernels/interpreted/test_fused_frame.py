@@ -77,7 +77,7 @@ def plain_frame(model: Csm, rows: FrameRows) -> Tensor:
     hidden = model.step(rows.next_input[:active], kv, rows.position[:active], NUM_READABLE)
     for row, position in enumerate(rows.position[:active].tolist()):
         rows.kv[:, :, row, :, position] = kv[:, :, row, :, position]
-    codes = model.draw_frame(hidden, model.depth_memory(scratch), sampler)
+    codes = model.draw_frame(hidden, model.depth_kv(scratch), sampler)
     reference.embed_frame(codes, model.audio_embedding, rows.next_input, rows.num_active)
     reference.advance(codes, rows.position, rows.sampling, rows.num_active)
     return codes

@@ -1,0 +1,1 @@
+"""The graph with stand-ins for its models, beside a bare FastAPI process."""

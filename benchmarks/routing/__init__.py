@@ -1,0 +1,1 @@
+"""Routing by voice, beside Serve's own router."""

@@ -1,0 +1,78 @@
+"""From our errors to HTTP: one table for all dialects."""
+
+from dataclasses import dataclass
+
+from serve_app.errors import (
+    BodyTooLarge,
+    Cancelled,
+    CsmServeError,
+    FileTooLarge,
+    Forbidden,
+    GenerationFailed,
+    InvalidRequest,
+    InvalidSignature,
+    NotReady,
+    Overloaded,
+    RunnerLost,
+    StartTimeout,
+    StorageFailed,
+    Unauthorized,
+    UnknownFile,
+    UnknownJob,
+    UnknownKey,
+    UnknownRequest,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    status: int
+    is_retryable: bool = False
+
+
+_ROWS: dict[type[CsmServeError], Row] = {
+    InvalidRequest: Row(422),
+    BodyTooLarge: Row(413),
+    FileTooLarge: Row(413),
+    Unauthorized: Row(401),
+    Forbidden: Row(403),
+    InvalidSignature: Row(403),
+    UnknownRequest: Row(404),
+    UnknownJob: Row(404),
+    UnknownFile: Row(404),
+    UnknownKey: Row(404),
+    Overloaded: Row(429, is_retryable=True),
+    NotReady: Row(503, is_retryable=True),
+    StorageFailed: Row(503, is_retryable=True),
+    StartTimeout: Row(504, is_retryable=True),
+    RunnerLost: Row(503, is_retryable=True),
+    Cancelled: Row(499),
+    GenerationFailed: Row(500),
+    CsmServeError: Row(500),
+}
+"""A class without a row of its own has its parent's."""
+
+_RETRYABLE_STATUSES = frozenset({502, *(row.status for row in _ROWS.values() if row.is_retryable)})
+
+
+def row_of(error: CsmServeError) -> Row:
+    return next(_ROWS[kind] for kind in type(error).__mro__ if kind in _ROWS)
+
+
+def status_of(error: CsmServeError) -> int:
+    return row_of(error).status
+
+
+def is_retryable(status: int) -> bool:
+    """For stored results, which keep the status alone."""
+    return status in _RETRYABLE_STATUSES
+
+
+def headers_of(error: CsmServeError, scheme: str) -> dict[str, str]:
+    """The standard headers of an error. `scheme`: the dialect's word for its authorization scheme."""
+    headers = {}
+    if isinstance(error, Unauthorized):
+        headers["WWW-Authenticate"] = scheme
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    return headers

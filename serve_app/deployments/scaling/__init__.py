@@ -1,0 +1,1 @@
+"""How many replicas run, and which replica takes a request."""

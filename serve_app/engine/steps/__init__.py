@@ -1,0 +1,1 @@
+"""The decode step: one function, with four implementations."""

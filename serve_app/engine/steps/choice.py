@@ -1,0 +1,82 @@
+"""Chooses the decode step that runs on this machine."""
+
+import logging
+from typing import Literal
+
+import torch
+
+from serve_app.engine.kv_cache import KvCache
+from serve_app.engine.row_state import RowState
+from serve_app.engine.steps.graphs import GraphedStep, StaticFrame
+from serve_app.engine.steps.plain import FrameStep, MakeStep, PlainStep
+from serve_app.engine.steps.static_frame import PlainStaticFrame
+from serve_app.errors import StartupError
+from serve_app.model.csm import Csm
+
+StepName = Literal["plain", "native", "graphs", "fused"]
+
+_log = logging.getLogger(__name__)
+
+
+def choose_step(asked: Literal["auto"] | StepName, model: Csm) -> StepName:
+    """The step to use for `model`. Raises StartupError where `asked` names a step that cannot run here."""
+    names: dict[str, tuple[StepName, ...]] = {"cuda": ("fused", "graphs"), "cpu": ("native",)}
+    candidates = names[model.device.type] if asked == "auto" else (asked,)
+    for name in candidates:
+        reason = _why_not(name, model)
+        if reason is None:
+            return name
+        if asked != "auto":
+            raise StartupError(f"engine.step: {name} cannot run here ({reason}); use auto or plain")
+        _log.warning("the %s step cannot run here, so a slower one will: %s", name, reason)
+    return "plain"
+
+
+def step_maker(name: StepName) -> MakeStep:
+    """The function that makes the step of this name."""
+    return {"plain": PlainStep, "native": _native, "graphs": _graphs, "fused": _fused}[name]
+
+
+def _why_not(name: StepName, model: Csm) -> str | None:
+    if name == "plain":
+        return None
+    if name == "native":
+        from serve_app.model.native.frame import supports
+
+        return supports(model)
+    if model.device.type != "cuda":
+        return "it needs a CUDA device"
+    if name == "fused":
+        # Triton is not there on every platform that torch supports.
+        from serve_app.model.kernels.check import first_failure
+
+        return first_failure(model.device, model.dtype, model.quantization)
+    return None
+
+
+def _native(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
+    from serve_app.engine.steps.native import NativeStep
+    from serve_app.model.native.multiply import use_native_products
+
+    num_threads = torch.get_num_threads()
+    if model.quantization in ("int8", "int4"):
+        use_native_products(model, num_threads)
+    return NativeStep(model, kv, state, num_threads)
+
+
+def _graphs(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
+    return _recorded(PlainStaticFrame(model, kv, state), model, kv)
+
+
+def _fused(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
+    from serve_app.engine.steps.fused import FusedStaticFrame
+
+    return _recorded(FusedStaticFrame(model, kv, state), model, kv)
+
+
+def _recorded(frame: StaticFrame, model: Csm, kv: KvCache) -> FrameStep:
+    from serve_app.engine.steps.cuda import CudaDevice
+
+    max_rows, max_positions = kv.backbone.shape[2], kv.backbone.shape[4] - 1
+    device = CudaDevice(model.device, max_rows, model.shape.num_codebooks)
+    return GraphedStep(frame, device, max_rows, max_positions)

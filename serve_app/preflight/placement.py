@@ -1,0 +1,173 @@
+"""Whether replicas can stand where a Serve config puts them: on a card with others, and on a cluster's nodes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+from ray.serve.config import AutoscalingConfig
+
+from serve_app.errors import StartupError
+from serve_app.preflight.serve_config import OurApplication
+from serve_app.settings import Settings
+
+_ROUNDING = 1e-4
+"""Ray counts resources in ten thousandths."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """A deployment's replicas as Ray places them. `key` is where a Serve config speaks of them, or their name."""
+
+    deployment: str
+    key: str
+    needs: dict[str, float]
+    """Of one replica: CPU, GPU, and resources of the cluster's own naming."""
+    most: int
+    most_key: str
+    """The key that says how many there may be."""
+    most_on_node: int | None = None
+
+    @property
+    def share(self) -> float:
+        """Of a card."""
+        return self.needs.get("GPU", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeType:
+    name: str
+    resources: dict[str, float]
+    most: int
+    """Nodes of it that there may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nodes:
+    """What a cluster may grow to. `source` is the file that says so."""
+
+    source: str
+    types: tuple[NodeType, ...]
+    most: int
+
+
+@dataclass(slots=True)
+class _Opened:
+    """The nodes that a cluster would run, and what is free on them."""
+
+    nodes: Nodes
+    free: list[tuple[NodeType, dict[str, float]]] = field(default_factory=list)
+
+    def take(self, replicas: Replicas) -> bool:
+        """Place one of them on a node that runs, or on one more: without a card, where that will do."""
+        needs, own = replicas.needs, {}
+        if replicas.most_on_node is not None:
+            # Ray counts them so too: by a resource of the deployment's own, of which each node has 1.
+            needs, own = needs | {replicas.deployment: 1 / replicas.most_on_node}, {replicas.deployment: 1.0}
+        for _, free in self.free:
+            if _fits(needs, own | free):
+                free.update(own | free)
+                _subtract(needs, free)
+                return True
+        started = [node_type for node_type, _ in self.free]
+        for node_type in sorted(self.nodes.types, key=lambda each: each.resources.get("GPU", 0)):
+            may_start = len(started) < self.nodes.most and started.count(node_type) < node_type.most
+            if may_start and _fits(needs, own | node_type.resources):
+                self.free.append((node_type, own | node_type.resources))
+                _subtract(needs, self.free[-1][1])
+                return True
+        return False
+
+
+def replicas_of(application: OurApplication, defaults: dict[str, dict[str, Any]]) -> list[Replicas]:
+    """Every deployment's, as the Serve config has them over `defaults` (options by deployment name)."""
+    keys = {each["name"]: f"{application.key}.deployments[{i}]" for i, each in enumerate(application.deployments)}
+    given = {each["name"]: each for each in application.deployments}
+    return [_replicas(name, keys.get(name, name), options | given.get(name, {})) for name, options in defaults.items()]
+
+
+def _replicas(name: str, key: str, options: dict[str, Any]) -> Replicas:
+    actor = options.get("ray_actor_options", {})
+    cpus = actor.get("num_cpus")
+    needs: dict[str, float] = {"CPU": 1 if cpus is None else cpus, "GPU": actor.get("num_gpus") or 0} | (
+        actor.get("resources") or {}
+    )
+    fixed, most_on_node = options.get("num_replicas"), options.get("max_replicas_per_node")
+    if isinstance(fixed, int):
+        return Replicas(name, key, needs, fixed, f"{key}.num_replicas", most_on_node)
+    autoscaling = options.get("autoscaling_config")
+    if fixed == "auto":
+        autoscaling = AutoscalingConfig.default().model_dump() | dict(autoscaling or {})
+    most = dict(autoscaling).get("max_replicas", 1) if autoscaling else 1
+    return Replicas(name, key, needs, most, f"{key}.autoscaling_config.max_replicas", most_on_node)
+
+
+def check_shares(replicas: Iterable[Replicas], settings: Settings) -> None:
+    """Raises StartupError for a share of a card that no replica can have, or cards whose memory is promised twice."""
+    fractions = {
+        "TokenGenerator": settings.engine.memory_fraction,
+        "AudioDecoder": settings.codec.memory_fraction,
+        "ContextEncoder": settings.codec.memory_fraction,
+    }
+    computing = [each for each in replicas if each.deployment in fractions]
+    for each in computing:
+        if each.share > 1:
+            raise StartupError(
+                f"{each.key}.ray_actor_options.num_gpus: {each.share:g} is more than the one card that a replica "
+                "computes on: give 1 or less"
+            )
+        if settings.device == "cuda" and settings.stand_in is None and each.share == 0:
+            raise StartupError(
+                f"{each.key}.ray_actor_options.num_gpus: is not given and device is cuda, so {each.deployment} would "
+                "be started where it sees no card: give its share of one"
+            )
+    on_cards = [each for each in computing if each.share > 0]
+
+    def promised(counts: Sequence[int]) -> float:
+        return sum(n * fractions[each.deployment] for n, each in zip(counts, on_cards, strict=True))
+
+    worst = max(_sharing_a_card(on_cards), key=promised)
+    if promised(worst) > 1 + _ROUNDING:
+        who = ", ".join(f"{n} {each.deployment}" for n, each in zip(worst, on_cards, strict=True) if n)
+        raise StartupError(
+            f"engine.memory_fraction {settings.engine.memory_fraction:g} and codec.memory_fraction "
+            f"{settings.codec.memory_fraction:g} promise {promised(worst):.2f} of a card's memory, since num_gpus lets "
+            f"{who} share one: lower them, or raise num_gpus"
+        )
+
+
+def _sharing_a_card(replicas: Sequence[Replicas]) -> Iterator[tuple[int, ...]]:
+    """Every number of each that one card may hold."""
+    for counts in product(*(range(min(each.most, int(1 / each.share + _ROUNDING)) + 1) for each in replicas)):
+        if sum(n * each.share for n, each in zip(counts, replicas, strict=True)) <= 1 + _ROUNDING:
+            yield counts
+
+
+def check_nodes(replicas: Sequence[Replicas], nodes: Nodes) -> int:
+    """How many nodes hold all replicas at their most. Raises StartupError where they cannot all be placed."""
+    for each in replicas:
+        if not any(_fits(each.needs, node_type.resources) for node_type in nodes.types if node_type.most):
+            needs = ", ".join(f"{amount:g} {resource}" for resource, amount in each.needs.items() if amount)
+            raise StartupError(
+                f"{each.key}.ray_actor_options: a replica needs {needs}, and no node type of {nodes.source} has that: "
+                "ask for less, or add one"
+            )
+    opened = _Opened(nodes)
+    # Who has the least choice comes first.
+    for each in sorted(replicas, key=lambda each: (each.share, len(each.needs), each.needs["CPU"]), reverse=True):
+        for placed in range(each.most):
+            if not opened.take(each):
+                raise StartupError(
+                    f"{each.most_key}: {each.most} replicas of {each.deployment} are more than {nodes.source} can hold "
+                    f"beside the others, {placed} fit: lower it, or raise max_workers"
+                )
+    return len(opened.free)
+
+
+def _fits(needs: dict[str, float], free: dict[str, float]) -> bool:
+    return all(amount <= free.get(resource, 0) + _ROUNDING for resource, amount in needs.items())
+
+
+def _subtract(needs: dict[str, float], free: dict[str, float]) -> None:
+    for resource, amount in needs.items():
+        free[resource] = free.get(resource, 0) - amount

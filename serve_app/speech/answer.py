@@ -1,0 +1,123 @@
+"""An answer while it is being spoken, whichever dialect asked for it."""
+
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+from typing import Self
+
+from serve_app.errors import GenerationFailed
+from serve_app.keys.limits import Taken
+from serve_app.messages import Accepted, AudioChunk, FinishReason
+from serve_app.speech.outcomes import Outcome
+from serve_app.speech.request import SpeechRequest
+from serve_app.store.stored_file import StoredFile
+
+_log = logging.getLogger(__name__)
+
+Speech = AsyncGenerator[Accepted | AudioChunk, None]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """An answer in a file."""
+
+    file: StoredFile
+    url: str
+    seed: int
+    finish_reason: FinishReason
+    audio_seconds: float
+    inference_seconds: float
+    """From the request's arrival to the stored file."""
+
+
+class Answer:
+    """Use with `async with`: leaving the block frees every slot, settles the allowance and records the outcome."""
+
+    def __init__(
+        self,
+        request: SpeechRequest,
+        accepted: Accepted,
+        speech: Speech,
+        taken: Taken,
+        record: Callable[[Outcome], None],
+        store: Callable[[bytes], Awaitable[tuple[StoredFile, str]]] | None,
+        held: AsyncExitStack,
+    ) -> None:
+        """`store` takes the PCM and returns the file and its URL. `held`: what is to be left when the answer ends."""
+        self.request = request
+        self.accepted = accepted
+        self.outcome = Outcome(accepted.request_id, accepted.seed)
+        self.stored: StoredAnswer | None = None
+        """Set once `chunks` has ended, where the scene asks for a file."""
+        self._speech = speech
+        self._taken = taken
+        self._record = record
+        self._store = store
+        self._held = held
+        self._pcm: list[bytes] = []
+        record(self.outcome)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await self._held.aclose()
+        finally:
+            if self.outcome.finish_reason is None:
+                self._note(finish_reason=FinishReason.CANCELLED)
+
+    async def chunks(self) -> AsyncGenerator[AudioChunk, None]:
+        """The audio as it is made. The last chunk has no audio and carries `finish`. Then the file is stored.
+
+        Raises what the pipeline raises; where a file is asked for, also GenerationFailed when the engine gave up, and
+        what storing a file raises.
+        """
+        try:
+            async for message in self._speech:
+                assert isinstance(message, AudioChunk), "Accepted comes once"
+                self._take(message)
+                yield message
+            if self._store is not None:
+                self.stored = await self._stored(self._store)
+        except Exception as error:
+            self._note(finish_reason=FinishReason.ERROR)
+            name, frames = type(error).__name__, self.outcome.num_frames
+            _log.error("request %s failed with %s after %d frames", self.accepted.request_id, name, frames)
+            raise
+
+    async def pcm(self) -> bytes:
+        """The whole answer, once it has ended."""
+        async with aclosing(self.chunks()) as chunks:
+            return b"".join([chunk.pcm async for chunk in chunks])
+
+    async def file(self) -> StoredAnswer:
+        """The stored answer, once it has ended. Only for a scene that asks for a file."""
+        if self.stored is None:
+            async with aclosing(self.chunks()) as chunks:
+                async for _ in chunks:
+                    pass
+        assert self.stored is not None, "the scene asks for a file"
+        return self.stored
+
+    def _take(self, chunk: AudioChunk) -> None:
+        self._note(self.outcome.num_frames + chunk.num_frames, chunk.finish)
+        self._taken.settle(self.outcome.audio_seconds)
+        if self._store is not None:
+            self._pcm.append(chunk.pcm)
+
+    async def _stored(self, store: Callable[[bytes], Awaitable[tuple[StoredFile, str]]]) -> StoredAnswer:
+        finish = self.outcome.finish_reason
+        assert finish is not None, "a stream ends with a chunk that carries finish"
+        if finish in (FinishReason.ERROR, FinishReason.CANCELLED):
+            raise GenerationFailed("the engine stopped before the scene was spoken")
+        file, url = await store(b"".join(self._pcm))
+        seconds = time.monotonic() - self.request.arrived_at
+        return StoredAnswer(file, url, self.outcome.seed, finish, self.outcome.audio_seconds, seconds)
+
+    def _note(self, num_frames: int | None = None, finish_reason: FinishReason | None = None) -> None:
+        frames = self.outcome.num_frames if num_frames is None else num_frames
+        self.outcome = replace(self.outcome, num_frames=frames, finish_reason=finish_reason)
+        self._record(self.outcome)

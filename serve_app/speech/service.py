@@ -1,0 +1,112 @@
+"""Speech for every dialect: a scene and a caller in, an answer out."""
+
+import asyncio
+import dataclasses
+import hashlib
+import secrets
+import time
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+
+from serve_app.errors import StartTimeout
+from serve_app.keys.key import Key
+from serve_app.keys.limits import Allowance
+from serve_app.messages import Accepted, ModelInfo
+from serve_app.speech.answer import Answer
+from serve_app.speech.context_audio import ContextAudio
+from serve_app.speech.files import SpeechFiles
+from serve_app.speech.outcomes import Outcome, RecentOutcomes
+from serve_app.speech.pipeline import SpeechPipeline
+from serve_app.speech.request import SpeechRequest
+from serve_app.speech.scene import Scene
+from serve_app.store.stored_file import StoredFile
+
+_SEED_BITS = 53
+"""JavaScript's numbers are exact up to here, so a client can send a seed back as it read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who asks for a scene, and how it is to be delivered."""
+
+    request_id: str
+    key: Key
+    is_streamed: bool = False
+    priority: int = 0
+    """Above 0 it is background work, which may run again after a crash with the same id."""
+    start_timeout_seconds: float | None = None
+    trace: str = ""
+    arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
+
+
+class SpeechService:
+    """Opens answers: charges the key, fetches the context, and waits for admission."""
+
+    def __init__(
+        self, pipeline: SpeechPipeline, context: ContextAudio, files: SpeechFiles, allowance: Allowance
+    ) -> None:
+        self.context = context
+        self.outcomes = RecentOutcomes()
+        self._pipeline = pipeline
+        self._files = files
+        self._allowance = allowance
+
+    async def info(self) -> ModelInfo:
+        return await self._pipeline.info()
+
+    async def check_ready(self) -> None:
+        await self._pipeline.check_ready()
+
+    async def open(self, scene: Scene, call: Call) -> Answer:
+        """The answer, once the engine has admitted the request.
+
+        Raises before anything is spoken: LimitReached before any work is done, errors of the context audio at
+        `context[N].audio`, what the pipeline raises, and StartTimeout.
+        """
+        try:
+            async with asyncio.timeout(call.start_timeout_seconds), AsyncExitStack() as stack:
+                return await self._opened(scene, call, stack)
+        except TimeoutError:
+            seconds = call.start_timeout_seconds or 0
+            raise StartTimeout(f"the request did not start within its {seconds:g} s: send it again") from None
+
+    async def _opened(self, scene: Scene, call: Call, stack: AsyncExitStack) -> Answer:
+        taken = await stack.enter_async_context(self._allowance.take(call.key, scene.longest_seconds))
+        request = await self._request(scene, call)
+        speech = await stack.enter_async_context(aclosing(self._pipeline.stream(request)))
+        accepted = await anext(speech)
+        assert isinstance(accepted, Accepted), "a stream opens with Accepted"
+        wish, owner = scene.file, call.key.id
+
+        def record(outcome: Outcome) -> None:
+            self.outcomes.record(owner, outcome)
+
+        async def store(pcm: bytes) -> tuple[StoredFile, str]:
+            assert wish is not None
+            file = await self._files.put_answer(wish, call.request_id, owner, pcm)
+            return file, f"{wish.url_base}{file.path}"
+
+        return Answer(request, accepted, speech, taken, record, store if wish else None, stack.pop_all())
+
+    async def _request(self, scene: Scene, call: Call) -> SpeechRequest:
+        return SpeechRequest(
+            request_id=call.request_id,
+            turns=scene.turns,
+            context=await self.context.clips(scene),
+            sampling=replace(scene.sampling, seed=_seed(scene, call)),
+            max_audio_seconds=scene.max_audio_seconds,
+            is_streamed=call.is_streamed,
+            priority=call.priority,
+            arrived_at=call.arrived_at,
+            trace=call.trace,
+        )
+
+
+def _seed(scene: Scene, call: Call) -> int:
+    """The caller's seed, or a new one. For background work it follows from the id, so that a second run repeats it."""
+    if scene.seed is not None:
+        return scene.seed
+    if call.priority > 0:
+        digest = hashlib.blake2b(call.request_id.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "little") & (2**_SEED_BITS - 1)
+    return secrets.randbits(_SEED_BITS)

@@ -1,0 +1,129 @@
+"""How far an answer is: its audio so far, and what of it conditions the next piece."""
+
+import time
+from collections import deque
+from dataclasses import replace
+
+from serve_app.audio.seams import pause_after
+from serve_app.messages import FRAME_RATE_HZ, AudioChunk, Codes, ContextSegment, FinishReason, GenerationRequest
+from serve_app.speech.parts import Part
+from serve_app.speech.request import SpeechRequest
+from serve_app.speech.seeds import sub_seed
+from serve_app.speech.text.duration import frame_cap
+
+_CONTINUING = -1
+"""Priority of all parts but the first: somebody is listening already."""
+
+
+class Spoken:
+    """Puts the parts of an answer one behind the other."""
+
+    def __init__(self, request: SpeechRequest, context: list[ContextSegment], max_context_seconds: float) -> None:
+        self._request = request
+        self._context = Memory(context, max_context_seconds)
+        self._max_frames = _num_frames(request.max_audio_seconds)
+        self._num_frames = 0
+        self._spoken_chars = 0
+        self._played_out_at = 0.0
+        self._chunks: list[AudioChunk] = []
+        self._tail = b""
+        self._no_codes: Codes | None = None
+        self._finish = FinishReason.EOS
+        self._turn = 0
+        self._is_whole = True
+        self._ended_itself = False
+
+    @property
+    def frames_left(self) -> int:
+        return self._max_frames - self._num_frames
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing more may be spoken, or the engine gave up."""
+        return self.frames_left <= 0 or self._finish in (FinishReason.CANCELLED, FinishReason.ERROR)
+
+    def next_request(self, part: Part) -> GenerationRequest:
+        self._turn = part.turn
+        request, is_first = self._request, part.number == 0
+        return GenerationRequest(
+            request_id=request.request_id if part.is_only else f"{request.request_id}-{part.number}",
+            text=part.piece.text,
+            speaker=part.speaker,
+            context=self._context.segments(),
+            sampling=replace(
+                request.sampling,
+                seed=sub_seed(request.sampling.seed, part.number),
+                max_frames=min(frame_cap(part.piece.num_words), self.frames_left),
+            ),
+            priority=request.priority if is_first or request.priority > 0 else _CONTINUING,
+            becomes_context=not part.is_last,
+            paced=request.is_streamed,
+            lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
+            trace=request.trace,
+        )
+
+    def take(self, chunk: AudioChunk) -> AudioChunk:
+        """A part's chunk as one of the whole answer."""
+        self._chunks.append(chunk)
+        self._ended_itself = chunk.finish is FinishReason.EOS
+        if chunk.finish is not None and self._finish is FinishReason.EOS:
+            self._finish = chunk.finish
+        if chunk.pcm:
+            self._tail = chunk.pcm
+        return self._placed(replace(chunk, finish=None))
+
+    def end_part(self, part: Part) -> None:
+        assert self._chunks, "a stream ends with a chunk that carries finish"
+        self._no_codes = Codes.empty(self._chunks[0].codes.num_codebooks)
+        codes = replace(self._no_codes, data=b"".join(chunk.codes.data for chunk in self._chunks))
+        self._chunks.clear()
+        self._is_whole = part.is_last
+        self._spoken_chars = part.chars_before + (part.piece.end if self._ended_itself else part.piece.start)
+        if codes.num_frames:  # a transcript with no sound under it would teach the next part to skip words
+            self._context.add(ContextSegment(part.piece.text, part.speaker, codes))
+
+    def pause(self, part: Part) -> AudioChunk | None:
+        """The silence between this part and the next one of the same turn, where the speech leaves too little."""
+        assert self._no_codes is not None, "a part has ended"
+        if part.is_last_of_turn or self.is_over:
+            return None
+        pcm = pause_after(self._tail, part.pause_seconds)
+        return self._placed(AudioChunk(0, pcm, self._no_codes)) if pcm else None
+
+    def last_chunk(self) -> AudioChunk:
+        assert self._no_codes is not None, "a request has a turn"
+        if not self._is_whole and self.frames_left <= 0:
+            self._finish = FinishReason.LENGTH
+        last = AudioChunk(self._num_frames, b"", self._no_codes, self._finish, self._turn)
+        return replace(last, spoken_chars=self._spoken_chars)
+
+    def _placed(self, chunk: AudioChunk) -> AudioChunk:
+        first_frame = self._num_frames
+        self._num_frames += chunk.num_frames
+        self._played_out_at = max(self._played_out_at, time.monotonic()) + chunk.num_frames / FRAME_RATE_HZ
+        return replace(chunk, first_frame=first_frame, turn=self._turn, spoken_chars=self._spoken_chars)
+
+
+class Memory:
+    """What was said before, as far as the model was trained to follow it.
+
+    What the caller gave is kept; of what was spoken since, the latest parts that fit.
+    """
+
+    def __init__(self, given: list[ContextSegment], max_seconds: float) -> None:
+        self._given = tuple(given)
+        self._room = max_seconds * FRAME_RATE_HZ - sum(segment.codes.num_frames for segment in given)
+        self._spoken: deque[ContextSegment] = deque()
+
+    def add(self, segment: ContextSegment) -> None:
+        self._spoken.append(segment)
+        while self._spoken and sum(spoken.codes.num_frames for spoken in self._spoken) > self._room:
+            self._spoken.popleft()
+
+    def segments(self) -> tuple[ContextSegment, ...]:
+        return (*self._given, *self._spoken)
+
+
+def _num_frames(seconds: float) -> int:
+    """Whole frames in `seconds`, at least one. Rounded first: 29 / 12.5 * 12.5 is a hair below 29."""
+    return max(1, int(round(seconds * FRAME_RATE_HZ, 6)))

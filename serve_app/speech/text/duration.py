@@ -1,0 +1,18 @@
+"""How long the words of a text may take."""
+
+import math
+
+from serve_app.messages import FRAME_RATE_HZ
+
+SLOWEST_WORDS_PER_SECOND = 1.0
+"""English is read at 2 to 3 words a second; a third of that leaves room for slow voices and pauses."""
+_EXTRA_SECONDS = 2.0
+
+
+def frame_cap(num_words: int, rate: float = SLOWEST_WORDS_PER_SECOND) -> int:
+    """Most frames that a text may take before it counts as runaway.
+
+    num_words: spoken words, after normalisation.
+    rate: words a second of the slowest plausible reader.
+    """
+    return math.ceil((_EXTRA_SECONDS + num_words / rate) * FRAME_RATE_HZ)

@@ -1,0 +1,74 @@
+"""Turns a typed text into what a reader would say."""
+
+import re
+from collections import Counter
+from itertools import groupby
+
+from serve_app.speech.text.characters import plain_characters
+from serve_app.speech.text.english.rules import as_english
+from serve_app.speech.text.lines import PARAGRAPH, paragraphs
+from serve_app.speech.text.markup import without_markup
+from serve_app.speech.text.prepared import Prepared, notices_of
+from serve_app.speech.text.tracked import Tracked, joined
+
+ENGLISH = "en"
+
+_TIDY = (
+    (re.compile(r" {2,}+"), " "),
+    (re.compile(r" ++(?=[.,?!;:)\n])|(?<=\() ++|(?<=\n) ++"), ""),
+    (re.compile(r"\(\)"), ""),
+    (re.compile(r"([!?])\1++"), lambda match: match[1]),
+    (re.compile(r"(?:[!?]{3,}+)"), "?!"),
+    (re.compile(r",(?= ?[.,;:!?])|(?<=[.!?;:]),(?! ?[\w\"'(])"), ""),
+    (re.compile(r"(?<=[;:]) ?[,;:]++"), ""),
+    (re.compile(r"(?<=[!?])\.++"), ""),
+    (re.compile(r"(?<=\() ?[,;:]++ ?"), ""),
+    (re.compile(r"(?<![.])\.\.(?![.])|\.{4,}+"), "."),
+    (re.compile(r" {2,}+"), " "),
+    (re.compile(r"^[,;:.) ]++|[ ]++$", re.MULTILINE), ""),
+    (re.compile(r"[,;:]$"), "."),
+    (re.compile(r"\n{2,}+"), "\n"),
+    (re.compile(r"\A\s++|\s++\Z"), ""),
+)
+_LETTER = re.compile(r"[^\W\d_]")
+_LATIN = re.compile(r"[A-Za-z\xaa\xba\xc0-\u024f\u1e00-\u1eff]")
+_SPEAKABLE = re.compile(r"[^\W_]")
+
+
+def normalize(text: str, language: str = ENGLISH) -> Prepared:
+    """The text as it is to be spoken, with a notice for each kind of thing that cannot be.
+
+    language: "en" reads numbers, signs and abbreviations as English. Any other keeps them as they are, as do paragraphs
+    written mostly in another script than Latin. The text is empty if nothing of it can be spoken.
+    """
+    dropped: Counter[str] = Counter()
+    tracked = plain_characters(Tracked.typed(text), dropped)
+    tracked = paragraphs(without_markup(tracked))
+    if language == ENGLISH:
+        tracked = joined(as_english(part, dropped) if english else part for english, part in _by_language(tracked))
+    for pattern, new in _TIDY:
+        tracked = tracked.sub(pattern, new)
+    if not _SPEAKABLE.search(tracked.text):
+        tracked = tracked.slice(0, 0)
+    return Prepared(tracked, notices_of(dropped))
+
+
+def _by_language(tracked: Tracked) -> list[tuple[bool, Tracked]]:
+    """Runs of paragraphs that are read as English, or not. Those without letters go with the whole text."""
+    otherwise = _is_latin(tracked.text, True)
+    lines = []
+    start = 0
+    while start < len(tracked.text):
+        stop = tracked.text.find(PARAGRAPH, start) + 1 or len(tracked.text)
+        lines.append((_is_latin(tracked.text[start:stop], otherwise), start, stop))
+        start = stop
+    runs = []
+    for english, group in groupby(lines, key=lambda line: line[0]):
+        bounds = list(group)
+        runs.append((english, tracked.slice(bounds[0][1], bounds[-1][2])))
+    return runs
+
+
+def _is_latin(text: str, without_letters: bool) -> bool:
+    letters, latin = len(_LETTER.findall(text)), len(_LATIN.findall(text))
+    return 2 * latin >= letters if letters else without_letters

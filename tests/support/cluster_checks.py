@@ -1,0 +1,146 @@
+"""What must hold for a cluster.yaml beyond Ray's schema: each check lists what is wrong."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+
+from serve_app.errors import StartupError
+from serve_app.preflight.cluster_config import prepared
+from tests.support.deploy_files import ROOT, image_is_of
+
+Cluster = dict[str, Any]
+
+CARDS = {"m7i.xlarge": 0, "m7i.2xlarge": 0, "g6.xlarge": 1, "g6.2xlarge": 1, "g6.12xlarge": 4, "g5.2xlarge": 1}
+"""AWS' instance types, by the cards they hold."""
+CORES = {"m7i.xlarge": 4, "m7i.2xlarge": 8, "g6.xlarge": 4, "g6.2xlarge": 8, "g6.12xlarge": 48, "g5.2xlarge": 8}
+_SECRET = re.compile(r"hf_\w{20}|AKIA\w{12}|://[^/\s:…]+:[^@\s…]+@\w|(PASSWORD|TOKEN|SECRET)=[\w]{8}", re.IGNORECASE)
+
+
+def ray_takes_it(cluster: Cluster) -> Iterator[str]:
+    try:
+        prepared(cluster, "cluster.yaml")
+    except StartupError as error:
+        yield str(error)
+
+
+def commands_are_bash(cluster: Cluster) -> Iterator[str]:
+    for command in _commands(cluster):
+        parsed = subprocess.run(["bash", "-n"], input=command, text=True, capture_output=True, check=False)
+        if parsed.returncode:
+            yield f"{command}: {parsed.stderr}"
+
+
+def resources_are_the_machines(cluster: Cluster) -> Iterator[str]:
+    for name, values in cluster["available_node_types"].items():
+        machine = values["node_config"]["InstanceType"]
+        if values["resources"].get("GPU", 0) != CARDS[machine]:
+            yield f"{name} says {values['resources'].get('GPU', 0)} cards, {machine} has {CARDS[machine]}"
+        if values["resources"]["CPU"] > CORES[machine]:
+            yield f"{name} says {values['resources']['CPU']} CPUs, {machine} has {CORES[machine]}"
+
+
+def image_is_of_the_installed_ray(cluster: Cluster) -> Iterator[str]:
+    if not image_is_of(cluster["docker"]["image"], ray.__version__):
+        yield f"{cluster['docker']['image']} is not for Ray {ray.__version__}"
+
+
+def head_autoscales(cluster: Cluster) -> Iterator[str]:
+    if "--autoscaling-config=~/ray_bootstrap_config.yaml" not in _start(cluster, "head").split():
+        yield "the head is started without its autoscaling config"
+
+
+def head_runs_no_replica(cluster: Cluster) -> Iterator[str]:
+    if cluster["available_node_types"][cluster["head_node_type"]]["resources"] != {"CPU": 0}:
+        yield "the head has resources"
+
+
+def cards_come_on_demand(cluster: Cluster) -> Iterator[str]:
+    with_cards = [values for values in cluster["available_node_types"].values() if values["resources"].get("GPU")]
+    if any(values.get("min_workers", 0) for values in with_cards):
+        yield "cards are kept that nobody asks for"
+    markets = {"InstanceMarketOptions" in values["node_config"] for values in with_cards}
+    if markets != {True, False}:
+        yield "there is no choice between spot and on-demand cards"
+
+
+def commands_authenticate(cluster: Cluster) -> Iterator[str]:
+    for command in _commands(cluster):
+        asks = re.search(r"\b(ray start|csm-serve deploy|serve deploy)\b", command)
+        if asks and not re.search(r"\bexport RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/", command[: asks.start()]):
+            yield f"no RAY_AUTH_MODE=token before {asks[0]}"
+
+
+def head_outlives_itself(cluster: Cluster) -> Iterator[str]:
+    """By Redis, of which the address comes from outside."""
+    command = _start(cluster, "head")
+    if "${RAY_REDIS_ADDRESS:?" not in command or "--redis-password=" not in command:
+        yield "the head may start without Redis"
+    if "RAY_REDIS" in _start(cluster, "worker"):
+        yield "workers have no business with Redis"
+
+
+def nothing_is_open_to_the_world(cluster: Cluster) -> Iterator[str]:
+    group = cluster["provider"].get("security_group", {})
+    if not group.get("GroupName"):
+        yield "Ray's own security group opens SSH to the world"
+    for permission in group.get("IpPermissions", []):
+        ranges = [*permission.get("IpRanges", []), *permission.get("Ipv6Ranges", [])]
+        if any(each.get("CidrIp") == "0.0.0.0/0" or each.get("CidrIpv6") == "::/0" for each in ranges):
+            yield f"port {permission.get('FromPort')} is open to the world"
+    if "--dashboard-host=127.0.0.1" not in _start(cluster, "head").split():
+        yield "the dashboard listens beyond the head itself"
+
+
+def mounts_are_folders(cluster: Cluster) -> Iterator[str]:
+    for local in cluster["file_mounts"].values():
+        if not local.startswith("~/") and not (ROOT / local).is_dir():
+            yield f"{local} is no folder of the checkout"
+
+
+def the_app_is_deployed_at_start(cluster: Cluster) -> Iterator[str]:
+    deployed = re.findall(r"csm-serve deploy (\S+)", "\n".join(cluster["head_start_ray_commands"]))
+    if len(deployed) != 1:
+        yield "the head does not deploy one Serve config"
+    for path in deployed:
+        folder, _, name = path.replace("~", "/home/ray").rpartition("/")
+        local = cluster["file_mounts"].get(folder)
+        if local is None or not (ROOT / local / name).is_file():
+            yield f"{path} comes from no file of the checkout"
+
+
+def no_secret_stands_in_it(cluster: Cluster) -> Iterator[str]:
+    if found := _SECRET.search(str(cluster)):
+        yield f"{found[0][:12]}… looks like a secret"
+
+
+CHECKS = (
+    ray_takes_it,
+    commands_are_bash,
+    resources_are_the_machines,
+    image_is_of_the_installed_ray,
+    head_autoscales,
+    head_runs_no_replica,
+    cards_come_on_demand,
+    commands_authenticate,
+    head_outlives_itself,
+    nothing_is_open_to_the_world,
+    mounts_are_folders,
+    the_app_is_deployed_at_start,
+    no_secret_stands_in_it,
+)
+
+
+def _commands(cluster: Cluster) -> list[str]:
+    return [
+        command
+        for key, value in cluster.items()
+        if key.endswith("commands") and isinstance(value, list)
+        for command in value
+    ]
+
+
+def _start(cluster: Cluster, node: str) -> str:
+    return "\n".join(each for each in cluster[f"{node}_start_ray_commands"] if "ray start" in each)

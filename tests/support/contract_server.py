@@ -1,0 +1,140 @@
+"""A whole server in this process, its engine a fake: real HTTP, real queue, files, keys and webhooks on SQLite."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from serve_app.api.app import build_api
+from serve_app.deployments.services import job_work, open_services
+from serve_app.errors import GenerationFailed, Overloaded
+from serve_app.jobs.runner import JobRunner
+from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhooks import Outbox, WebhookSender
+from serve_app.keys.keys import Keys
+from serve_app.keys.limits import Allowance
+from serve_app.messages import Accepted, AudioChunk, FinishReason, GenerationRequest, ModelInfo
+from serve_app.settings import Settings
+from serve_app.speech.pipeline import SpeechPipeline
+from serve_app.store.database import Database
+from tests.support.fakes import NUM_CODEBOOKS, FakeEncoder, frames_of, pcm_of
+
+INFO = ModelInfo("fake", "trained", NUM_CODEBOOKS, 2048, 2048, "cpu", "float32", 8)
+
+
+class TalkingDecoder:
+    """Does what the text says: a frame for each word, and more where it holds one of the words in brackets."""
+
+    def __init__(self) -> None:
+        self.requests: list[GenerationRequest] = []
+        self.num_open = 0
+        self.refusals_left = 0
+        self.go_on = threading.Event()
+        """Ends what `[wait]` waits for."""
+
+    async def info(self) -> ModelInfo:
+        return INFO
+
+    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        self.requests.append(request)
+        if self.refusals_left > 0:
+            self.refusals_left -= 1
+            raise Overloaded("every slot is taken", 1)
+        self.num_open += 1
+        try:
+            if "[queue]" in request.text:
+                await asyncio.sleep(600)
+            yield Accepted(request.request_id, request.sampling.seed, "fake", 0.0, 10)
+            num_frames = min(len(request.text.split()), request.sampling.max_frames)
+            for frame in range(num_frames):
+                yield AudioChunk(frame, pcm_of(request.speaker + 1), frames_of(request.speaker + 1, 1))
+            await self._obey(request.text)
+            yield AudioChunk(num_frames, b"", frames_of(0, 0), FinishReason.EOS)
+        finally:
+            self.num_open -= 1
+
+    async def _obey(self, text: str) -> None:
+        if "[fail]" in text:
+            raise GenerationFailed("the engine broke")
+        while "[wait]" in text and not self.go_on.is_set():
+            await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    decoder: TalkingDecoder
+    encoder: FakeEncoder
+    database: Database
+    settings: Settings
+    keys: Keys
+
+    @property
+    def host(self) -> str:
+        return self.url.partition("://")[2]
+
+
+@contextmanager
+def serving(
+    folder: Path, *, needs_keys: bool = False, ssl: dict[str, str] | None = None, **sections: Any
+) -> Iterator[Server]:
+    """Until the block ends. `sections` are those of the settings."""
+    settings = Settings(data_dir=folder, **sections)
+    database = Database.open(settings.database_url)
+    decoder, encoder, keys = TalkingDecoder(), FakeEncoder(), Keys(database, settings.keys)
+
+    def build() -> tuple[Any, list[Loop]]:
+        pipeline = SpeechPipeline(encoder, decoder)
+        services = open_services(settings, database, pipeline, Allowance(database))
+        checked = keys if needs_keys else None
+        app = build_api(services.speech, settings, keys=checked, services=services)
+        leases = JobLeases(database, settings.jobs, services.webhook_format)
+        runner = JobRunner(leases, job_work(services, checked), settings.jobs, "contract")
+        outbox = Outbox(database, settings.webhooks)
+        sender = WebhookSender(outbox, services.net, services.webhook_format, settings.webhooks)
+        return app, [runner.run, sender.run]
+
+    with in_thread(build, ssl or {}) as url:
+        yield Server(url, decoder, encoder, database, settings, keys)
+    database.close()
+
+
+Loop = Callable[[], Coroutine[Any, Any, None]]
+
+
+@contextmanager
+def in_thread(build: Callable[[], tuple[Any, list[Loop]]], ssl: dict[str, str]) -> Iterator[str]:
+    """Serve what `build` makes, and run its loops beside it, in an event loop of their own."""
+    # By its protocol asyncio knows that it need not wait for more to send.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    started, stop = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        app, loops = build()
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", **ssl))
+        serving = asyncio.create_task(server.serve([listener]))
+        others = [asyncio.create_task(loop()) for loop in loops]
+        while not stop.is_set() and not any(task.done() for task in (serving, *others)):
+            if server.started:
+                started.set()
+            await asyncio.sleep(0.02)
+        server.should_exit = server.force_exit = True
+        for task in others:
+            task.cancel()
+        await asyncio.wait((serving, *others))
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert started.wait(30), "the server did not start"
+    try:
+        yield f"{'https' if ssl else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        stop.set()
+        thread.join(30)

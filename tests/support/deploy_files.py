@@ -1,0 +1,40 @@
+"""The files that a cluster is made of, read; and their Serve config with the defaults that fill it."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from serve_app.app import load_settings
+from serve_app.deployments.options import deployment_options, with_gpu_shares
+from serve_app.preflight.placement import Replicas, replicas_of
+from serve_app.preflight.serve_config import check_serve_config
+
+ROOT = next(parent for parent in Path(__file__).resolve().parents if (parent / "pyproject.toml").exists())
+CLUSTER = ROOT / "cluster.yaml"
+SERVE_CONFIG = ROOT / "serve_app" / "configs" / "autoscaling.yaml"
+RAYSERVICE = ROOT / "deploy" / "kuberay" / "rayservice.yaml"
+DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
+ALERTS = ROOT / "deploy" / "grafana" / "alerts.yaml"
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+def replicas(serve_config: dict[str, Any]) -> list[Replicas]:
+    application = check_serve_config(serve_config)
+    return replicas_of(application, with_gpu_shares(deployment_options(load_settings(application.args))))
+
+
+def drain_seconds() -> float:
+    """The longest that a replica waits for its streams."""
+    options = deployment_options(load_settings({}))
+    return max(values["graceful_shutdown_timeout_s"] for values in options.values())
+
+
+def image_is_of(image: str, ray_version: str) -> bool:
+    """The tag is that version, or begins with it and a hyphen."""
+    tag = image.rpartition(":")[2]
+    return tag == ray_version or tag.startswith(f"{ray_version}-")

@@ -1,0 +1,137 @@
+"""A Ray cluster of several nodes on this machine, each started by `ray start` as on a machine of its own, with ports
+and a folder that no other Ray uses. What was started is known by a variable in its environment, so nothing else is
+stopped."""
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.integration.conftest import free_port
+from tests.support.server_process import BIN, environment
+
+MARK = "CLUSTER_OF_TEST"
+
+
+@dataclass(frozen=True, slots=True)
+class RayCluster:
+    """`folder` is short: Ray puts sockets under it, whose paths may have 107 characters."""
+
+    folder: Path
+    ip: str
+    gcs_port: int
+    dashboard_port: int
+    http_port: int
+    env: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where Serve listens."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def dashboard(self) -> str:
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+    @property
+    def gcs_address(self) -> str:
+        return f"{self.ip}:{self.gcs_port}"
+
+    def start_head(self, *options: str, **env: str) -> None:
+        # Where nodes of a lost head go on, Ray would take that head for running: on its own machine it sees none.
+        Path(f"{self.folder}/ray/ray_current_cluster").unlink(missing_ok=True)
+        dashboard = ["--include-dashboard=true", f"--dashboard-port={self.dashboard_port}"]
+        head = ["--head", f"--port={self.gcs_port}", f"--ray-client-server-port={free_port()}", *dashboard]
+        self._start("head", [*head, f"--temp-dir={self.folder}/ray", *options], env)
+        until(lambda: httpx.get(f"{self.dashboard}/api/version", timeout=5).is_success, "the head answers")
+
+    def start_node(self, name: str, *options: str) -> None:
+        self._start(name, [f"--address={self.gcs_address}", *options], {})
+
+    def _start(self, name: str, options: list[str], env: dict[str, str]) -> None:
+        command = [str(BIN / "ray"), "start", "--block", f"--dashboard-agent-listen-port={free_port()}", *options]
+        common = ["--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=100000000"]
+        with (self.folder / f"{name}.log").open("ab") as log:
+            subprocess.Popen(
+                [*command, *common],
+                env=self.env | {MARK: f"{self.folder}/{name}"} | env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def processes(self, name: str = "") -> list[psutil.Process]:
+        """All of a node, or of the cluster."""
+        return [process for process in psutil.process_iter() if _mark(process).startswith(f"{self.folder}/{name}")]
+
+    def kill(self, name: str = "") -> None:
+        """As when its machine loses power: nobody ends in order."""
+        while killed := self.processes(name):
+            for process in killed:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(killed, timeout=10)
+
+    def deploy(self, config: dict[str, Any]) -> None:
+        """What `serve deploy` sends."""
+        answer = httpx.put(f"{self.dashboard}/api/serve/applications/", json=config, timeout=60)
+        assert answer.is_success, answer.text
+
+    def deployments(self) -> dict[str, Any]:
+        """Of the only application, by name, as `serve status` has them."""
+        details = httpx.get(f"{self.dashboard}/api/serve/applications/", timeout=10).raise_for_status().json()
+        (application,) = details["applications"].values()
+        return application["deployments"]
+
+    def num_replicas(self, deployment: str) -> int:
+        return sum(replica["state"] == "RUNNING" for replica in self.deployments()[deployment]["replicas"])
+
+    def num_nodes(self, resource: str) -> int:
+        """Living ones that have it."""
+        answer = httpx.get(f"{self.dashboard}/api/v0/nodes", params={"detail": "true"}, timeout=10).raise_for_status()
+        nodes = answer.json()["data"]["result"]["result"]
+        return sum(node["state"] == "ALIVE" and node["resources_total"].get(resource, 0) > 0 for node in nodes)
+
+
+def _mark(process: psutil.Process) -> str:
+    try:
+        return process.environ().get(MARK, "")
+    except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
+@contextmanager
+def ray_cluster(data_dir: Path, **env: str) -> Iterator[RayCluster]:
+    """Nothing runs yet; on leaving, all that was started in it is killed."""
+    import ray
+
+    folder = Path(tempfile.mkdtemp(prefix="csm-", dir="/tmp"))
+    address = ray.util.get_node_ip_address()
+    # Ray's workers take theirs from the environment of the node's first process.
+    own = environment(data_dir, RAY_USAGE_STATS_ENABLED="0", **env)
+    del own["RAY_ADDRESS"]
+    cluster = RayCluster(folder, address, free_port(), free_port(), free_port(), own)
+    try:
+        yield cluster
+    finally:
+        cluster.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def until(holds: Callable[[], bool], what: str, seconds: float = 180) -> float:
+    """How long it took; a server that cannot be reached yet counts as no."""
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        with suppress(httpx.TransportError, httpx.HTTPStatusError):
+            if holds():
+                return time.monotonic() - started
+        time.sleep(0.2)
+    raise AssertionError(f"not within {seconds:.0f} seconds: {what}")

@@ -1,0 +1,147 @@
+"""The whole graph with stand-ins for its models, several replicas each; what it speaks is known beforehand, and what
+it holds can be read."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from serve_app.codec.stand_in import StandInSlots
+from serve_app.deployments import options
+from serve_app.engine.stand_in import frame_codes
+from serve_app.settings import Settings, StandInSettings
+from tests.integration.conftest import Server, free_port
+
+TEXT = "A long story, told to the end whatever happens. " * 8
+_HELD = ("requests_live", "engine_running", "engine_waiting", "engine_streams", "decoder_busy", "decoder_streams")
+_SAMPLE = re.compile(r'ray_csm_(\w+)\{.*?deployment="(\w+)".*?replica="(\w+)".*?\} (\S+)')
+
+
+@contextmanager
+def running(settings: Settings, num_replicas: int) -> Iterator[Server]:
+    """Generator and decoder have `num_replicas` each. Values of metrics are half a second old."""
+    import ray
+    from ray import serve
+
+    from serve_app.app import build_graph
+
+    port = free_port()
+    several = {
+        name: values | ({"num_replicas": num_replicas} if name in ("TokenGenerator", "AudioDecoder") else {})
+        for name, values in options.deployment_options(settings).items()
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serve_app.app.deployment_options", lambda _: several)
+        patch.setenv("RAY_metrics_report_interval_ms", "500")
+        graph = build_graph(settings)
+        ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+        try:
+            serve.start(http_options={"host": "127.0.0.1", "port": port})
+            serve.run(graph, name="csm", route_prefix="/")
+            yield Server(f"http://127.0.0.1:{port}", "csm")
+        finally:
+            serve.shutdown()
+            ray.shutdown()
+
+
+def expected_sound(seed: int, num_frames: int) -> bytes:
+    """What an undisturbed stream sounds like: neighbouring frames differ, so a lost or doubled one shows."""
+    codes = frame_codes(np.full(num_frames, seed), np.arange(num_frames), 32)
+    slots = StandInSlots(StandInSettings(), 1)
+    slot = slots.open()
+    assert slot is not None
+    return b"".join(slots.decode({slot: frame})[slot].tobytes() for frame in codes)
+
+
+@dataclass(slots=True)
+class Heard:
+    """One stream as its client got it."""
+
+    status: int = 0
+    finish: str = ""
+    sound: bytes = b""
+    read_at: list[float] = field(default_factory=list)
+
+    @property
+    def longest_gap(self) -> float:
+        return max((b - a for a, b in zip(self.read_at, self.read_at[1:], strict=False)), default=0.0)
+
+
+async def speak(client: httpx.AsyncClient, server: Server, seed: int, seconds: float, heard: Heard) -> Heard:
+    """To the end; `heard` grows meanwhile."""
+    body = {"text": TEXT, "seed": seed, "streaming": True, "max_audio_seconds": seconds}
+    async with client.stream("POST", f"{server.url}/generate", json=body, timeout=120) as response:
+        heard.status = response.status_code
+        async for read in response.aiter_raw():
+            heard.sound += read
+            heard.read_at.append(time.monotonic())
+    outcome = await client.get(f"{server.url}/requests/{response.headers['x-request-id']}")
+    heard.finish = outcome.json()["finish_reason"]
+    return heard
+
+
+def replica_processes(deployment: str = "") -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        command = " ".join(process.info["cmdline"] or [])
+        if command.startswith(f"ray::ServeReplica:csm:{deployment}"):
+            found.append(process)
+    return found
+
+
+def memory_mb() -> dict[int, float]:
+    """Of the replicas and the proxy, by process."""
+    proxies = [p for p in psutil.process_iter(["cmdline"]) if "ray::ProxyActor" in " ".join(p.info["cmdline"] or [])]
+    return {process.pid: process.memory_info().rss / 2**20 for process in [*replica_processes(), *proxies]}
+
+
+def growth_mb(before: dict[int, float]) -> dict[str, float]:
+    """Of those that live still."""
+    return {
+        f"{psutil.Process(pid).name().rpartition(':')[2]} {pid}": round(now - before[pid], 1)
+        for pid, now in memory_mb().items()
+        if pid in before
+    }
+
+
+async def until_running(deployment: str, num_replicas: int) -> None:
+    from ray import serve
+
+    for _ in range(600):
+        status = serve.status().applications["csm"].deployments[deployment]
+        if min(status.replica_states.get("RUNNING", 0), len(replica_processes(deployment))) >= num_replicas:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"no {num_replicas} replicas of {deployment} after a minute")
+
+
+def samples(server: Server) -> list[tuple[str, str, str, float]]:
+    """(metric, deployment, replica, value) of all that is published with these labels."""
+    text = httpx.get(f"{server.url}/metrics", timeout=10).text
+    return [(name, where, replica, float(value)) for name, where, replica, value in _SAMPLE.findall(text)]
+
+
+def held(server: Server) -> dict[str, float]:
+    """What living replicas hold that is not nothing, by metric and replica."""
+    from ray.util import list_named_actors
+
+    living = {actor["name"].rpartition("#")[2] for actor in list_named_actors(all_namespaces=True)}
+    return {
+        f"{name} of {where} {replica}": value
+        for name, where, replica, value in samples(server)
+        if name in _HELD and replica in living and value
+    }
+
+
+async def until_nothing_is_held(server: Server) -> None:
+    deadline = time.monotonic() + 20
+    while left := held(server):
+        assert time.monotonic() < deadline, f"still held twenty seconds after everybody left: {left}"
+        await asyncio.sleep(0.5)
