@@ -42,7 +42,10 @@ class Bandwidth:
 
 
 def step_bytes(shape: CsmShape, precision: Precision, batch: int, kv: int, cache_bytes: int) -> int:
-    """By `RULE`, for `batch` rows that stand at `kv`. Norms, 8 bit weights' scales and single embedding rows are not counted."""
+    """By `RULE`, for `batch` rows that stand at `kv`.
+
+    Not counted are norms, the scales of 8 bit weights and single embedding rows.
+    """
     size = precision.dtype.itemsize
     matrix_size = size if precision.is_dense else _QUANTIZED_SIZES[precision.quantization]
     hidden, depth_hidden = shape.backbone.hidden_size, shape.depth.hidden_size

@@ -3,8 +3,8 @@
     python -m benchmarks.engine.step --preset csm-1b --device cpu --batch 1,4 --dtype bf16,int8 --steps 6 --json FILE
 
 Weights are random and made in memory. Each round measures everybody once; a figure is the median of the rounds, a
-round the median of its steps. int8, int4 and fp8 are a bfloat16 model with quantized matrices and stand beside transformers
-in bfloat16, which has no such mode.
+round the median of its steps. int8, int4 and fp8 are a bfloat16 model with quantized matrices and stand beside
+transformers in bfloat16, which has no such mode.
 """
 
 import argparse
