@@ -296,9 +296,9 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` is bfloat16 on CUDA and float32 on a CPU. The codec is always float32."""
     quantization: Literal["none", "auto", "int8", "int4", "fp8"] = "none"
-    """Of the matrices of backbone and depth decoder. int8 and fp8 are half of bfloat16's bytes, int4 is 0.28 of them. fp8
-    wants CUDA and a Hopper GPU or later, int4 a CPU. `auto` is none on CUDA. On a CPU it is int8 for each matrix whose
-    weights are rounded by at most 2.5% of their median size. docs/benchmarks.md has the effect on answers."""
+    """Of the matrices of backbone and depth decoder. int8 and fp8 are half of bfloat16's bytes, int4 is 0.28 of them.
+    fp8 wants CUDA and a Hopper GPU or later, int4 a CPU. `auto` is none on CUDA. On a CPU it is int8 for each matrix
+    whose weights are rounded by at most 2.5% of their median size. docs/benchmarks.md has the effect on answers."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("csm-serve", appauthor=False)))
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+(/[^\s]*)?$")
     """What addresses in answers begin with, such as https://speech.example.com; None takes it from each request, as
