@@ -7,8 +7,10 @@ VENV := .venv
 PYTHON ?= $(VENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/bootstrap/bin/uv)
 STAMP := $(VENV)/.installed
+# Containers often forbid Python to keep bytecode. Then every replica compiles torch and Ray again: seconds each.
+export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install serve demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -23,6 +25,10 @@ $(STAMP): requirements.lock pyproject.toml
 serve: install
 	$(VENV)/bin/csm-serve serve --model $(MODEL) --port $(PORT)
 
+# Rewrites the tables of settings and metrics in docs/.
+docs: install
+	$(PYTHON) -m docs.tables
+
 # From nothing to serve_app/demo_voice, in a little over two hours; training/README.md says what it needs.
 demo-voice: install
 	$(PYTHON) -m training.codec
@@ -32,12 +38,13 @@ demo-voice: install
 	rm -rf serve_app/demo_voice && cp -r build/demo-voice/checkpoint serve_app/demo_voice
 
 test: install
-	$(VENV)/bin/python -m pytest -q -n 2
+	$(VENV)/bin/python -m pytest -q -n 2 --durations=10
 
-# What takes half a minute or more a test: every way to start, autoscaling, rolling updates, kernels interpreted, memory
-# over ten thousand requests, the GPU benchmark rehearsed.
+# What takes half a minute or more, or repeats a covered path at length: every way to start, autoscaling, rolling updates,
+# a lost node, kernels interpreted, memory over ten thousand requests, the GPU benchmark rehearsed; and property tests with
+# twenty times the examples.
 test-slow: install
-	$(VENV)/bin/python -m pytest -q -n 2 -m slow
+	HYPOTHESIS_PROFILE=thorough $(VENV)/bin/python -m pytest -q -n 2 -m "slow or hypothesis" --durations=10
 
 # Twenty replicas killed, one after the other, while people listen; and how long listeners wait for the next frame.
 test-kills: install

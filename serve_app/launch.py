@@ -5,10 +5,9 @@ import logging
 import sys
 from typing import Any
 
-from serve_app.app import load_settings
 from serve_app.cli.serving import serve_until_stopped
 from serve_app.errors import StartupError
-from serve_app.settings import KeySettings
+from serve_app.settings import KeySettings, load_settings
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +29,8 @@ _MEANINGLESS_HERE = (
     ("--enable-torch-compile", False),
     ("--unroll-depth-cuda-graph", False),
 )
-"""vox-serve's flags that have no counterpart: taken, so that command lines go on working, and named in a warning."""
+"""vox-serve's flags without a counterpart. They are accepted, so that command lines go on working, and a warning names
+them."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -46,10 +46,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _usual_host(settings: KeySettings) -> str:
-    """vox-serve listens everywhere; without keys that is not for a default to decide."""
+    """The default address. vox-serve listens on all addresses. Without keys that must be a decision, not a default."""
     if settings.required or settings.open:
         return "0.0.0.0"
-    _log.warning("listening on 127.0.0.1 only: for others require keys (CSM_KEYS__REQUIRED=true), or say --open")
+    _log.warning(
+        "listening on 127.0.0.1 only: for other machines require keys (CSM_KEYS__REQUIRED=true), or give --open"
+    )
     return "127.0.0.1"
 
 
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(*spellings, dest=_name(flag), **options)
 
     add("--model", help="demo, a folder, or a Hub repository like sesame/csm-1b")
-    add("--host", help="where to listen; 127.0.0.1 unless keys are required or --open is said")
+    add("--host", help="address to listen on; default 127.0.0.1, or 0.0.0.0 with required keys or --open")
     add("--port", type=int, default=8000)
     add("--max-batch-size", type=int, help="streams generated at once")
     add("--temperature", type=float)
@@ -72,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--greedy", action="store_true")
     add("--max-tokens", type=int, help="longest answer in frames of 80 ms")
     add("--log-level", choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])
-    add("--open", action="store_true", help="serve others than this machine without keys")
+    add("--open", action="store_true", help="without keys, also listen for other machines")
     for flag, takes_value in _MEANINGLESS_HERE:
         add(flag, help=argparse.SUPPRESS, **({} if takes_value else {"action": "store_true"}))
     return parser

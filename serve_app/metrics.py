@@ -1,4 +1,5 @@
-"""Every metric, and the port they are written to. Units are Prometheus' base units. The docs have them as a table.
+"""Every metric, and the port they are written to. Units are Prometheus' base units. `make docs` lists them in
+docs/observe.md.
 
 Playback is measured at the ingress, as chunks leave it, with the terms of `benchmarks/load/timeline.py`: a player
 starts with the first chunk, and a later chunk is due when the audio before it has been played.

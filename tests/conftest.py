@@ -1,32 +1,43 @@
-"""What the tests share: a small checkpoint with random weights, made once a session."""
+"""What all tests share: which of them run, in which order, and fixtures that are expensive to make."""
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
+from tests.support.postgres_server import PostgresServer, postgres_server
+from tests.support.waiting import let_http_be_slow
+
 _LONG = ("fake_cluster", "job_kills", "kills", "slow", "soak")
+
+let_http_be_slow()
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=500, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Two processes share the tests (`-n 2`): a file stays together, and so do all that start Ray, of which there may
-    be one at a time."""
-    from xdist.scheduler import LoadScopeScheduling
+    """Two processes share the tests (`-n 2`); see tests/support/schedule.py."""
+    from tests.support.schedule import LongestFirst
 
-    class ByFile(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return "ray" if nodeid.startswith("tests/integration/") else nodeid.partition("::")[0]
-
-    return ByFile(config, log)
+    return LongestFirst(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The long ones only run where they are asked for by their marker."""
-    left_out = [item for item in items if any(mark.name in _unasked(config) for mark in item.iter_markers())]
+    unasked = _unasked(config)
+    left_out = [item for item in items if any(mark.name in unasked for mark in item.iter_markers())]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
+    if hasattr(config, "workerinput"):  # one of several processes
+        from tests.support.schedule import rank
+
+        items.sort(key=rank)
 
 
 def _unasked(config: pytest.Config) -> set[str]:
@@ -41,3 +52,10 @@ def tiny_checkpoint_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny"
     create_checkpoint(folder, "tiny", seed=0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests of a process; each test takes a database of its own."""
+    with postgres_server() as server:
+        yield server

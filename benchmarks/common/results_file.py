@@ -1,4 +1,4 @@
-"""Where measurements are kept, and what must stand beside every figure."""
+"""Files of measurements, and the facts that stand beside every figure."""
 
 import json
 import os
@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parents[1] / "results"
+_CHECKOUT = Path(__file__).parents[2]
+FOLDER = _CHECKOUT / "benchmarks" / "results"
 
 
 def write(name: str, device: str, rows: list[dict[str, Any]], command: str) -> Path:
@@ -20,16 +21,15 @@ def write(name: str, device: str, rows: list[dict[str, Any]], command: str) -> P
 
 
 def path_for(name: str, device: str) -> Path:
-    """In the results' folder, by today's date."""
+    """A path in the results' folder, by today's date."""
     return FOLDER / f"{datetime.now(UTC):%Y-%m-%d}-{re.sub(r'[^a-z0-9]+', '-', device.lower())}-{name}.json"
 
 
 def context(device: str, command: str, commit: str = "") -> dict[str, Any]:
-    """What figures were measured on, when and by what; `commit` names it where there is no repository."""
+    """When, where and by which command figures were measured. `commit` names the commit outside of a repository."""
     return {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit or _git("rev-parse", "--short", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")),
+        **revision(commit),
         "command": command,
         "device": device,
         "processor": processor(),
@@ -38,8 +38,16 @@ def context(device: str, command: str, commit: str = "") -> dict[str, Any]:
     }
 
 
+def revision(commit: str = "") -> dict[str, Any]:
+    """The commit of the checkout, and whether files beside results differ from it. Empty outside of a repository."""
+    return {
+        "commit": commit or _git("rev-parse", "--short", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")),
+    }
+
+
 def save(path: Path, values: dict[str, Any]) -> None:
-    """Whole or not at all: whoever is killed half-way leaves what was saved before."""
+    """Write the file whole or not at all. A process that is killed meanwhile leaves the earlier file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
     draft.write_text(json.dumps(values, indent=1) + "\n")
@@ -55,8 +63,9 @@ def processor() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """Empty where there is no repository: a copied tree can be measured too."""
+    """Its output, empty outside of a repository: a copied tree can be measured too."""
+    command = ["git", "-C", str(_CHECKOUT), *arguments]
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (subprocess.CalledProcessError, FileNotFoundError):
         return ""

@@ -1,9 +1,7 @@
-"""What stands beside a load test's figures: the client's machine, what was asked, what the server says it is."""
+"""The facts beside a load test's figures: the client's machine, the workload, and the server by its own word."""
 
 import os
 import platform
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,8 +15,7 @@ _FACTS_SECONDS = 5.0
 
 def environment(workload: Workload, timeout_seconds: float, warm_up_requests: int) -> dict[str, Any]:
     return {
-        "commit": _git("rev-parse", "--short", "HEAD"),
-        "uncommitted_changes": bool(_git("status", "--porcelain", "-uno", "--", ".", ":!benchmarks/results")),
+        **results_file.revision(),
         "client_processor": results_file.processor(),
         "client_cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
@@ -35,7 +32,7 @@ def environment(workload: Workload, timeout_seconds: float, warm_up_requests: in
 
 
 async def server_facts(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
-    """Of a server that has our `/info`; of others nothing is known."""
+    """Facts from the server's `/info`. Empty for a server without one."""
     try:
         timeout = aiohttp.ClientTimeout(total=_FACTS_SECONDS)
         async with http.get(url.rstrip("/") + "/info", timeout=timeout) as response:
@@ -43,12 +40,3 @@ async def server_facts(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
     except (aiohttp.ClientError, TimeoutError, ValueError):
         return {}
     return {name: facts[name] for name in _FACTS if name in facts} if isinstance(facts, dict) else {}
-
-
-def _git(*arguments: str) -> str | None:
-    """None where there is no repository: an installed copy can measure too."""
-    command = ["git", "-C", str(Path(__file__).parents[1]), *arguments]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        return None

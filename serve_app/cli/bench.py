@@ -1,4 +1,4 @@
-"""`csm-serve bench`: the load test of a checkout's `benchmarks` folder, which is not part of the installed package."""
+"""`csm-serve bench`: the load test in a checkout's `benchmarks` folder, which the installed package lacks."""
 
 import sys
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from serve_app.errors import StartupError
 
 
 def run_bench(arguments: Sequence[str]) -> None:
-    """Takes the options of `python -m benchmarks.load`. Raises StartupError where it is not there to run."""
+    """Run it with the options of `python -m benchmarks.load`. Raises StartupError outside of a checkout."""
     checkout = Path(__file__).resolve().parents[2]
     if not (checkout / "benchmarks" / "load").is_dir():
         raise StartupError("bench needs a checkout of the repository: its benchmarks folder is not installed")
     if str(checkout) not in sys.path:
-        # First, since other projects' packages are called benchmarks too.
+        # First, since other projects have a package called benchmarks too.
         sys.path.insert(0, str(checkout))
     try:
         from benchmarks.load.command import main

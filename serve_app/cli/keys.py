@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from serve_app.app import load_settings
 from serve_app.cli.table import moment, show_table
 from serve_app.keys.key import USUAL_SCOPES, Scope
 from serve_app.keys.keys import KeyRecord, Keys
+from serve_app.settings import load_settings
 from serve_app.store.database import Database
 
 keys_app = typer.Typer(

@@ -1,4 +1,8 @@
-"""`csm-serve …`: one function a command."""
+"""`csm-serve …`: one function a command.
+
+Commands import what they run inside of their function: Ray and torch take seconds, which help and a wrong option need
+not wait for. `tests/unit/cli/test_cli_imports.py` guards it.
+"""
 
 import sys
 from enum import StrEnum
@@ -6,17 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from serve_app import __version__
-from serve_app.app import load_settings
-from serve_app.cli.bench import run_bench
 from serve_app.cli.check import check, deploy
-from serve_app.cli.keys import keys_app
-from serve_app.cli.serving import serve_until_stopped
 from serve_app.cli.verify import verify
-from serve_app.cli.webhooks import webhooks_app
 from serve_app.errors import CsmServeError
 
 app = typer.Typer(
@@ -25,13 +22,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A server for CSM, on Ray Serve.",
 )
+_DELEGATES: dict[str, Any] = {
+    "add_help_option": False,
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+}
+"""Of a command that hands all of its arguments on."""
 checkpoint_app = typer.Typer(no_args_is_help=True, help="Make checkpoints.")
 app.add_typer(checkpoint_app, name="checkpoint")
-app.add_typer(keys_app, name="keys")
-app.add_typer(webhooks_app, name="webhooks")
 app.command()(verify)
 app.command()(check)
 app.command()(deploy)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    is_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 class PresetName(StrEnum):
@@ -53,27 +68,32 @@ def serve(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     max_batch_size: Annotated[int | None, typer.Option(help="Streams generated at once.")] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING, ERROR or CRITICAL.")] = None,
-    is_open: Annotated[bool, typer.Option("--open", help="Serve others than this machine without keys.")] = False,
+    is_open: Annotated[bool, typer.Option("--open", help="Without keys, also listen for other machines.")] = False,
 ) -> None:
-    """Serve a model over HTTP on this machine. Every other setting: environment variables, see docs/operations.md."""
+    """Serve a model over HTTP on this machine. docs/configure.md lists the other settings, for the environment."""
     given = {"model": model, "device": device, "log_level": log_level}
     args: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if max_batch_size is not None:
         args |= {"engine": {"max_batch_size": max_batch_size}, "codec": {"max_streams": max_batch_size}}
     if is_open:
         args["keys"] = {"open": True}
+    from serve_app.cli.serving import serve_until_stopped
+    from serve_app.settings import load_settings
+
     serve_until_stopped(load_settings(args), host, port)
 
 
 @checkpoint_app.command()
 def create(
     path: Annotated[Path, typer.Argument(help="A new or empty folder.")],
-    preset: Annotated[PresetName, typer.Option(help="tiny for tests, small for measuring, csm-1b in its true size.")],
+    preset: Annotated[PresetName, typer.Option(help="tiny for tests, small for measuring, csm-1b for the true size.")],
     seed: Annotated[int, typer.Option()] = 0,
-    dtype: Annotated[StoredDtype, typer.Option(help="How the weights are stored.")] = StoredDtype.FLOAT32,
+    dtype: Annotated[StoredDtype, typer.Option(help="Type of the stored weights.")] = StoredDtype.FLOAT32,
 ) -> None:
-    """Make a checkpoint of random weights in the Hub's layout. What it says is noise."""
-    # Brings torch, which the other commands' help need not wait for.
+    """Make a checkpoint of random weights in the Hub's layout. It makes noise, not speech."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from serve_app.model.create import create_checkpoint
 
     with Progress(console=Console(stderr=True)) as progress:
@@ -88,9 +108,27 @@ def create(
     typer.echo(f"{path} holds {preset} with random weights: it makes noise, not speech")
 
 
-@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(**_DELEGATES)
+def keys(context: typer.Context) -> None:
+    """API keys: create, list, revoke, rotate."""
+    from serve_app.cli.keys import keys_app
+
+    _run_group(keys_app, "keys", context.args)
+
+
+@app.command(**_DELEGATES)
+def webhooks(context: typer.Context) -> None:
+    """Webhooks of ended jobs: list, retry."""
+    from serve_app.cli.webhooks import webhooks_app
+
+    _run_group(webhooks_app, "webhooks", context.args)
+
+
+@app.command(**_DELEGATES)
 def bench(context: typer.Context) -> None:
     """Load-test a running server: first audio, continuity, throughput. `csm-serve bench --help` lists its options."""
+    from serve_app.cli.bench import run_bench
+
     run_bench(context.args)
 
 
@@ -100,8 +138,15 @@ def version() -> None:
     typer.echo(__version__)
 
 
+def _run_group(group: typer.Typer, name: str, arguments: list[str]) -> None:
+    """Run a group of commands that is imported only when it is called."""
+    outer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    outer.add_typer(group, name=name)
+    outer([name, *arguments], prog_name="csm-serve")
+
+
 def main() -> None:
-    """Run a command; what stops it is one line on stderr and exit status 1."""
+    """Run a command. An error of ours ends it with one line on stderr and exit status 1."""
     try:
         app()
     except CsmServeError as error:

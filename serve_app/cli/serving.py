@@ -1,23 +1,21 @@
-"""A server on this machine: Ray started, the graph run, and stopped when asked to."""
+"""Runs a server on this machine: starts Ray and the graph, and stops them on a signal."""
 
 import logging
 import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray import serve
 from ray.serve.schema import LoggingConfig
-from rich.console import Console
 
 from serve_app import log
 from serve_app.app import build_graph
-from serve_app.deployments.listening import listens_on
+from serve_app.cli.progress import console, progress
 from serve_app.deployments.options import deployment_options, with_gpu_shares
+from serve_app.deployments.ray_private import listens_on
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure
 from serve_app.messages import WEIGHTS_NOTICES
@@ -26,46 +24,35 @@ from serve_app.preflight.serve_config import OurApplication
 from serve_app.settings import STAND_IN, Settings
 
 APP_NAME = "csm"
-_console = Console(stderr=True, highlight=False)
 _log = logging.getLogger(__name__)
 
 
 def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
-    """Start, say so, and wait for SIGINT or SIGTERM. Raises StartupError where the server cannot start."""
+    """Start, print the address, wait for SIGINT or SIGTERM. Raises StartupError if the server cannot start."""
     log.set_up(settings.log_level, log_format=settings.log_format)
     check_exposure(settings.keys, listens_on(host))
     require_free_port(host, port)
     weights = _open_checkpoint(settings)
     try:
-        with _progress("starting Ray"):
+        with progress("starting Ray"):
             _start_ray()
             serve.start(
                 http_options={"host": host, "port": port}, logging_config=LoggingConfig(enable_access_log=False)
             )
-        with _progress(f"loading {settings.model}"):
+        with progress(f"loading {settings.model}"):
             _run_graph(settings)
         _greet(settings, host, port, weights)
         _stop_on_signal().wait()
-        _console.print("stopping: streams that are being spoken may finish; interrupt again to cut them off")
-        # Not serve.shutdown(): it kills its controller in the middle of a task, which Ray reports as a failure.
+        console.print("stopping: running streams may finish; interrupt again to end them now")
+        # Not serve.shutdown(): it kills its controller during a task, which Ray reports as a failure.
         serve.delete(APP_NAME)
     finally:
         ray.shutdown()
 
 
-@contextmanager
-def _progress(doing: str) -> Iterator[None]:
-    """A spinner on a terminal, one line in a log file."""
-    if _console.is_terminal:
-        with _console.status(doing):
-            yield
-    else:
-        _console.print(f"{doing} …")
-        yield
-
-
 def _stop_on_signal() -> threading.Event:
-    """Set by the first SIGINT or SIGTERM; a second one ends the process. To be called after Ray, which has its own."""
+    """An event that the first SIGINT or SIGTERM sets. A second one ends the process. Call it after Ray has started,
+    since Ray installs its own handlers."""
     stopped = threading.Event()
 
     def stop(*_: object) -> None:
@@ -79,10 +66,11 @@ def _stop_on_signal() -> threading.Event:
 
 
 def require_free_port(host: str, port: int) -> None:
-    """Serve would share a taken port without a word, and each server would answer half of the requests."""
+    """Raises StartupError if the port is taken. Serve would share it silently, and each server would get half of the
+    requests."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do, so that connections of a server that just ended do not count.
+        # As servers do: connections of a server that has just ended do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -91,11 +79,11 @@ def require_free_port(host: str, port: int) -> None:
 
 
 def _open_checkpoint(settings: Settings) -> str:
-    """Find or fetch it here, where the progress can be seen; what its weights are."""
+    """The kind of the checkpoint's weights. It is fetched here, if need be, so that the progress shows."""
     if settings.stand_in is not None:
-        _log.warning("a stand-in is served: it makes tones for measuring this server, there is no model")
+        _log.warning("serving a stand-in: it makes tones to measure this server, there is no model")
         return STAND_IN
-    with _progress(f"opening {settings.model}"):
+    with progress(f"opening {settings.model}"):
         from serve_app.model.checkpoint import open_checkpoint
         from serve_app.model.device import pick_device
 
@@ -127,7 +115,8 @@ def _run_graph(settings: Settings) -> None:
 
 
 def _failure() -> str:
-    """Serve says only that it failed; the reason stands in the status of the deployment whose constructor raised."""
+    """Why the graph does not start: the message of the deployment whose constructor raised. Serve's own error does not
+    say it."""
     status = serve.status().applications[APP_NAME]
     for name, deployment in status.deployments.items():
         for line in reversed(deployment.message.splitlines()):
@@ -143,7 +132,7 @@ def _greet(settings: Settings, host: str, port: int, weights: str) -> None:
     url = f"http://{shown}:{port}"
     if notice := WEIGHTS_NOTICES.get(weights):
         _log.warning("%s: %s", settings.model, notice)
-    _console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")
-    _console.print(
+    console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")
+    console.print(
         f"  curl {url}/generate -F text='Hello, how are you?' -F streaming=false -o hello.wav", soft_wrap=True
     )

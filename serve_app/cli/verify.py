@@ -1,18 +1,12 @@
-"""`csm-serve verify`: one page on a checkpoint, for whoever has the weights."""
+"""`csm-serve verify`: one page about a checkpoint."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from serve_app import log
-from serve_app.app import load_settings
 from serve_app.errors import StartupError
 from serve_app.verify.check import SKIPPABLE, Report
 
@@ -27,13 +21,19 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
     quantization: Annotated[str | None, typer.Option(help="none, auto, int8, int4 or fp8.")] = None,
     step: Annotated[str | None, typer.Option(help="auto, plain, native, graphs or fused.")] = None,
-    frames: Annotated[int, typer.Option(help="How many frames are compared.")] = 3,
-    text: Annotated[str, typer.Option(help="What the sample says.")] = "Hello, this is what the model sounds like.",
-    sample: Annotated[Path, typer.Option(help="Where the sample is written.")] = Path("csm-verify.wav"),
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything there too.")] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="parity, served, sample, speed or words; repeatable.")] = None,
+    frames: Annotated[int, typer.Option(help="Frames to compare.")] = 3,
+    text: Annotated[str, typer.Option(help="Text of the sample.")] = "Hello, this is what the model sounds like.",
+    sample: Annotated[Path, typer.Option(help="File for the sample.")] = Path("csm-verify.wav"),
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write all results to this file.")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="Leave out parity, served, sample, speed or words. Repeatable.")
+    ] = None,
 ) -> None:
-    """Check a checkpoint: its files, its codes beside transformers', a spoken sample, its speed. 1 where one fails."""
+    """Check a checkpoint: files, codes beside transformers', a spoken sample, speed. Exit status 1 if a check fails."""
+    from serve_app import log
+    from serve_app.cli.progress import progress
+    from serve_app.settings import load_settings
+
     given = {"model": model, "device": device, "dtype": dtype, "quantization": quantization}
     args: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if step is not None:
@@ -42,14 +42,12 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     if not 1 <= frames <= _MAX_FRAMES:
         raise StartupError(f"--frames: must be from 1 to {_MAX_FRAMES}")
     if unknown := set(skip or ()) - set(SKIPPABLE):
-        raise StartupError(f"--skip: {min(unknown)} is no check; choose of {', '.join(SKIPPABLE)}")
+        raise StartupError(f"--skip: {min(unknown)} is not a check; choose from {', '.join(SKIPPABLE)}")
     _require_folder("--sample", sample)
     if json_file is not None:
         _require_folder("--json", json_file)
     log.set_up("WARNING")
-    console = Console(stderr=True, highlight=False)
-    progress = _progress(console)
-    # Brings torch, which bad options need not wait for.
+    # Brings torch, which wrong options need not wait for.
     with progress("starting"):
         from serve_app.verify.run import Plan
         from serve_app.verify.run import verify as run_checks
@@ -63,27 +61,15 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
 
 
 def _require_folder(option: str, path: Path) -> None:
-    """Before minutes of work, not after."""
+    """Raises StartupError if the file cannot be written. Called before minutes of work, not after."""
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise StartupError(f"{option}: {path} cannot be written: name a file in a folder that is there")
-
-
-def _progress(console: Console) -> Callable[[str], AbstractContextManager[None]]:
-    """A spinner on a terminal, one line in a log file."""
-
-    @contextmanager
-    def progress(doing: str) -> Iterator[None]:
-        if console.is_terminal:
-            with console.status(doing):
-                yield
-        else:
-            console.print(f"{doing} …")
-            yield
-
-    return progress
+        raise StartupError(f"{option}: {path} cannot be written: name a file in an existing folder")
 
 
 def _show(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     about = report.about
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
     noise = " (random weights: it sounds like noise)" if about["weights"] == "random" else ""

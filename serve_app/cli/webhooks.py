@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from serve_app.app import load_settings
 from serve_app.cli.table import moment, show_table
 from serve_app.jobs.webhooks import Outbox, Webhook, WebhookState
+from serve_app.settings import load_settings
 from serve_app.store.database import Database
 
 webhooks_app = typer.Typer(

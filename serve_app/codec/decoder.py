@@ -1,4 +1,4 @@
-"""Codes to sound: a fixed number of streams, decoded together one frame at a time."""
+"""Codes to sound by moshi: a fixed number of streams, decoded together one frame at a time."""
 
 from collections.abc import Iterable, Mapping
 
@@ -12,21 +12,17 @@ from torch import Tensor
 _FULL_SCALE = 32768.0
 """The encoder's, so that sound which goes through both unchanged keeps its samples. +1.0 itself clips to 32767."""
 
-REPLAY_FRAMES = 250
-"""As many last frames rebuild a slot's state to within 1 LSB, 20 s; a shorter stream is replayed whole, to the bit.
-
-Each transformer layer looks 250 positions back, 125 frames, so the last sample can depend on 125 frames for every
-layer. In practice two contexts sufficed on all random weights tried, the hardest being 2 layers of sharp attention at
-full layer scale: there one context (125) left up to 242 LSB. At a layer scale of 0.01, 32 frames were enough.
-"""
-
 
 class SlotDecoder:
     """Owns a Mimi and its streaming state, one row a slot. Not thread-safe.
 
-    Every call decodes one frame at the full number of slots, whoever takes part: CUDA graphs want one shape, and so a
-    stream's samples depend neither on its mates nor on when it was opened, bit for bit.
+    The reference of `native.decoder.NativeSlotDecoder`, and what runs where that cannot. Every step decodes one frame
+    at the full number of slots, whoever takes part: CUDA graphs want one shape, and so a stream's samples depend
+    neither on its mates, nor on when it was opened, nor on how its frames are grouped, bit for bit.
     """
+
+    frames_per_call = 1
+    """Of each stream. More would only make its mates wait."""
 
     def __init__(self, mimi: MimiModel, num_slots: int) -> None:
         self._mimi = mimi
@@ -54,12 +50,15 @@ class SlotDecoder:
         self._free.append(slot)
 
     def decode(self, frames: Mapping[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]:
-        """Decode the next frame, [codebooks], of each given slot to its 1920 samples. The other slots stand still."""
-        if not frames:
-            return {}
+        """Decode the next frames, [frames, codebooks], of each given slot to their samples. Others stand still."""
         assert not frames.keys() & set(self._free), "only open slots are decoded"
-        samples = self._step(frames)
-        return {slot: samples[slot] for slot in frames}
+        parts: dict[int, list[NDArray[np.int16]]] = {slot: [] for slot in frames}
+        for number in range(max(map(len, frames.values()), default=0)):
+            running = {slot: part[number] for slot, part in frames.items() if number < len(part)}
+            samples = self._step(running)
+            for slot in running:
+                parts[slot].append(samples[slot])
+        return {slot: np.concatenate(part) for slot, part in parts.items()}
 
     def warm_up(self) -> None:
         """Two decodes: on CUDA the first one prepares and the second one captures the graphs."""

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from serve_app import log, metrics
 from serve_app.audio.silence import SilenceGuard
 from serve_app.errors import GenerationFailed, Overloaded
-from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.messages import (
+    FRAME_SAMPLES,
+    Accepted,
+    AudioChunk,
+    Codes,
+    FinishReason,
+    GenerationRequest,
+    ModelInfo,
+    TokenFrames,
+)
 from serve_app.metrics import NO_METER, Meter
 from serve_app.model.out_of_memory import memory_for_start
 from serve_app.owner_thread import Inbox, OwnerThread
@@ -30,11 +39,16 @@ _MEMORY = ("the audio decoder", "codec.max_streams, or raise codec.memory_fracti
 class Slots(Protocol):
     """A codec with a fixed number of streams, as `decoder.SlotDecoder`."""
 
+    frames_per_call: int
+    """More frames of a stream in one call save nothing, and its mates wait for them."""
+
     def open(self) -> int | None: ...
 
     def close(self, slot: int) -> None: ...
 
-    def decode(self, frames: Mapping[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]: ...
+    def decode(self, frames: Mapping[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]:
+        """By slot, [frames, codebooks] to the samples of all of them, one after the other."""
+        ...
 
     def warm_up(self) -> None: ...
 
@@ -47,10 +61,14 @@ class _Stream:
 
     def __init__(self) -> None:
         self.slot: int | None = None
-        self.inbox: Inbox[list[NDArray[np.int16]]] = Inbox()
+        self.inbox: Inbox[NDArray[np.int16]] = Inbox()
         self.pending: deque[NDArray[np.integer]] = deque()
         self.decoded: list[NDArray[np.int16]] = []
         self.num_to_drop = 0
+
+    def next_frames(self, most: int) -> NDArray[np.integer]:
+        """[frames, codebooks], at most so many of those that wait."""
+        return np.stack([self.pending.popleft() for _ in range(min(most, len(self.pending)))])
 
     def replay(self, frames: NDArray[np.integer]) -> None:
         assert not self.pending, "what was heard comes before what was not"
@@ -58,13 +76,13 @@ class _Stream:
         self.num_to_drop = len(frames)
 
     def take(self, samples: NDArray[np.int16]) -> None:
-        """One frame's sound. The message's whole sound is handed over at once: each wake-up costs the event loop."""
-        if self.num_to_drop:
-            self.num_to_drop -= 1
-            return
-        self.decoded.append(samples)
-        if not self.pending:
-            self.inbox.put(self.decoded)
+        """Some frames' sound. The message's whole sound is handed over at once: each wake-up costs the event loop."""
+        num_dropped = min(self.num_to_drop, len(samples) // FRAME_SAMPLES)
+        self.num_to_drop -= num_dropped
+        if num_dropped * FRAME_SAMPLES < len(samples):
+            self.decoded.append(samples[num_dropped * FRAME_SAMPLES :])
+        if self.decoded and not self.pending:
+            self.inbox.put(np.concatenate(self.decoded))
             self.decoded = []
 
 
@@ -192,13 +210,13 @@ class DecoderService:
 
     async def _decode(self, stream: _Stream, message: TokenFrames, guard: SilenceGuard) -> AudioChunk:
         frames = message.codes.to_array()
-        sound: list[NDArray[np.int16]] = []
+        sound = np.empty(0, np.int16)
         if len(frames):
             self._thread.post(lambda: self._submit(stream, frames))
             sound = await stream.inbox.get()
-        is_runaway = any([guard.feed(samples) for samples in sound])
+        is_runaway = any([guard.feed(samples) for samples in sound.reshape(-1, FRAME_SAMPLES)])
         finish = FinishReason.RUNAWAY if is_runaway and message.finish is None else message.finish
-        return AudioChunk(message.first_frame, b"".join(s.tobytes() for s in sound), message.codes, finish)
+        return AudioChunk(message.first_frame, sound.tobytes(), message.codes, finish)
 
     def _submit(self, stream: _Stream, frames: NDArray[np.integer]) -> None:
         try:
@@ -222,13 +240,16 @@ class DecoderService:
             stream.slot = None
 
     def _tick(self) -> bool:
-        """One frame of every stream that has one, in one batched call. What a resumed stream replays goes along: it
-        takes as many ticks as frames, one right after the other, and a mate's frame waits for one of them at most."""
+        """The frames of all streams that have some, in one batched call, as many of each as the codec takes in one.
+        What a resumed stream replays goes along, so a mate's frame waits for so many of it at most."""
         ready = {stream.slot: stream for stream in self._streams if stream.slot is not None and stream.pending}
+        most = self._slots.frames_per_call
+        frames = {slot: stream.next_frames(most) for slot, stream in ready.items()}
         began_at = time.perf_counter()
-        sound = self._slots.decode({slot: stream.pending.popleft() for slot, stream in ready.items()})
+        sound = self._slots.decode(frames)
         if ready:
-            self._meter.observe(metrics.DECODER_TICK_SECONDS, time.perf_counter() - began_at)
+            seconds = time.perf_counter() - began_at
+            self._meter.observe(metrics.DECODER_TICK_SECONDS, seconds / max(map(len, frames.values())))
         for slot, samples in sound.items():
             ready[slot].take(samples)
         return any(stream.pending for stream in self._streams)
@@ -244,8 +265,8 @@ def _slots(settings: Settings) -> Slots:
         from serve_app.codec.stand_in import StandInSlots
 
         return StandInSlots(settings.stand_in, settings.codec.max_streams)
-    from serve_app.codec.decoder import SlotDecoder
     from serve_app.codec.loading import load_codec
+    from serve_app.codec.step_choice import make_slots
 
     _, mimi = load_codec(settings)
-    return SlotDecoder(mimi, settings.codec.max_streams)
+    return make_slots(settings.codec, mimi)

@@ -22,6 +22,8 @@ class StandInSlots:
     A frame holds whole periods of its tone, so that frames join without a click.
     """
 
+    frames_per_call = 1
+
     def __init__(self, settings: StandInSettings, num_slots: int, sleep: Callable[[float], None] = time.sleep) -> None:
         self._seconds_per_tick = settings.decode_ms_per_tick / 1000
         self._free = list(reversed(range(num_slots)))
@@ -40,8 +42,8 @@ class StandInSlots:
         if not frames:
             return {}
         if self._seconds_per_tick:
-            self._sleep(self._seconds_per_tick)
-        return {slot: self._tones[int(frame[0]) % _NUM_TONES] for slot, frame in frames.items()}
+            self._sleep(self._seconds_per_tick * max(map(len, frames.values())))
+        return {slot: self._tones[part[:, 0].astype(np.int64) % _NUM_TONES].ravel() for slot, part in frames.items()}
 
     def warm_up(self) -> None:
         pass

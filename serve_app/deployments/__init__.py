@@ -1,1 +1,1 @@
-"""Ray: thin shells around the services, and the handles that stand for them elsewhere."""
+"""Ray: thin shells around the services, and handles to call them from other replicas."""

@@ -1,47 +1,44 @@
-"""Deployment: codes to sound; each stream pulls its token generator."""
+"""The AudioDecoder deployment: turns codes into sound. Each of its streams pulls a token generator."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
 
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ReplicaRank
 
 from serve_app import metrics
 from serve_app.codec.decoder_service import DecoderService
-from serve_app.deployments import replica_log
 from serve_app.deployments.handles import GeneratorHandle
 from serve_app.deployments.heartbeats import Heartbeat, with_heartbeats
 from serve_app.deployments.leases import Leases
 from serve_app.deployments.live_settings import with_user_config
-from serve_app.deployments.publisher import Publisher
 from serve_app.deployments.ray_meter import RayMeter
-from serve_app.deployments.scaling.autoscaling import Lately, SlotLoad
-from serve_app.deployments.threads import with_threads
+from serve_app.deployments.replica import Publisher, set_up_replica, with_threads
+from serve_app.deployments.scaling.autoscaling import RecentGrowth, SlotLoad
 from serve_app.messages import Accepted, AudioChunk, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.failover import ResumingGenerator
 from serve_app.tracing import open_tracer
 
 
-class AudioDecoder:
+class AudioDecoderDeployment:
     async def __init__(self, generator: DeploymentHandle, settings: Settings) -> None:
-        replica_log.set_up(settings)
+        self._identity = set_up_replica(settings)
         self._settings = settings
         self._meter = RayMeter()
-        tracer = open_tracer(settings.tracing, type(self).__name__, serve.get_replica_context().replica_id.unique_id)
+        tracer = open_tracer(settings.tracing, self._identity.deployment, self._identity.id)
         resuming = ResumingGenerator(GeneratorHandle(generator, settings.failover), settings.failover, self._meter)
         self._service = DecoderService.load(with_threads(settings, "codec"), resuming, self._meter, tracer)
         await self._service.warm_up()
         self._leases = Leases("decoder", self._meter)
         self._publisher = Publisher(self._publish)
-        self._refused = Lately()
+        self._refused = RecentGrowth()
 
     def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
-        """Limits for streams that begin from now on."""
-        self._service.reconfigure(with_user_config(self._settings, type(self).__name__, user_config).codec)
+        """New limits for streams that begin from now on."""
+        self._service.reconfigure(with_user_config(self._settings, self._identity.deployment, user_config).codec)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk | Heartbeat, None]:
         stream = with_heartbeats(self._service.stream(request))
@@ -52,11 +49,8 @@ class AudioDecoder:
     async def info(self) -> ModelInfo:
         return await self._service.info()
 
-    async def num_streams(self) -> int:
-        return await self._service.num_streams()
-
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Streams that wait in an engine's queue have no slot here yet, and want none."""
+        """For `SlotPolicy`. Called by Serve. Streams in an engine's queue need no slot yet, so they do not count."""
         stats = await self._service.stats()
         refused = self._refused.growth(stats.refused)
         return asdict(SlotLoad(capacity=stats.slots, taken=stats.busy, waiting=stats.waiting, refused=refused))

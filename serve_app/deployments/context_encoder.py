@@ -1,26 +1,25 @@
-"""Deployment: context audio to codes, several requests in one pass."""
+"""The ContextEncoder deployment: turns context audio into codes, several requests in one pass."""
 
 import logging
 
 from ray import serve
 
 from serve_app.codec.encoder_service import MAX_CLIPS_PER_PASS, EncoderService
-from serve_app.deployments import replica_log
 from serve_app.deployments.ray_meter import RayMeter
-from serve_app.deployments.threads import with_threads
+from serve_app.deployments.replica import log_http_request_id, set_up_replica, with_threads
 from serve_app.messages import Codes, ContextSegment
 from serve_app.settings import Settings
 
 _log = logging.getLogger(__name__)
 
 
-class ContextEncoder:
+class ContextEncoderDeployment:
     def __init__(self, settings: Settings) -> None:
-        replica_log.set_up(settings)
+        set_up_replica(settings)
         self._service = EncoderService.load(with_threads(settings, "codec"), RayMeter())
 
     async def encode(self, pcm: bytes) -> Codes:
-        replica_log.follow_request()
+        log_http_request_id()
         codes = await self._encode_together(pcm)
         _log.debug("encoded a clip of %d frames", codes.num_frames)
         return codes

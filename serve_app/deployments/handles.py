@@ -1,8 +1,8 @@
-"""Deployment handles as the ports that the rest of the code knows."""
+"""Deployment handles that satisfy `ports`."""
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -12,12 +12,13 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments.heartbeats import Heartbeat, while_heard
+from serve_app.deployments.ray_private import streaming
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost, ReplicaSilent
 from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, GenerationRequest, ModelInfo, TokenFrames
 from serve_app.settings import FailoverSettings
 
-_HEARTBEATS_IN_LINE = 2
-"""So long a request waits for a slot of one replica before it looks where the line is shorter."""
+_QUEUED_HEARTBEATS = 2
+"""A request that waited this long for a slot of one replica is routed again: another one may be free by now."""
 
 
 class EncoderHandle:
@@ -34,7 +35,7 @@ class EncoderHandle:
         return await self._answer(self._handle.default_voices.remote())
 
     async def _answer(self, response: Any) -> Any:
-        """Raises NotReady where none comes: while no replica runs, Serve would hold the request for ever."""
+        """Raises NotReady after a while. Serve would hold the request for as long as no replica runs."""
         seconds = self._failover.cold_wait_seconds
         try:
             with our_errors():
@@ -51,14 +52,13 @@ class GeneratorHandle:
     def __init__(self, handle: DeploymentHandle, failover: FailoverSettings) -> None:
         self._handle = handle
         self._failover = failover
-        self._streaming = _streaming(handle)
+        self._streaming = streaming(handle)
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
         def ask(waited_seconds: float) -> Any:
             return self._streaming.generate.remote(replace(request, waited_seconds=waited_seconds))
 
-        async for message in _consume(ask, self._failover, _HEARTBEATS_IN_LINE):
-            yield message
+        return _consume(ask, self._failover, _QUEUED_HEARTBEATS)
 
     async def info(self) -> ModelInfo:
         with our_errors():
@@ -71,35 +71,28 @@ class DecoderHandle:
     def __init__(self, handle: DeploymentHandle, failover: FailoverSettings) -> None:
         self._handle = handle
         self._failover = failover
-        self._streaming = _streaming(handle)
+        self._streaming = streaming(handle)
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        async for message in _consume(lambda _: self._streaming.stream.remote(request), self._failover):
-            yield message
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        return _consume(lambda _: self._streaming.stream.remote(request), self._failover)
 
     async def info(self) -> ModelInfo:
         with our_errors():
             return await self._handle.info.remote()
 
 
-def _streaming(handle: DeploymentHandle) -> DeploymentHandle:
-    # By value over gRPC: three times the messages a second of object references, at a fifth of the latency.
-    # Messages are plain dataclasses: pickle writes them in half of cloudpickle's time.
-    return handle.options(stream=True, _by_reference=False, response_serialization="pickle")
-
-
-class _StandsInLine(Exception):
-    """A replica keeps a request waiting."""
+class _StillQueued(Exception):
+    """A replica keeps the request waiting."""
 
 
 async def _consume(
-    ask: Callable[[float], Any], failover: FailoverSettings, patience: int | None = None
-) -> AsyncIterator[Any]:
-    """A replica that took a request says so within a heartbeat. While none takes it, Serve would hold it for ever: none
-    runs, which may change, or it was sent to one that is cut off. So it is sent anew.
+    ask: Callable[[float], Any], failover: FailoverSettings, max_queued_heartbeats: int | None = None
+) -> AsyncGenerator[Any, None]:
+    """The messages of one request, without heartbeats. Closing it cancels the request.
 
-    So it is where only heartbeats came, `patience` of them: another replica may have room by now, or be new. `ask` gets
-    the seconds that it has waited, so that its place in the line is kept.
+    A replica that takes the request sends a heartbeat. If none comes, no replica runs or the replica is cut off, and
+    Serve would hold the request for ever; so it is sent again. It is also sent again after `max_queued_heartbeats`
+    heartbeats without a message. `ask` gets the seconds waited so far, so that the request keeps its place.
     """
     asked_at, waited_seconds = time.monotonic(), 0.0
     while True:
@@ -113,10 +106,10 @@ async def _consume(
                             yield message
                             continue
                         num_heartbeats += 1
-                        if not is_open and num_heartbeats == patience:
-                            raise _StandsInLine
+                        if not is_open and num_heartbeats == max_queued_heartbeats:
+                            raise _StillQueued
             return
-        except _StandsInLine:
+        except _StillQueued:
             waited_seconds = time.monotonic() - asked_at
         except ReplicaSilent:
             if is_open or num_heartbeats:
@@ -125,13 +118,13 @@ async def _consume(
                 seconds = f"{failover.cold_wait_seconds:.0f} seconds"
                 raise NotReady(f"no replica started within {seconds}; try again") from None
         finally:
-            # Ray cancels what is behind a cancelled request by itself most of the time only.
+            # Ray does not always cancel the calls behind a cancelled request.
             response.cancel()
 
 
 @contextmanager
 def our_errors() -> Iterator[None]:
-    """Raise what a replica raised, or our word for what Ray says of it."""
+    """Raises the replica's own error, or this package's error for Ray's."""
     try:
         yield
     except RayTaskError as error:

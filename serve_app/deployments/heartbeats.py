@@ -1,5 +1,7 @@
-"""A machine that is cut off or loses power closes no connection: whoever waits for a message of it would wait for ever.
-So a stream that has nothing to say says that it is there, and one that does not even say that is lost.
+"""Heartbeats on streams between replicas.
+
+A machine that loses power or network closes no connection, so its callers would wait for ever. While a stream has no
+message, it sends heartbeats. A stream without heartbeats is lost.
 """
 
 import asyncio
@@ -18,14 +20,14 @@ HEARTBEAT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Nothing to say, still here. For the next hop only."""
+    """A sign of life between messages. For the next hop only."""
 
 
 async def with_heartbeats(
     messages: AsyncGenerator[M, None], period_seconds: float = HEARTBEAT_SECONDS
 ) -> AsyncGenerator[M | Heartbeat, None]:
-    """The same messages, and one of these whenever the next takes longer than the period."""
-    # One for all tasks, so that what the generator sets in its context stays set.
+    """The same messages, with a heartbeat after each period without one."""
+    # One context for all tasks, so that context variables keep the values that the generator sets.
     context = copy_context()
     async with aclosing(messages):
         while True:
@@ -34,7 +36,7 @@ async def with_heartbeats(
                 while not await _comes_within(coming, period_seconds):
                     yield Heartbeat()
             finally:
-                # A generator that runs cannot be closed.
+                # A running generator cannot be closed.
                 coming.cancel()
                 await asyncio.wait({coming})
             message = coming.result()
@@ -46,9 +48,9 @@ async def with_heartbeats(
 async def while_heard(
     messages: AsyncIterator[M | Heartbeat], max_missed: int, period_seconds: float = HEARTBEAT_SECONDS
 ) -> AsyncGenerator[M | Heartbeat, None]:
-    """The same messages. Raises ReplicaSilent once so many heartbeats were missed.
+    """The same messages. Raises ReplicaSilent after `max_missed` missed heartbeats in a row.
 
-    They are counted: when this process stands still for a while, that is one of them, and nobody is lost.
+    They are counted, not timed: if this process itself pauses, it misses one heartbeat and loses no stream.
     """
     while True:
         coming = asyncio.create_task(_next(messages))
@@ -57,7 +59,7 @@ async def while_heard(
             while not await _comes_within(coming, period_seconds):
                 num_missed += 1
                 if num_missed >= max_missed:
-                    raise ReplicaSilent("a replica is not heard of any more; try again")
+                    raise ReplicaSilent("a replica does not answer any more; try again")
         finally:
             coming.cancel()
         message = coming.result()
@@ -67,7 +69,7 @@ async def while_heard(
 
 
 async def _next(messages: AsyncIterator[M]) -> M | None:
-    """None at the end."""
+    """The next message, None at the end."""
     return await anext(messages, None)
 
 

@@ -1,19 +1,17 @@
-"""Deployment: the HTTP surface, over handles to the rest of the graph."""
+"""The Ingress deployment: the HTTP API over handles to the rest of the graph."""
 
 from typing import Any
 
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ReplicaRank
 
 from serve_app.api.app import build_api
-from serve_app.deployments import replica_log
-from serve_app.deployments.listening import serve_host
 from serve_app.deployments.live_settings import LiveSettings, with_user_config
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.ray_metrics_text import RayMetricsText
-from serve_app.deployments.services import open_services
-from serve_app.deployments.speech import speech_pipeline
+from serve_app.deployments.ray_private import serve_host
+from serve_app.deployments.replica import set_up_replica
+from serve_app.deployments.services import open_services, speech_pipeline
 from serve_app.keys.exposure import check_exposure
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
@@ -23,18 +21,17 @@ from serve_app.store.database import Database
 from serve_app.tracing import open_tracer
 
 
-class Ingress:
+class IngressDeployment:
     def __init__(
         self, encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings, runner: DeploymentHandle
     ) -> None:
-        """`runner` is not called: jobs reach it through the database. Serve runs what the ingress is bound to."""
-        replica_log.set_up(settings)
+        """`runner` is not called: jobs reach it through the database. It is bound here so that Serve runs it."""
+        self._identity = set_up_replica(settings)
         check_exposure(settings.keys, serve_host())
         self._settings = settings
         self._live = LiveSettings.copy_of(settings)
         meter = RayMeter()
-        replica = serve.get_replica_context().replica_id.unique_id
-        watcher = Watcher(meter, open_tracer(settings.tracing, "Ingress", replica))
+        watcher = Watcher(meter, open_tracer(settings.tracing, self._identity.deployment, self._identity.id))
         self._pipeline = speech_pipeline(encoder, decoder, settings, meter, watcher)
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -46,6 +43,5 @@ class Ingress:
         return build_api(services.speech, self._live, RayMetricsText(), keys, services)
 
     def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
-        """Sampling defaults of requests that come from now on."""
-        # Not `type(self)`: Serve makes a subclass of it, with a longer name.
-        self._live.sampling = with_user_config(self._settings, "Ingress", user_config).sampling
+        """New sampling defaults for requests from now on."""
+        self._live.sampling = with_user_config(self._settings, self._identity.deployment, user_config).sampling

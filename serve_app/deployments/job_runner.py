@@ -7,14 +7,12 @@ import asyncio
 import logging
 import uuid
 
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.deployments import replica_log
 from serve_app.deployments.ray_meter import RayMeter
+from serve_app.deployments.replica import set_up_replica
 from serve_app.deployments.scaling.backlog import BACKLOG, ROOM
-from serve_app.deployments.services import job_work, open_services
-from serve_app.deployments.speech import speech_pipeline
+from serve_app.deployments.services import job_work, open_services, speech_pipeline
 from serve_app.errors import StorageFailed
 from serve_app.jobs.periodic import repeat
 from serve_app.jobs.runner import JobRunner
@@ -34,10 +32,9 @@ _log = logging.getLogger(__name__)
 
 class JobRunnerDeployment:
     async def __init__(self, encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings) -> None:
-        replica_log.set_up(settings)
+        identity = set_up_replica(settings)
         meter = RayMeter()
-        replica = serve.get_replica_context().replica_id.unique_id
-        watcher = Watcher(meter, open_tracer(settings.tracing, "JobRunner", replica))
+        watcher = Watcher(meter, open_tracer(settings.tracing, identity.deployment, identity.id))
         database = Database.open(settings.database_url)
         services = open_services(
             settings, database, speech_pipeline(encoder, decoder, settings, meter, watcher), Allowance(database)
@@ -51,7 +48,7 @@ class JobRunnerDeployment:
         self._service = JobService(
             services.queue,
             outbox,
-            JobRunner(self._leases, work, settings.jobs, f"{replica}-{uuid.uuid4().hex}", meter),
+            JobRunner(self._leases, work, settings.jobs, f"{identity.id}-{uuid.uuid4().hex}", meter),
             WebhookSender(outbox, net, services.webhook_format, settings.webhooks, meter),
             services.files,
             meter,
@@ -68,7 +65,7 @@ class JobRunnerDeployment:
         return False
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Read by `scaling.backlog.runners_for_backlog`."""
+        """For `runners_for_backlog`. Called by Serve."""
         backlog = await self._leases.backlog()
         return {BACKLOG: float(backlog.queued + backlog.running), ROOM: float(self._settings.jobs.max_running)}
 

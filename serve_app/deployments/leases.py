@@ -1,4 +1,4 @@
-"""Streams whose consumer never comes back and never says so: closed once their time is up."""
+"""Closes streams whose consumer is gone without a word, after their deadline."""
 
 import logging
 import time
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 M = TypeVar("M")
 
 LEASE_SECONDS = 60.0
-"""Serve takes messages as they come, or, throughput-optimised, as fast as the client reads: none reads so slowly."""
+"""Serve takes messages as they come or, throughput-optimised, as fast as the client reads. No client is this slow."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,13 +23,16 @@ class _Lease:
     stream: AsyncGenerator[Any, None]
     expires_at: float
     idle_since: float | None = None
-    """Since when a message is out and the next one has not been asked for."""
+    """When the last message was handed out, None while the consumer waits for the next."""
     is_closed: bool = False
 
 
 class Leases:
-    """Of one replica's streams. Cancelled, closed and ended ones free what they hold by themselves; this is for those
-    that a framework forgets: a generator that is referred to, and never resumed, would hold its slot for ever."""
+    """The leases of one replica's streams.
+
+    Cancelled, closed and ended streams free their slots by themselves. A framework may forget a stream, though: a
+    generator that is still referenced and never resumed would hold its slot for ever.
+    """
 
     def __init__(self, part: str, meter: Meter = NO_METER, clock: Callable[[], float] = time.monotonic) -> None:
         self._part = part
@@ -38,7 +41,7 @@ class Leases:
         self._leases: set[_Lease] = set()
 
     async def keep(self, stream: AsyncGenerator[M, None], timeout_seconds: float) -> AsyncGenerator[M, None]:
-        """The same messages. Raises GenerationFailed where it is asked for more after all."""
+        """The same messages. Raises GenerationFailed if the consumer comes back after the stream was closed."""
         lease = _Lease(stream, self._clock() + timeout_seconds)
         self._leases.add(lease)
         try:
@@ -53,12 +56,12 @@ class Leases:
             self._leases.discard(lease)
 
     async def reap(self) -> None:
-        """Close the streams that are past their deadline and that nobody has asked for anything in a while."""
+        """Close the streams past their deadline whose consumer has taken no message for `LEASE_SECONDS`."""
         now = self._clock()
         for lease in [lease for lease in self._leases if _is_over(lease, now)]:
             self._leases.discard(lease)
             lease.is_closed = True
-            _log.warning("a stream of the %s was closed: nobody has taken its messages", self._part)
+            _log.warning("a stream of the %s was closed: its consumer takes no messages", self._part)
             self._meter.count(metrics.LEASES_EXPIRED, part=self._part)
             await lease.stream.aclose()
 

@@ -5,10 +5,10 @@
     - name: Ingress
       user_config: {sampling: {temperature: 0.8}}
 
-Sections and keys are those of the settings. What is left out is as the application's `args` have it.
+Sections and keys are those of the settings. Keys that are left out keep the value of the application's `args`.
 
-A deployment's `reconfigure` asks for its replica's rank, which it has no use for: only then does Serve call it where a
-`user_config` was taken away, so that all is as in the `args` again.
+A deployment's `reconfigure` takes its replica's rank and does not use it. Serve calls `reconfigure` for a removed
+`user_config`, which restores the `args`, only if it takes the rank.
 """
 
 from typing import Any
@@ -28,11 +28,11 @@ LIVE_KEYS: dict[str, dict[str, frozenset[str]]] = {
     },
     "AudioDecoder": {"codec": frozenset({"max_wait_seconds", "silent_tail_seconds"})},
 }
-"""By deployment and section. Whatever is not here decides on memory or on models, and takes a restart."""
+"""By deployment and section. All other settings concern memory or models, and need a restart."""
 
 
 class LiveSettings(Settings, frozen=False):
-    """Settings whose sections may be replaced under those who hold them."""
+    """Settings whose sections may be replaced while others hold the object."""
 
     @classmethod
     def copy_of(cls, settings: Settings) -> "LiveSettings":
@@ -40,13 +40,13 @@ class LiveSettings(Settings, frozen=False):
 
 
 def with_user_config(settings: Settings, deployment: str, user_config: Any) -> Settings:
-    """`settings` as that deployment has them under its `user_config`, None for none.
+    """The settings of that deployment with its `user_config`, which may be None.
 
-    Raises StartupError naming what is wrong.
+    Raises StartupError naming the first wrong key.
     """
     where = f"user_config of {deployment}"
     if deployment not in LIVE_KEYS:
-        raise StartupError(f"{where}: nothing of it changes while it runs: leave user_config out")
+        raise StartupError(f"{where}: none of its settings can change without a restart: leave user_config out")
     if user_config is None:
         return settings
     sections = LIVE_KEYS[deployment]
@@ -69,4 +69,4 @@ def _check_keys(where: str, values: Any, known: Any) -> None:
     if not isinstance(values, dict):
         raise StartupError(f"{where}: must be a mapping, with keys of these: {choice}")
     if unknown := sorted(str(key) for key in values if key not in known):
-        raise StartupError(f"{where}: {unknown[0]} cannot be changed while it runs; these can: {choice}")
+        raise StartupError(f"{where}: {unknown[0]} cannot change without a restart; these can: {choice}")

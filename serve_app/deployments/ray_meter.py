@@ -1,4 +1,4 @@
-"""The metrics' port on Ray's exporter, which puts `ray_` before each name and adds deployment and replica."""
+"""`metrics.Meter` on Ray's exporter, which puts `ray_` before each name and adds deployment and replica."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from serve_app.metrics import ALL, Counter, Gauge, Histogram, Metric
 
 
 class RayMeter:
-    """`metrics.Meter` of one replica. Ray gathers values in the process and fetches them every ten seconds."""
+    """The meter of one replica. Ray gathers values in the process and collects them every ten seconds."""
 
     def __init__(self) -> None:
         self._counters = {metric.name: _counter(metric) for metric in ALL if isinstance(metric, Counter)}
@@ -16,7 +16,7 @@ class RayMeter:
         self._histograms = {metric.name: _histogram(metric) for metric in ALL if isinstance(metric, Histogram)}
 
     def count(self, metric: Counter, amount: float = 1, **labels: str) -> None:
-        if amount:  # Ray refuses nothing
+        if amount:  # Ray does not take 0
             self._counters[metric.name].inc(amount, labels)
 
     def set(self, metric: Gauge, value: float, **labels: str) -> None:
@@ -39,7 +39,7 @@ def _histogram(metric: Histogram) -> ray_metrics.Histogram:
 
 
 def _tag_keys(metric: Metric) -> Any:
-    """Ray takes any number of them, and annotates one."""
+    """The labels. Ray takes any number of them, but its annotation says one."""
     return metric.labels
 
 

@@ -1,4 +1,4 @@
-"""This server's metrics of all nodes, from where Ray's own agents offer them to Prometheus."""
+"""This server's metrics of all nodes, read from Ray's exporters."""
 
 import asyncio
 import time
@@ -9,12 +9,12 @@ import ray
 
 _PREFIX = "ray_csm_"
 _KEPT_SECONDS = 2.0
-"""Ray's values are older than that anyway; whoever asks more often costs nothing."""
+"""Ray's values are older anyway, so frequent scrapes cost nothing."""
 _TIMEOUT_SECONDS = 5.0
 
 
 class RayMetricsText:
-    """Prometheus' text format, our own families only: Ray has hundreds of others at the same addresses."""
+    """The metrics in Prometheus' text format, without the hundreds of Ray's own."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -31,14 +31,14 @@ class RayMetricsText:
 
 
 def merged(pages: Iterable[str]) -> str:
-    """One page of several nodes' pages: each family once, with everybody's samples."""
+    """Several nodes' pages as one: each family once, with the samples of all nodes."""
     families: dict[str, list[str]] = {}
     for page in pages:
         family: list[str] = []
         for line in page.splitlines():
             if line.startswith("# HELP "):
                 name = line.split(" ", 3)[2]
-                # Not kept where it is not ours, and a second node's header is dropped.
+                # Families of Ray are dropped, and so is the header of a second node.
                 family = families.get(name, []) if name.startswith(_PREFIX) else []
                 if name.startswith(_PREFIX) and name not in families:
                     family = families[name] = [line]
@@ -56,14 +56,14 @@ def _addresses() -> list[str]:
 
 
 async def _pages(addresses: Iterable[str]) -> list[str]:
-    # To read the certificates that plain HTTP has no use for would hold up this process' streams for 30 ms.
+    # Loading certificates, which plain HTTP does not need, would block this process' streams for 30 ms.
     async with httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False, verify=False) as http:
         pages = await asyncio.gather(*(_page(http, address) for address in addresses))
     return [page for page in pages if page]
 
 
 async def _page(http: httpx.AsyncClient, address: str) -> str:
-    """Empty where a node does not answer: the others' metrics are still worth having."""
+    """The page, empty if the node does not answer: the other nodes' metrics are still useful."""
     try:
         return (await http.get(address)).raise_for_status().text
     except httpx.HTTPError:

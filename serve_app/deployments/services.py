@@ -1,20 +1,29 @@
-"""Opens the services behind the APIs, the same way in each replica. The one place that injects fal's dialect."""
+"""Opens what ingress and job runner share: the speech pipeline over deployment handles, jobs and files.
+
+This is the one place that injects fal's dialect.
+"""
 
 import secrets
+
+from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.fal.job_work import FalJobWork
 from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.api.services import Services
+from serve_app.deployments.handles import DecoderHandle, EncoderHandle
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.runner import Work
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
+from serve_app.metrics import Meter
 from serve_app.net.guarded import GuardedClient
 from serve_app.settings import Settings
 from serve_app.speech.context_audio import ContextAudio
+from serve_app.speech.failover import ResumingDecoder, RetryingEncoder
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.service import SpeechService
+from serve_app.speech.watch import Watcher
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects
@@ -25,8 +34,20 @@ _SIGNING_SECRET = "signing"
 _FILE_IDS_SECRET = "file-ids"
 
 
+def speech_pipeline(
+    encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings, meter: Meter, watcher: Watcher
+) -> SpeechPipeline:
+    """The pipeline over these handles. It goes on with other replicas when those behind it die."""
+    failover = settings.failover
+    return SpeechPipeline(
+        RetryingEncoder(EncoderHandle(encoder, failover), failover, meter),
+        ResumingDecoder(DecoderHandle(decoder, failover), failover, meter),
+        watcher,
+    )
+
+
 def open_services(settings: Settings, database: Database, pipeline: SpeechPipeline, allowance: Allowance) -> Services:
-    """Raises StartupError if a store cannot be used as configured."""
+    """Jobs, files and what they need. Raises StartupError if a store cannot be used as configured."""
     own = Secrets(database)
     signing_secret, file_ids_secret = (
         own.get(name, lambda: secrets.token_bytes(32)) for name in (_SIGNING_SECRET, _FILE_IDS_SECRET)

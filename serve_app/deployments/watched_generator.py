@@ -1,4 +1,4 @@
-"""A generator replica's calls and its engine's state, told to metrics, trace and log."""
+"""Metrics, traces and log lines of a generator replica."""
 
 import logging
 from collections.abc import AsyncGenerator
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class WatchedGenerator:
-    """Around one `TokenService`. Calls are counted as they come and told by `publish`: nothing is sent per message."""
+    """Wraps one `TokenService`. It counts calls, and `publish` reports them, so that no message costs a metric."""
 
     def __init__(self, service: TokenService, meter: Meter, tracer: Tracer) -> None:
         self._service = service

@@ -1,20 +1,20 @@
-"""A cluster.yaml of `ray up` as the nodes that it may start."""
+"""Reads a cluster.yaml of `ray up`: the nodes that it may start."""
 
 from pathlib import Path
 from typing import Any
 
 from jsonschema import ValidationError
-from ray.autoscaler._private.util import prepare_config, validate_config
 
+from serve_app.deployments.ray_private import checked_cluster_config
 from serve_app.errors import StartupError
 from serve_app.preflight.placement import Nodes, NodeType
 from serve_app.preflight.serve_config import read_yaml
 
 
 def read_cluster(path: Path) -> Nodes:
-    """Nothing is asked of a cloud.
+    """The nodes that the file may start. No cloud is asked.
 
-    Raises StartupError where `ray up` would refuse the file, or where it does not say what its nodes hold.
+    Raises StartupError if `ray up` would refuse the file, or if it does not say what its nodes hold.
     """
     config = prepared(read_yaml(path), path.name)
     if config["provider"]["type"] == "local":
@@ -25,10 +25,9 @@ def read_cluster(path: Path) -> Nodes:
 
 
 def prepared(config: dict[str, Any], source: str) -> dict[str, Any]:
-    """With Ray's defaults filled in. Raises StartupError for what does not hold to Ray's schema."""
+    """The config with Ray's defaults filled in. Raises StartupError if it violates Ray's schema."""
     try:
-        filled = prepare_config(config)
-        validate_config(filled)
+        return checked_cluster_config(config)
     except ValidationError as error:
         key = ".".join(map(str, error.absolute_path)) or "the file"
         raise StartupError(f"{source}: {key}: {error.message}") from None
@@ -36,11 +35,10 @@ def prepared(config: dict[str, Any], source: str) -> dict[str, Any]:
         raise StartupError(f"{source}: {error.args[0]} is missing") from None
     except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
         raise StartupError(f"{source}: {' '.join(str(error).split())}") from None
-    return filled
 
 
 def nodes_of(config: dict[str, Any], source: str) -> Nodes:
-    """Head included, of which there is one."""
+    """All node types, with the head, of which there is one."""
     head = config["head_node_type"]
     types = tuple(
         NodeType(name, dict(values["resources"]), 1 if name == head else values["max_workers"])

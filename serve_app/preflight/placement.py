@@ -1,4 +1,4 @@
-"""Whether replicas can stand where a Serve config puts them: on a card with others, and on a cluster's nodes."""
+"""Checks that replicas fit: on a card with others, and on a cluster's nodes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,20 +17,20 @@ _ROUNDING = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """A deployment's replicas as Ray places them. `key` is where a Serve config speaks of them, or their name."""
+    """A deployment's replicas as Ray places them. `key` is their place in the Serve config, or their name."""
 
     deployment: str
     key: str
     needs: dict[str, float]
-    """Of one replica: CPU, GPU, and resources of the cluster's own naming."""
+    """Resources of one replica: CPU, GPU, and custom ones of the cluster."""
     most: int
     most_key: str
-    """The key that says how many there may be."""
+    """The config key that limits their number."""
     most_on_node: int | None = None
 
     @property
     def share(self) -> float:
-        """Of a card."""
+        """Share of a card."""
         return self.needs.get("GPU", 0)
 
 
@@ -39,12 +39,12 @@ class NodeType:
     name: str
     resources: dict[str, float]
     most: int
-    """Nodes of it that there may be."""
+    """Largest number of such nodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Nodes:
-    """What a cluster may grow to. `source` is the file that says so."""
+    """The nodes that a cluster may grow to. `source` is the file that says so."""
 
     source: str
     types: tuple[NodeType, ...]
@@ -53,16 +53,16 @@ class Nodes:
 
 @dataclass(slots=True)
 class _Opened:
-    """The nodes that a cluster would run, and what is free on them."""
+    """The nodes that a cluster would run, with their free resources."""
 
     nodes: Nodes
     free: list[tuple[NodeType, dict[str, float]]] = field(default_factory=list)
 
     def take(self, replicas: Replicas) -> bool:
-        """Place one of them on a node that runs, or on one more: without a card, where that will do."""
+        """Place one of the replicas on a running node, or on a new one. A new node has no GPU unless one is needed."""
         needs, own = replicas.needs, {}
         if replicas.most_on_node is not None:
-            # Ray counts them so too: by a resource of the deployment's own, of which each node has 1.
+            # Ray does the same: each node has 1 of a resource of the deployment's own.
             needs, own = needs | {replicas.deployment: 1 / replicas.most_on_node}, {replicas.deployment: 1.0}
         for _, free in self.free:
             if _fits(needs, own | free):
@@ -80,7 +80,7 @@ class _Opened:
 
 
 def replicas_of(application: OurApplication, defaults: dict[str, dict[str, Any]]) -> list[Replicas]:
-    """Every deployment's, as the Serve config has them over `defaults` (options by deployment name)."""
+    """The replicas of every deployment: the Serve config over `defaults` (options by deployment name)."""
     keys = {each["name"]: f"{application.key}.deployments[{i}]" for i, each in enumerate(application.deployments)}
     given = {each["name"]: each for each in application.deployments}
     return [_replicas(name, keys.get(name, name), options | given.get(name, {})) for name, options in defaults.items()]
@@ -103,7 +103,7 @@ def _replicas(name: str, key: str, options: dict[str, Any]) -> Replicas:
 
 
 def check_shares(replicas: Iterable[Replicas], settings: Settings) -> None:
-    """Raises StartupError for a share of a card that no replica can have, or cards whose memory is promised twice."""
+    """Raises StartupError for an impossible share of a card, or a card whose memory is promised twice."""
     fractions = {
         "TokenGenerator": settings.engine.memory_fraction,
         "AudioDecoder": settings.codec.memory_fraction,
@@ -137,14 +137,14 @@ def check_shares(replicas: Iterable[Replicas], settings: Settings) -> None:
 
 
 def _sharing_a_card(replicas: Sequence[Replicas]) -> Iterator[tuple[int, ...]]:
-    """Every number of each that one card may hold."""
+    """All combinations of replicas that one card may hold, as numbers of each."""
     for counts in product(*(range(min(each.most, int(1 / each.share + _ROUNDING)) + 1) for each in replicas)):
         if sum(n * each.share for n, each in zip(counts, replicas, strict=True)) <= 1 + _ROUNDING:
             yield counts
 
 
 def check_nodes(replicas: Sequence[Replicas], nodes: Nodes) -> int:
-    """How many nodes hold all replicas at their most. Raises StartupError where they cannot all be placed."""
+    """How many nodes hold all replicas at their maximum. Raises StartupError if they cannot all be placed."""
     for each in replicas:
         if not any(_fits(each.needs, node_type.resources) for node_type in nodes.types if node_type.most):
             needs = ", ".join(f"{amount:g} {resource}" for resource, amount in each.needs.items() if amount)
@@ -153,7 +153,7 @@ def check_nodes(replicas: Sequence[Replicas], nodes: Nodes) -> int:
                 "ask for less, or add one"
             )
     opened = _Opened(nodes)
-    # Who has the least choice comes first.
+    # Replicas with the fewest possible nodes come first.
     for each in sorted(replicas, key=lambda each: (each.share, len(each.needs), each.needs["CPU"]), reverse=True):
         for placed in range(each.most):
             if not opened.take(each):

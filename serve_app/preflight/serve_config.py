@@ -1,12 +1,10 @@
-"""A Serve config as it is written: read, and refused for what Serve would let through or report late.
+"""Reads a Serve config, and refuses mistakes that Serve would accept or report late.
 
-Serve's own schema ignores keys that it does not know, so a misspelt one is a silent default.
+Serve's own schema ignores unknown keys, so a misspelt key would be a silent default.
 """
 
-import difflib
 import importlib
 import inspect
-import typing
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,36 +20,37 @@ from ray.serve.schema import RayActorOptionsSchema, ServeDeploySchema
 
 from serve_app.deployments.scaling.prefix_router import PrefixRouter, RoutingRules
 from serve_app.errors import StartupError
+from serve_app.settings import models_in, suggestion
 
 IMPORT_PATH = "serve_app.app:build"
 _POLICIES = {"SlotPolicy": ("TokenGenerator", "AudioDecoder"), "runners_for_backlog": ("JobRunner",)}
-"""Our own, by the deployments that report to them."""
-_MOST_PORT = 65535
+"""Our own policies, with the deployments that report figures to them."""
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
 class OurApplication:
-    """The application of a Serve config that is this server. `key` is where it stands, as `applications[0]`."""
+    """This server's application in a Serve config. `key` is its place, such as `applications[0]`."""
 
     key: str
     args: dict[str, Any]
     deployments: list[dict[str, Any]]
     env_vars: dict[str, str] = field(default_factory=dict)
-    """Of its `runtime_env`: part of the environment that its settings are read from."""
+    """From its `runtime_env`. Its settings are read from these too."""
 
     def check_names(self, known: Iterable[str]) -> None:
-        """Raises StartupError for a deployment that the built application does not have, or that stands there twice."""
+        """Raises StartupError for an unknown deployment, or one that is listed twice."""
         names = list(known)
         found = [deployment["name"] for deployment in self.deployments]
         for index, name in enumerate(found):
             where = f"{self.key}.deployments[{index}].name"
             if name not in names:
-                raise StartupError(f"{where}: no deployment is called {name}{meant(name, names)}")
+                raise StartupError(f"{where}: no deployment is called {name}{suggestion(name, names)}")
             if name in found[:index]:
-                raise StartupError(f"{where}: {name} stands here twice, and one would count for nothing: join them")
+                raise StartupError(f"{where}: {name} is listed twice, and Serve would ignore one: join them")
 
     def check_policies(self) -> None:
-        """Raises StartupError for a policy of ours where nobody reports what it asks for: nothing would ever scale."""
+        """Raises StartupError for a policy of ours on a deployment that does not report to it: it would never scale."""
         for index, deployment in enumerate(self.deployments):
             policy = ((deployment.get("autoscaling_config") or {}).get("policy") or {}).get("policy_function", "")
             suited = _POLICIES.get(policy.rpartition(".")[2].rpartition(":")[2], (deployment["name"],))
@@ -63,7 +62,7 @@ class OurApplication:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Raises StartupError where it is no file that holds a mapping."""
+    """The mapping in a YAML file. Raises StartupError if there is none."""
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -80,8 +79,8 @@ def check_serve_config(config: dict[str, Any]) -> OurApplication:
     _check(ServeDeploySchema, config, "")
     # As Serve reads it: "0.6" is a number where it wants one.
     read = ServeDeploySchema.model_validate(config).model_dump(exclude_unset=True)
-    if (port := read.get("http_options", {}).get("port", 0)) > _MOST_PORT:
-        raise StartupError(f"http_options.port: {port} is no port: give one up to {_MOST_PORT}")
+    if (port := read.get("http_options", {}).get("port", 0)) > _MAX_PORT:
+        raise StartupError(f"http_options.port: {port} is no port: give one up to {_MAX_PORT}")
     ours = [
         _our_application(f"applications[{index}]", application)
         for index, application in enumerate(read["applications"])
@@ -101,17 +100,10 @@ def _our_application(key: str, values: dict[str, Any]) -> OurApplication:
     return OurApplication(key, args, values.get("deployments", []), env_vars)
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """The end of a message on an unknown word: what it is like, or what there is."""
-    names = sorted(known)
-    near = difflib.get_close_matches(word, names, n=1)
-    return f": did you mean {near[0]}?" if near else f": use {', '.join(names)}"
-
-
 def _check(model: type[BaseModel], values: dict[str, Any], at: str) -> None:
     for key, value in values.items():
         if key not in model.model_fields:
-            raise StartupError(f"{at}{key}: unknown key{meant(str(key), model.model_fields)}")
+            raise StartupError(f"{at}{key}: unknown key{suggestion(str(key), model.model_fields)}")
         if key == "runtime_env" and isinstance(value, dict):
             _check_runtime_env(value, f"{at}{key}.")
         for nested in models_in(model.model_fields[key].annotation):
@@ -136,14 +128,6 @@ def _validate(model: type[BaseModel], values: dict[str, Any], at: str) -> None:
         raise StartupError(f"{key}: {' '.join(first['msg'].removeprefix('Value error, ').split())}") from None
 
 
-def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The pydantic models that a field may hold."""
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in typing.get_args(annotation):
-        yield from models_in(argument)
-
-
 def _mappings(value: Any, at: str) -> Iterator[tuple[dict[str, Any], str]]:
     if isinstance(value, dict):
         yield value, at
@@ -157,7 +141,7 @@ def _mappings(value: Any, at: str) -> Iterator[tuple[dict[str, Any], str]]:
 def _check_runtime_env(values: dict[str, Any], at: str) -> None:
     for key in values:
         if key not in RuntimeEnv.known_fields:
-            raise StartupError(f"{at}{key}: unknown key{meant(str(key), RuntimeEnv.known_fields)}")
+            raise StartupError(f"{at}{key}: unknown key{suggestion(str(key), RuntimeEnv.known_fields)}")
     for name, value in dict(values.get("env_vars") or {}).items():
         if not isinstance(value, str):
             raise StartupError(f'{at}env_vars.{name}: {value} must be text: write "{value}"')
@@ -173,7 +157,7 @@ def _check_policy(values: dict[str, Any], at: str) -> None:
     policy, kwargs = _imported(values["policy_function"], f"{at}policy_function"), values.get("policy_kwargs", {})
     if not callable(policy):
         raise StartupError(f"{at}policy_function: {values['policy_function']} is neither a class nor a function")
-    with _told_at(at, "policy_kwargs"):
+    with _located(at, "policy_kwargs"):
         if inspect.isclass(policy):
             policy(**kwargs)
         else:
@@ -184,7 +168,7 @@ def _check_router(values: dict[str, Any], at: str) -> None:
     router = _imported(values["request_router_class"], f"{at}request_router_class")
     if not (inspect.isclass(router) and issubclass(router, RequestRouter)):
         raise StartupError(f"{at}request_router_class: {values['request_router_class']} is no request router")
-    with _told_at(at, "request_router_kwargs"):
+    with _located(at, "request_router_kwargs"):
         kwargs = values.get("request_router_kwargs", {})
         inspect.signature(router.initialize_state).bind(router, **kwargs)
         if issubclass(router, PrefixRouter):
@@ -192,8 +176,8 @@ def _check_router(values: dict[str, Any], at: str) -> None:
 
 
 @contextmanager
-def _told_at(at: str, key: str) -> Iterator[None]:
-    """What these arguments are refused with, as a StartupError that names where they stand. Ours name the key."""
+def _located(at: str, key: str) -> Iterator[None]:
+    """Turns the errors of these arguments into StartupErrors that name their place. Our own already name the key."""
     try:
         yield
     except StartupError as error:

@@ -37,15 +37,13 @@ class ResumingGenerator:
         self._settings = settings
         self._meter = meter
 
-    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
         attempts = _Attempts(self._settings, self._meter, "generator")
 
         def ask(goes_on: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
             return self._generator.generate(replace(goes_on, num_lost=attempts.num_losses))
 
-        async with aclosing(_resuming(ask, request, attempts)) as messages:
-            async for message in messages:
-                yield message
+        return _resuming(ask, request, attempts)
 
     async def info(self) -> ModelInfo:
         return await self._generator.info()
@@ -59,11 +57,8 @@ class ResumingDecoder:
         self._settings = settings
         self._meter = meter
 
-    async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        attempts = _Attempts(self._settings, self._meter, "decoder")
-        async with aclosing(_resuming(self._decoder.stream, request, attempts)) as messages:
-            async for message in messages:
-                yield message
+    def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        return _resuming(self._decoder.stream, request, _Attempts(self._settings, self._meter, "decoder"))
 
     async def info(self) -> ModelInfo:
         return await self._decoder.info()

@@ -1,4 +1,4 @@
-"""What a check found, for people and for programs."""
+"""Results of checks, for people and for programs."""
 
 import math
 from collections.abc import Iterable
@@ -15,13 +15,13 @@ class Status(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     MEASURED = "measured"
-    """Nothing to pass: figures only."""
+    """Figures only, nothing to pass."""
     NOT_RUN = "not run"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`rows` is what a person reads, `values` the same for programs: JSON's types only."""
+    """A check's result. `rows` is for people, `values` for programs, in JSON's types only."""
 
     name: str
     status: Status
@@ -36,14 +36,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`about` says what was checked, and where."""
+    """All results. `about` names the model and the machine."""
 
     about: dict[str, Any]
     checks: tuple[Check, ...]
 
     @property
     def failure(self) -> str | None:
-        """The first failed check and its reason, in one line; None where all is well."""
+        """The first failed check and its reason, in one line. None if all passed."""
         failed = [check for check in self.checks if check.status is Status.FAILED]
         return f"{failed[0].name}: {failed[0].reason}" if failed else None
 
@@ -57,12 +57,12 @@ class Report:
 
 
 def finite(number: float) -> float | None:
-    """JSON has no infinity, and nothing that is no number."""
+    """The number, or None for infinity and NaN, which JSON lacks."""
     return number if math.isfinite(number) else None
 
 
 def judged(name: str, reasons: Iterable[str], rows: Iterable[tuple[str, str]], values: dict[str, Any]) -> Check:
-    """Failed for the first of `reasons`, passed where there is none."""
+    """A check that fails for the first of `reasons`, and passes without any."""
     reason = next(iter(reasons), None)
     return Check(name, Status.FAILED if reason else Status.PASSED, tuple(rows), values, reason)
 

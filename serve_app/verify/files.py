@@ -1,4 +1,4 @@
-"""The first check: are all tensors there, and no others, each with its place in the served model."""
+"""The first check: all tensors are there, and no others, each with a place in the served model."""
 
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +19,7 @@ def check_files(checkpoint: Checkpoint) -> Check:
 
 
 def num_parameters(check: Check) -> int:
-    """Of all parts, as `check_files` counted them."""
+    """Parameters of all parts, as `check_files` counted them."""
     return sum(check.values["parameters"].values())
 
 

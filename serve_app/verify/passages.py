@@ -1,4 +1,4 @@
-"""What is said to compare: a short text alone, and one after a clip where the checkpoint brings clips."""
+"""The utterances to compare: a short text alone, and one after a clip if the checkpoint brings clips."""
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -25,20 +25,20 @@ from serve_app.model.oracle import Passage, Spoken, TransformersOracle
 from serve_app.settings import Settings
 
 _CLIP_BYTES = 60 * 2 * FRAME_SAMPLES
-"""4.8 seconds of whole frames: transformers pads what is not whole in another way."""
+"""4.8 seconds of whole frames. transformers pads partial frames differently."""
 _CONTEXT_FRAMES = 2
 _SERVED_TEXTS = ("Hello there.", "How are you today?", "Well, that was unexpected, to be honest.", "No.")
 
 
 class Generates(Protocol):
-    """The part of `ports.TokenGenerator` that is needed here."""
+    """The needed part of `ports.TokenGenerator`."""
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """Passages, of which the last one is spoken, and what transformers makes of them."""
+    """Passages, of which the last one is generated, and transformers' codes for it."""
 
     label: str
     passages: tuple[Passage, ...]
@@ -50,7 +50,7 @@ class Utterance:
         return [passage.pcm for passage in self.passages if passage.pcm is not None]
 
     def request(self) -> GenerationRequest:
-        """The same for our engine, with transformers' codes of the context, so that nothing else can differ."""
+        """The same request for our engine, with transformers' codes of the context, so that only models differ."""
         *context, target = self.passages
         segments = [
             ContextSegment(passage.text, passage.speaker, Codes.from_array(codes))
@@ -62,14 +62,14 @@ class Utterance:
 def greedy(
     name: str, text: str, max_frames: int, context: tuple[ContextSegment, ...] = (), speaker: int = 0
 ) -> GenerationRequest:
-    """As transformers speaks: it may end at the first frame."""
+    """A greedy request that may end at the first frame, as in transformers."""
     return GenerationRequest(
         name, text, speaker, context, SamplingParams(greedy=True, min_frames=0, max_frames=max_frames)
     )
 
 
 def listen_to_transformers(checkpoint: Checkpoint, num_frames: int) -> list[Utterance]:
-    """Loads transformers' model, and lets go of it again."""
+    """transformers' codes and logits. Its model is loaded and freed again."""
     oracle = TransformersOracle(checkpoint)
     return [
         Utterance(label, passages, frames, oracle.speak(passages, frames))
@@ -78,7 +78,7 @@ def listen_to_transformers(checkpoint: Checkpoint, num_frames: int) -> list[Utte
 
 
 def encode_clips(settings: Settings, utterances: Sequence[Utterance]) -> list[list[NDArray[np.integer]]]:
-    """Each utterance's clips by our encoder, [frames, codebooks], on the CPU as transformers has them."""
+    """Each utterance's clips, encoded by us on the CPU, as transformers does: [frames, codebooks]."""
     if not any(utterance.clips for utterance in utterances):
         return [[] for _ in utterances]
     encoder = ClipEncoder(load_codec(settings.model_copy(update={"device": "cpu"}))[1], cache_entries=0)
@@ -86,13 +86,13 @@ def encode_clips(settings: Settings, utterances: Sequence[Utterance]) -> list[li
 
 
 def served_requests(num_frames: int, max_batch_size: int) -> list[GenerationRequest]:
-    """Spoken at once by the served engine, each with its own place in the batch."""
+    """Requests that the served engine runs at once, in one batch."""
     texts = _SERVED_TEXTS[:max_batch_size]
     return [greedy(f"verify-{number}", text, num_frames) for number, text in enumerate(texts)]
 
 
 async def codes_of(generator: Generates, request: GenerationRequest) -> NDArray[np.int64]:
-    """[frames, codebooks] of one request; raises what the generator raises."""
+    """Codes of one request, [frames, codebooks]. Raises the generator's errors."""
     parts: list[NDArray[np.uint16]] = []
     async with aclosing(generator.generate(request)) as messages:
         async for message in messages:

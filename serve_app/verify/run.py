@@ -1,4 +1,4 @@
-"""All checks, one after the other: only one model is in memory at a time."""
+"""Runs all checks one after the other, so that one model is in memory at a time."""
 
 import asyncio
 import gc
@@ -43,7 +43,7 @@ Progress = Callable[[str], AbstractContextManager[None]]
 
 _ROOM_BYTES = 500 << 20
 _ROOM = 1.1
-"""Beside its float32 weights a model takes a tenth of them, and what libraries take."""
+"""A model takes its float32 weights, a tenth more, and the libraries' memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class _Served:
-    """What the served configuration said."""
+    """Answers of the served configuration."""
 
     info: ModelInfo
     requests: list[GenerationRequest]
@@ -70,7 +70,7 @@ class _Served:
 
 
 def verify(plan: Plan, progress: Progress) -> Report:
-    """Raises StartupError where the checkpoint cannot be opened, or cannot be served as the settings say."""
+    """The report. Raises StartupError if the checkpoint cannot be opened, or not be served with these settings."""
     settings = plan.settings
     if settings.stand_in is not None:
         raise StartupError("verify: a stand-in is set, there is no model to check: name a model")
@@ -99,7 +99,7 @@ def _check_model(plan: Plan, checkpoint: Checkpoint, num_parameters: int, progre
         plan = replace(plan, skip=plan.skip | set(compared))
     utterances: list[Utterance] = []
     if plan.wants(PARITY):
-        with progress("listening to transformers' model"):
+        with progress("running transformers' model"):
             utterances = listen_to_transformers(checkpoint, plan.num_frames)
     served: _Served | None = None
     if plan.wants(SERVED, SAMPLE, SPEED):
@@ -117,7 +117,7 @@ def _check_model(plan: Plan, checkpoint: Checkpoint, num_parameters: int, progre
 
 
 async def _listen_to_served(plan: Plan, progress: Progress) -> _Served:
-    """Loads it, and lets go of it again."""
+    """Answers of the served model, which is loaded and freed again."""
     with progress("loading the served model"):
         model = ServedModel(plan.settings)
     requests: list[GenerationRequest] = []
@@ -127,13 +127,13 @@ async def _listen_to_served(plan: Plan, progress: Progress) -> _Served:
     try:
         if plan.wants(SERVED):
             requests = served_requests(plan.num_frames, plan.settings.engine.max_batch_size)
-            with progress("listening to the served model"):
+            with progress("running the served model"):
                 codes = await asyncio.gather(*(codes_of(model.tokens, request) for request in requests))
         if plan.wants(SAMPLE):
             with progress("speaking"):
                 spoken = await model.speak(plan.text)
         if plan.wants(SPEED):
-            with progress("measuring its speed"):
+            with progress("measuring the speed"):
                 speed = await model.measure()
         info = await model.tokens.info()
     finally:
@@ -144,7 +144,7 @@ async def _listen_to_served(plan: Plan, progress: Progress) -> _Served:
 def _compare(
     plan: Plan, checkpoint: Checkpoint, utterances: Sequence[Utterance], served: _Served | None
 ) -> Iterable[Check]:
-    gc.collect()  # the models before are gone, but for cycles
+    gc.collect()  # earlier models may survive in reference cycles
     clips = encode_clips(plan.settings, utterances)
     reference = PlainReference(checkpoint, max_rows=max(1, len(utterances)))
     if utterances:
@@ -159,7 +159,7 @@ def _judge_sound(plan: Plan, checkpoint: Checkpoint, served: _Served, progress: 
     if served.sound is not None:
         yield sound.check_sample(served.sound, plan.sample, checkpoint.random_weights)
         if plan.wants(WORDS):
-            with progress("listening to its words"):
+            with progress("transcribing the sample"):
                 yield _check_words(plan.text, served.sound, checkpoint.random_weights)
     if served.speed is not None:
         yield sound.show_speed(served.speed)

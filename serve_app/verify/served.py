@@ -1,4 +1,4 @@
-"""The served configuration in this process: the parts that the graph's replicas hold, without Ray."""
+"""The served configuration in this process: the services of the graph's replicas, without Ray."""
 
 import asyncio
 import time
@@ -7,10 +7,10 @@ from statistics import median
 
 import numpy as np
 
-from serve_app.codec.decoder import SlotDecoder
-from serve_app.codec.decoder_service import DecoderService
+from serve_app.codec.decoder_service import DecoderService, Slots
 from serve_app.codec.encoder_service import EncoderService
 from serve_app.codec.loading import load_codec
+from serve_app.codec.step_choice import make_slots
 from serve_app.engine.service import TokenService
 from serve_app.messages import FRAME_RATE_HZ, AudioChunk, FinishReason, GenerationRequest, SamplingParams, TokenFrames
 from serve_app.settings import Settings
@@ -24,7 +24,7 @@ _TEXT = "Hello there, how are you today?"
 _BATCH_SIZES = (1, 4, 8)
 _PROBE_FRAMES = 6
 _MEASURED_MS = 3000.0
-_MOST_FRAMES = 50
+_MAX_FRAMES = 50
 _REPEATS = 3
 _CODEC_FRAMES = 10
 
@@ -52,7 +52,7 @@ class Speed:
 
 
 class ServedModel:
-    """Owns three threads until `stop`. To be made and used where one event loop runs."""
+    """Owns three threads until `stop`. Make and use it inside one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         settings = _alone_on_its_device(settings)
@@ -60,9 +60,9 @@ class ServedModel:
         self.tokens = TokenService.load(settings)
         self._encoder = EncoderService.load(settings)
         checkpoint, mimi = load_codec(settings)
-        slots = SlotDecoder(mimi, settings.codec.max_streams)
+        slots = make_slots(settings.codec, mimi)
         slots.warm_up()
-        # Before the decoder's thread owns it, and while the engine rests.
+        # Now, before the decoder's thread owns the slots, and while the engine is idle.
         self._codec_ms = _decode_ms(slots, checkpoint.shape.num_codebooks)
         self._decoder = DecoderService(slots, self.tokens, settings.codec)
 
@@ -71,7 +71,7 @@ class ServedModel:
             part.stop()
 
     async def speak(self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0) -> Sound:
-        """As the server does for a request that says no more than this; in the checkpoint's voice, if it has one."""
+        """The answer to a minimal request, in the checkpoint's voice if it has one."""
         info = await self.tokens.info()
         defaults = self._settings.sampling.model_dump()
         defaults["top_k"] = min(defaults["top_k"], info.codebook_size)
@@ -93,7 +93,7 @@ class ServedModel:
         info = await self.tokens.info()
         first_audio = [await self._first_audio_ms() for _ in range(_REPEATS + 1)]
         probe = await self._step_ms(1, _PROBE_FRAMES)
-        num_frames = int(np.clip(_MEASURED_MS / probe, _PROBE_FRAMES, _MOST_FRAMES))
+        num_frames = int(np.clip(_MEASURED_MS / probe, _PROBE_FRAMES, _MAX_FRAMES))
         return Speed(
             device=info.device,
             dtype=info.dtype if info.quantization == "none" else f"{info.dtype} with {info.quantization} matrices",
@@ -101,14 +101,14 @@ class ServedModel:
             step_ms={
                 size: await self._step_ms(size, num_frames) for size in _BATCH_SIZES if size <= info.max_batch_size
             },
-            # The first one finds nothing in place yet.
+            # The first one includes warming up.
             first_audio_ms=median(first_audio[1:]),
             codec_ms=self._codec_ms,
             codec_slots=self._settings.codec.max_streams,
         )
 
     async def _first_audio_ms(self) -> float:
-        """From the request to its first sound: prefill, one frame, decoding it."""
+        """Milliseconds from a request to its first sound: prefill, one frame, decoding."""
         start = time.perf_counter()
         stream = self._decoder.stream(_request(0, 1))
         try:
@@ -132,26 +132,26 @@ class ServedModel:
 
 
 def _request(number: int, num_frames: int) -> GenerationRequest:
-    """Speaks exactly so long; each `number` another speech."""
+    """A request of exactly so many frames. Each `number` gives different speech."""
     sampling = SamplingParams(seed=number, min_frames=num_frames, max_frames=num_frames)
     return GenerationRequest(f"verify-{number}", _TEXT, 0, sampling=sampling)
 
 
-def _decode_ms(slots: SlotDecoder, num_codebooks: int) -> float:
-    """One frame of one stream; other streams' frames at the same time cost nothing more."""
+def _decode_ms(slots: Slots, num_codebooks: int) -> float:
+    """Milliseconds to decode one frame of one stream."""
     slot = slots.open()
     assert slot is not None, "no other stream is open"
     durations: list[float] = []
     for _ in range(_CODEC_FRAMES):
         start = time.perf_counter()
-        slots.decode({slot: np.zeros(num_codebooks, dtype=np.int64)})
+        slots.decode({slot: np.zeros((1, num_codebooks), dtype=np.int64)})
         durations.append(1000 * (time.perf_counter() - start))
     slots.close(slot)
     return median(durations)
 
 
 def _alone_on_its_device(settings: Settings) -> Settings:
-    """What the three replicas may take of a card, each in its own process, is taken by this one."""
+    """The settings with the memory of all three replicas given to this process."""
     fraction = min(1.0, settings.engine.memory_fraction + 2 * settings.codec.memory_fraction)
     changed = {"memory_fraction": fraction}
     return settings.model_copy(

@@ -1,4 +1,4 @@
-"""A spoken sample and its loudness; and the speed at which it is made."""
+"""The checks of the spoken sample and of the speed."""
 
 import math
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from serve_app.verify.check import SAMPLE, SPEED, Check, Status, finite, judged
 from serve_app.verify.served import FRAME_MS, Sound, Speed
 
 _QUIETEST_SPEECH_DBFS = -50.0
-"""RMS of a whole answer; speech has about -25."""
+"""RMS of a whole answer. Speech has about -25."""
 
 
 def check_sample(sound: Sound, path: Path, is_random: bool) -> Check:
-    """Writes the sound to `path`. Raises StartupError where that cannot be done."""
+    """Judge the sound and write it to `path`. Raises StartupError if the file cannot be written."""
     try:
         path.write_bytes(wav_file(sound.pcm))
     except OSError as error:
@@ -49,7 +49,7 @@ def show_speed(speed: Speed) -> Check:
         rows.append((streams, f"{milliseconds:.1f} ms a frame, real-time factor {milliseconds / FRAME_MS:.2f}"))
     rows += [
         ("first audio", f"{speed.first_audio_ms:.0f} ms after the request, of a short text alone"),
-        ("codec", f"{speed.codec_ms:.1f} ms a frame, for up to {speed.codec_slots} streams together"),
+        ("codec", f"{speed.codec_ms:.1f} ms a frame of one stream, of at most {speed.codec_slots}"),
     ]
     values = {
         "device": speed.device,
@@ -67,11 +67,11 @@ def show_speed(speed: Speed) -> Check:
 def _reasons(sound: Sound, rms: float, is_random: bool) -> Iterator[str]:
     if not sound.pcm:
         yield "the answer holds no sound"
-    elif not is_random:  # noise may well repeat itself
+    elif not is_random:  # noise may repeat itself
         if sound.finish not in (FinishReason.EOS, FinishReason.LENGTH):
-            yield f"the answer ended by {sound.finish}, not by its own end"
+            yield f"the answer ended by {sound.finish}, not by itself"
         if rms < _QUIETEST_SPEECH_DBFS:
-            yield f"the answer is as good as silent: {rms:.0f} dBFS"
+            yield f"the answer is nearly silent: {rms:.0f} dBFS"
 
 
 def _dbfs(amplitude: float) -> float:

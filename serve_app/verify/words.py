@@ -1,4 +1,4 @@
-"""Is it intelligible: what a speech recognizer hears, beside what was to be said. Recognizers are optional installs."""
+"""The check of the words: a speech recognizer's transcript beside the text. Recognizers are optional installs."""
 
 import importlib
 import importlib.util
@@ -17,14 +17,14 @@ from serve_app.verify.check import WORDS, Check, judged, not_run
 _HEARD_RATE_HZ = 16_000
 _WHISPER = "base"
 _MAX_ERROR_RATE = 0.5
-"""More than this is not a slip of a small recognizer."""
+"""A small recognizer alone does not make this many mistakes."""
 
 
 class Recognizer(Protocol):
     name: str
 
     def transcribe(self, samples: NDArray[np.float32]) -> str:
-        """Of 16 kHz mono in -1..1."""
+        """The words in 16 kHz mono samples in -1..1."""
         ...
 
 
@@ -46,21 +46,21 @@ class Whisper:
 
 
 def find_recognizer() -> Recognizer | None:
-    """The best that is installed."""
+    """The best installed recognizer."""
     if importlib.util.find_spec("faster_whisper"):
         return FasterWhisper()
     return Whisper() if importlib.util.find_spec("whisper") else None
 
 
 def check_words(text: str, pcm: bytes, recognizer: Recognizer | None) -> Check:
-    """Of speech, signed 16 bit little-endian mono PCM at 24 kHz; noise has no words to look for."""
+    """Judge the words of speech (signed 16 bit little-endian mono PCM at 24 kHz). Not for noise."""
     if recognizer is None:
         return not_run(WORDS, "word error rate: not measured (pip install faster-whisper)")
     samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768
     try:
         heard = recognizer.transcribe(soxr.resample(samples, SAMPLE_RATE_HZ, _HEARD_RATE_HZ))
     except (OSError, RuntimeError, ValueError, httpx.HTTPError) as error:
-        # Its weights are fetched at first use.
+        # A recognizer fetches its weights at first use.
         return not_run(WORDS, f"{recognizer.name} cannot listen ({type(error).__name__}: {error})".splitlines()[0])
     rate = word_error_rate(text, heard)
     rows = [("word error rate", f"{rate:.0%} by {recognizer.name}"), ("heard", heard.strip())]
@@ -70,7 +70,7 @@ def check_words(text: str, pcm: bytes, recognizer: Recognizer | None) -> Check:
 
 
 def word_error_rate(said: str, heard: str) -> float:
-    """Words to replace, leave out or put in, over the words that were to be said (at least 1)."""
+    """Word substitutions, deletions and insertions, over the number of words said (at least 1)."""
     wanted, found = words(said), words(heard)
     distances = list(range(len(found) + 1))
     for row, word in enumerate(wanted, start=1):
@@ -83,7 +83,7 @@ def word_error_rate(said: str, heard: str) -> float:
 
 
 def words(text: str) -> list[str]:
-    """In lower case, without punctuation; an apostrophe is no gap."""
+    """The words in lower case without punctuation. An apostrophe does not split a word."""
     plain = (
         unicodedata.normalize("NFKC", text).casefold().replace("'", "").replace("\N{RIGHT SINGLE QUOTATION MARK}", "")
     )

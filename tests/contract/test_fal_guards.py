@@ -12,7 +12,8 @@ import pytest
 
 from serve_app.settings import DatabaseSettings, JobSettings
 from tests.support.contract_server import Server, serving
-from tests.support.postgres_server import postgres_server
+from tests.support.postgres_server import PostgresServer
+from tests.support.waiting import until
 
 RUN = "/fal/run/fal-ai/csm-1b"
 PRIVATE = "my most private words"
@@ -90,15 +91,15 @@ def test_no_words_sound_or_key_reach_the_log(
         key = server.keys.create("a key")[1]
         headers = {"Authorization": f"Key {key}"}
         with httpx.Client(base_url=server.url, timeout=30, headers=headers) as http:
-            for text in (PRIVATE, f"{PRIVATE} [fail]"):
+            for text in (PRIVATE, f"{PRIVATE} breakdown"):
                 body = with_context("data:audio/wav;base64,UklGRg==") | {"scene": [{"text": text, "speaker_id": 0}]}
                 for asked in (body, body | {"context": []}, body | {"seed": PRIVATE}):
                     http.post(RUN, json=asked)
                     with suppress(httpx.RemoteProtocolError):  # a stream that fails is broken off
                         http.post(f"{RUN}/stream", json=asked)
                     job = http.post("/fal/queue/fal-ai/csm-1b", json=asked, headers={"x-fal-no-retry": "1"}).json()
-                    while "status_url" in job and http.get(job["status_url"]).status_code == 202:
-                        pass
+                    if "status_url" in job:
+                        until(lambda job=job: http.get(job["status_url"]).status_code != 202, "the job ends")
             token = http.post("/fal/rest/tokens/", json={}).json()
             httpx.post(f"{server.url}{RUN}?fal_jwt_token={token}x", json=body)
     assert "job" in caplog.text
@@ -117,10 +118,9 @@ PATHS = [
 ]
 
 
-def test_a_name_that_postgresql_cannot_read_is_unknown(tmp_path: Path) -> None:
-    with postgres_server() as postgres:
-        database = DatabaseSettings(url=postgres.new_database())
-        with serving(tmp_path, database=database) as server:
-            answers = {path: httpx.request(method, server.url + path, timeout=30) for method, path in PATHS}
+def test_a_name_that_postgresql_cannot_read_is_unknown(tmp_path: Path, postgres: PostgresServer) -> None:
+    database = DatabaseSettings(url=postgres.new_database())
+    with serving(tmp_path, database=database) as server:
+        answers = {path: httpx.request(method, server.url + path, timeout=30) for method, path in PATHS}
     assert {path: answer.status_code for path, answer in answers.items()} == {path: 404 for _, path in PATHS}
     assert all("x-fal-request-id" in answer.headers for answer in answers.values())

@@ -14,6 +14,7 @@ import pytest
 from tests.support.contract_server import Server
 from tests.support.fakes import pcm_of
 from tests.support.system_packages import need, require
+from tests.support.waiting import until
 from tests.support.webhook_receiver import receiving
 
 SCRIPTS = Path(__file__).parent / "node"
@@ -99,8 +100,7 @@ def test_cancel(scenario: Any) -> None:
 
 def test_a_client_that_gives_up_cancels(scenario: Any, server: Server) -> None:
     assert "timed out" in scenario("timeout")["message"]
-    while server.decoder.num_open:
-        pass
+    until(lambda: not server.decoder.num_open, "nothing is spoken any more")
 
 
 def test_a_start_timeout_is_not_tried_again(scenario: Any, server: Server) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.contract_server import Server
 from tests.support.fakes import pcm_of
+from tests.support.waiting import until
 
 APP = "fal-ai/csm-1b"
 SCENE = {
@@ -58,6 +59,10 @@ def num_frames(output: dict[str, object]) -> int:
     assert len(answer.content) == audio["file_size"]
     with wave.open(io.BytesIO(answer.content)) as file:
         return file.getnframes() // 1920
+
+
+def is_completed(status: fal_client.Status) -> bool:
+    return isinstance(status, fal_client.Completed)
 
 
 def test_run_speaks_a_scene_in_one_file(client: fal_client.SyncClient) -> None:
@@ -111,20 +116,18 @@ async def test_the_handle_follows_a_job_async(async_client: fal_client.AsyncClie
 def test_the_top_level_functions_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAL_KEY", "id:secret")
     request_id = fal_client.submit(APP, arguments=SCENE).request_id
-    while not isinstance(fal_client.status(APP, request_id, with_logs=True), fal_client.Completed):
-        pass
+    until(lambda: is_completed(fal_client.status(APP, request_id, with_logs=True)), "the job is completed")
     assert num_frames(fal_client.result(APP, request_id)) == FRAMES
 
 
 def test_cancelling_stops_a_job_that_runs(client: fal_client.SyncClient, server: Server) -> None:
-    handle = client.submit(APP, arguments=saying("never mind [wait]"))
-    while not isinstance(handle.status(), fal_client.InProgress) or not server.decoder.num_open:
-        pass
+    handle = client.submit(APP, arguments=saying("never mind waitforever"))
+    until(lambda: isinstance(handle.status(), fal_client.InProgress) and server.decoder.num_open, "the job runs")
     handle.cancel()
     for event in handle.iter_events():
         status = event
     assert status.error_type == "client_cancelled"
-    assert server.decoder.num_open == 0
+    until(lambda: not server.decoder.num_open, "the slot is free")
     with pytest.raises(fal_client.FalClientHTTPError) as error:
         handle.get()
     assert (error.value.status_code, error.value.error_type) == (499, "client_cancelled")
@@ -135,11 +138,11 @@ def test_cancelling_stops_a_job_that_runs(client: fal_client.SyncClient, server:
 
 def test_a_client_timeout_cancels_the_job(client: fal_client.SyncClient, server: Server) -> None:
     with pytest.raises(fal_client.FalClientTimeoutError) as error:
-        client.subscribe(APP, arguments=saying("too slow [wait]"), client_timeout=2)
+        client.subscribe(APP, arguments=saying("too slow waitforever"), client_timeout=2)
     request_id = error.value.request_id
-    while not isinstance(status := client.status(APP, request_id), fal_client.Completed):
-        pass
-    assert status.error_type == "client_cancelled"
+    until(lambda: is_completed(client.status(APP, request_id)), "the job is completed")
+    status = client.status(APP, request_id)
+    assert isinstance(status, fal_client.Completed) and status.error_type == "client_cancelled"
 
 
 def test_a_refused_input_names_its_places(client: fal_client.SyncClient) -> None:
@@ -170,16 +173,16 @@ def test_an_overloaded_server_is_asked_again(client: fal_client.SyncClient, serv
 
 def test_a_failed_run_says_so(client: fal_client.SyncClient) -> None:
     with pytest.raises(fal_client.FalClientHTTPError) as error:
-        client.run(APP, arguments=saying("it breaks [fail]"))
+        client.run(APP, arguments=saying("it breaks breakdown"))
     assert (error.value.status_code, error.value.error_type) == (500, "runner_server_error")
 
 
 def test_a_start_timeout_is_the_users_own(client: fal_client.SyncClient, server: Server) -> None:
     with pytest.raises(fal_client.FalClientHTTPError) as error:
-        client.run(APP, arguments=saying("in line [queue]"), start_timeout=1.5)
+        client.run(APP, arguments=saying("in line stayqueued"), start_timeout=1.5)
     assert (error.value.status_code, error.value.error_type) == (504, "request_timeout")
     assert error.value.response_headers["x-fal-request-timeout-type"] == "user"
-    assert server.decoder.num_open == 0
+    until(lambda: not server.decoder.num_open, "the slot is free")
 
 
 def test_a_stream_ends_with_the_whole_output(client: fal_client.SyncClient) -> None:
@@ -256,8 +259,7 @@ async def test_leaving_a_realtime_connection_frees_its_slot(
     async_client: fal_client.AsyncClient, server: Server
 ) -> None:
     async with async_client.realtime(APP) as connection:
-        await connection.send(saying("never ends [wait]"))
+        await connection.send(saying("never ends waitforever"))
         await connection.recv()
         assert server.decoder.num_open == 1
-    while server.decoder.num_open:
-        await asyncio.sleep(0.02)
+    await asyncio.to_thread(until, lambda: not server.decoder.num_open, "the slot is free")

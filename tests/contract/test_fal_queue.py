@@ -17,6 +17,7 @@ from sqlalchemy import event, func, select
 from serve_app.jobs.tables import INPUTS, JOBS
 from tests.support.contract_server import Server
 from tests.support.fakes import pcm_of
+from tests.support.waiting import until
 from tests.support.webhook_receiver import Delivered, receiving
 
 QUEUE = "/fal/queue/fal-ai/csm-1b"
@@ -40,18 +41,17 @@ def submit(http: httpx.Client, body: dict[str, Any], **headers: str) -> dict[str
 
 
 def ended(http: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
-    while (status := http.get(job["status_url"], params={"logs": "1"})).status_code == 202:
-        time.sleep(0.01)
+    until(lambda: http.get(job["status_url"]).status_code != 202, "the job ends")
+    status = http.get(job["status_url"], params={"logs": "1"})
     assert status.status_code == 200
     return status.json()
 
 
 def test_a_job_that_waits_has_a_place_and_one_that_runs_has_logs(http: httpx.Client, server: Server) -> None:
     server.decoder.go_on.clear()
-    jobs = [submit(http, saying(f"job {number} [wait]")) for number in range(10)]
+    jobs = [submit(http, saying(f"job {number} waitforever")) for number in range(10)]
     try:
-        while http.get(jobs[7]["status_url"]).json()["status"] == "IN_QUEUE":
-            time.sleep(0.01)
+        until(lambda: http.get(jobs[7]["status_url"]).json()["status"] != "IN_QUEUE", "eight jobs run")
         running = http.get(jobs[0]["status_url"])
         assert (running.status_code, running.json()["logs"]) == (202, [])
         waiting = [http.get(job["status_url"]) for job in jobs[8:]]
@@ -100,7 +100,7 @@ def test_nothing_is_known_of_other_jobs(http: httpx.Client) -> None:
 
 
 def test_a_start_timeout_ends_a_job_that_waits(http: httpx.Client, server: Server) -> None:
-    blockers = [submit(http, saying(f"blocker {number} [wait]")) for number in range(8)]
+    blockers = [submit(http, saying(f"blocker {number} waitforever")) for number in range(8)]
     try:
         job = submit(http, saying("in line"), **{"x-fal-request-timeout": "1.5"})
         status = ended(http, job)
@@ -132,8 +132,7 @@ def test_a_submit_that_is_sent_again_unanswered_is_one_job(http: httpx.Client, s
     before = num_jobs(server)
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + body)
-    while num_jobs(server) == before:
-        time.sleep(0.01)
+    until(lambda: num_jobs(server) > before, "the job is submitted")
     assert http.post(QUEUE, content=body).status_code == 200
     assert num_jobs(server) == before + 1
 
@@ -156,13 +155,13 @@ def test_inline_audio_does_not_lie_in_the_jobs_row(http: httpx.Client, server: S
 
 def test_a_job_without_retries_fails_at_once(http: httpx.Client, server: Server) -> None:
     asked = len(server.decoder.requests)
-    status = ended(http, submit(http, saying("it breaks [fail]"), **{"x-fal-no-retry": "1"}))
+    status = ended(http, submit(http, saying("it breaks breakdown"), **{"x-fal-no-retry": "1"}))
     assert status["error_type"] == "runner_server_error"
     assert len(server.decoder.requests) == asked + 1
 
 
 @pytest.mark.parametrize(
-    ("text", "status", "error"), [("one two", "OK", None), ("it breaks [fail]", "ERROR", "Invalid status code: 500")]
+    ("text", "status", "error"), [("one two", "OK", None), ("it breaks breakdown", "ERROR", "Invalid status code: 500")]
 )
 def test_a_webhook_tells_the_end_with_a_signature(
     http: httpx.Client, text: str, status: str, error: str | None

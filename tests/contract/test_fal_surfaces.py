@@ -9,6 +9,7 @@ import pytest
 import websockets.sync.client
 
 from tests.support.contract_server import Server, serving
+from tests.support.waiting import until
 
 APP = "/fal-ai/csm-1b"
 HELLO = {"scene": [{"text": "one two", "speaker_id": 0}]}
@@ -64,8 +65,8 @@ def test_addresses_lead_back_by_the_way_the_request_came(
     assert job["status_url"] == f"{base['queue']}{jobs}/status"
     assert job["response_url"] == f"{base['queue']}{jobs}"
     assert job["cancel_url"] == f"{base['queue']}{jobs}/cancel"
-    while (status := ask(http, "queue", f"{jobs}/status?logs=1", "GET")).status_code != 200:
-        assert status.status_code == 202
+    until(lambda: ask(http, "queue", f"{jobs}/status", "GET").status_code != 202, "the job ends")
+    status = ask(http, "queue", f"{jobs}/status?logs=1", "GET")
     assert status.json()["logs"]
     for path in (jobs, f"{jobs}/response"):
         result = ask(http, "queue", path, "GET")

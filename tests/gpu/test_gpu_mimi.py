@@ -34,7 +34,7 @@ def sound(device: str) -> np.ndarray:
     ticks = []
     for tick in range(TICKS):
         running = slots[: tick + 1]
-        decoded = decoder.decode({slot: codes[tick, number] for number, slot in enumerate(running)})
+        decoded = decoder.decode({slot: codes[tick, number][None] for number, slot in enumerate(running)})
         ticks.append([decoded.get(slot, np.zeros(1920, dtype=np.int16)) for slot in slots])
     return np.array(ticks, dtype=np.int32)
 

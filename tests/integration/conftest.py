@@ -1,59 +1,55 @@
-"""A real local Ray with the whole graph on the tiny checkpoint, started once for a file of tests."""
+"""The whole graph on a real local Ray. The files of a session share one; those that start their own come last."""
 
 import os
-import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.ray_server import Server, SharedRay, shared_ray
 
 # Before Ray is imported anywhere: its processes inherit them.
 os.environ |= {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.1",
+    # On a busy machine a proxy starts more slowly than Serve waits by default; then Serve replaces it again and again.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    url: str
-    app_name: str
+_FOLDER = Path(__file__).parent
+_STARTS_ITS_OWN_RAY = ("test_haproxy_profile", "test_readme", "test_two_nodes", "test_ways_to_run")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if _FOLDER in item.path.parents:
             item.add_marker(pytest.mark.cluster)
+    items.sort(key=lambda item: item.path.parent == _FOLDER and item.path.stem in _STARTS_ITS_OWN_RAY)
+
+
+@pytest.fixture(scope="session")
+def ray_of_session() -> Iterator[SharedRay]:
+    yield shared_ray
+    shared_ray.stop()
 
 
 @pytest.fixture(scope="module")
-def server(tiny_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    import ray
-    from ray import serve
-
+def server(ray_of_session: SharedRay, tiny_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """On the tiny checkpoint. Files that use it one after the other get the same one."""
     from serve_app.app import build_graph
     from serve_app.settings import CodecSettings, EngineSettings, LimitSettings, Settings
 
-    port = free_port()
-    settings = Settings(
-        model=str(tiny_checkpoint_folder),
-        data_dir=tmp_path_factory.mktemp("data"),
-        # No request that may wait is refused because the machine is busy with other tests.
-        engine=EngineSettings(max_batch_size=8, max_waiting=4, max_wait_seconds=120),
-        codec=CodecSettings(max_wait_seconds=60),
-        limits=LimitSettings(max_body_bytes=4 * 2**20),
-    )
-    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(build_graph(settings), name="csm", route_prefix="/")
-    yield Server(f"http://127.0.0.1:{port}", "csm")
-    serve.shutdown()
-    ray.shutdown()
+    def graph() -> object:
+        settings = Settings(
+            model=str(tiny_checkpoint_folder),
+            data_dir=tmp_path_factory.mktemp("data"),
+            # No request that may wait is refused because the machine is busy with other tests.
+            engine=EngineSettings(max_batch_size=8, max_waiting=4, max_wait_seconds=120),
+            codec=CodecSettings(max_wait_seconds=60),
+            limits=LimitSettings(max_body_bytes=4 * 2**20),
+        )
+        return build_graph(settings)
+
+    return ray_of_session.serving("tiny checkpoint", graph)

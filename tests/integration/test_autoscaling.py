@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.integration.conftest import Server
 from tests.support.configured_graph import deploy, replica_states, serving, until, until_running
+from tests.support.ray_server import Server
 from tests.support.stand_in_graph import Heard, expected_sound, samples, speak
 
 pytestmark = [

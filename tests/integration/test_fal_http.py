@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import websockets.sync.client
 
-from tests.integration.conftest import Server
+from tests.support.ray_server import Server
 
 APP = "fal-ai/csm-1b"
 SCENE = [

@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.conftest import Server, free_port
+from tests.support.ray_server import Server, free_port
 from tests.support.server_process import BIN, environment, running
 from tests.support.stand_in_graph import Heard, expected_sound, samples, speak
 from tests.support.system_packages import need
@@ -31,6 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT=str(direct + 100),
         RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S="0.1",
         RAY_metrics_report_interval_ms="500",
+        RAY_prestart_worker_first_driver="0",
         # It listens on all addresses, whatever it is told.
         CSM_KEYS__OPEN="true",
         CSM_STAND_IN__STEP_MS_BY_BATCH='{"1": 40}',

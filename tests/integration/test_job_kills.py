@@ -5,7 +5,6 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,19 +17,16 @@ from serve_app.jobs.webhooks import WebhookState
 from serve_app.store.database import Database
 from serve_app.store.secrets import Secrets
 from tests.support.job_processes import KEY, Place, Processes, answers, own_seed, result_of
-from tests.support.postgres_server import postgres_server
 from tests.support.unreliable_receiver import Receiver, receiving
 
 RUNNERS = 3
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/state.db"
-    else:
-        with postgres_server() as server:
-            yield server.new_database()
+        return f"sqlite:///{tmp_path}/state.db"
+    return request.getfixturevalue("postgres").new_database()
 
 
 def undelivered(database: Database, num_jobs: int) -> int:

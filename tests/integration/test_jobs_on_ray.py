@@ -17,8 +17,8 @@ from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.jobs.tables import JOBS
 from serve_app.store.database import Database
 from serve_app.store.secrets import Secrets
-from tests.integration.conftest import free_port
 from tests.support import server_process
+from tests.support.ray_server import free_port
 from tests.support.unreliable_receiver import Receiver, receiving
 
 LONG = "A long story, told to the end. " * 20

@@ -19,8 +19,8 @@ import pytest
 
 from serve_app.audio.wav import wav_file
 from serve_app.settings import EngineSettings, Settings, StandInSettings
-from tests.integration.conftest import Server
 from tests.support.fakes import pcm_of
+from tests.support.ray_server import Server
 from tests.support.stand_in_graph import (
     Heard,
     expected_sound,
@@ -163,7 +163,7 @@ class Leaving:
                 self.num_whole += 1
 
 
-@pytest.mark.parametrize("seconds", [20, pytest.param(1800, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])])
+@pytest.mark.parametrize("seconds", [10, pytest.param(1800, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])])
 async def test_listeners_come_and_leave_and_nothing_is_left_behind(server: Server, seconds: int) -> None:
     seconds = int(os.environ.get("CSM_SOAK_SECONDS", seconds))
     for kind in KINDS:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.integration.conftest import Server
 from tests.support.configured_graph import deploy, replica_states, serving, until, until_running
+from tests.support.ray_server import Server
 from tests.support.stand_in_graph import TEXT, samples
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The README's commands, run as written."""
+"""The README's commands, run as written but for the port."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.listener import Listener
+from tests.support.ray_server import free_port
 from tests.support.server_process import ROOT, environment, running
 from tests.support.system_packages import need
 from training.texts import read_lines
@@ -20,10 +21,12 @@ BLOCKS = re.findall(r"^```bash\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 def test_the_quickstart(tmp_path: Path) -> None:
     serve, *others = [block for block in BLOCKS if "make serve" in block or "curl" in block]
     assert serve.strip() == "make serve"
-    env = environment(tmp_path / "data")
-    with running(["make", "serve"], "http://127.0.0.1:8000", env):
+    port = str(free_port())  # 8000 may be taken on this machine
+    env = environment(tmp_path / "data", PORT=port)
+    with running(["make", "serve"], f"http://127.0.0.1:{port}", env):
         for block in others:
-            subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=tmp_path, env=os.environ, check=True)
+            script = block.replace("localhost:8000", f"localhost:{port}")
+            subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, env=os.environ, check=True)
     for name in ("hello.wav", "answer.wav", "scene.wav"):
         with wave.open(str(tmp_path / name)) as file:
             assert file.getnframes() > 12_000, name

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.conftest import Server
 from tests.support.configured_graph import deploy, serving, status, until, until_running
+from tests.support.ray_server import Server
 from tests.support.stand_in_graph import TEXT, expected_sound, replica_processes
 
 pytestmark = pytest.mark.slow

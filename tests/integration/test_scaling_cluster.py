@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.conftest import Server, free_port
 from tests.support.ray_nodes import RayCluster, ray_cluster, until
+from tests.support.ray_server import Server, free_port
 from tests.support.stand_in_graph import Heard, expected_sound, speak
 from tests.support.system_packages import need
 

@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.integration.conftest import free_port
+from tests.support.ray_server import SharedRay
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 HEADERS = {"X-Request-Id": "seen-1", "traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-01"}
@@ -50,51 +50,55 @@ class Collector(http.server.BaseHTTPRequestHandler):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
+    """`logs` are those of this application's replicas alone: others ran on the same Ray before."""
+
     url: str
-    logs: Path
+    logs: list[Path]
     spans: list[tuple[str, Span]]
     agent_port: int
 
+    @property
+    def replicas(self) -> set[str]:
+        return {log.stem.rpartition("_")[2] for log in self.logs}
+
+
+def replica_logs() -> set[Path]:
+    import ray
+
+    folder = ray._private.worker._global_node.get_logs_dir_path()
+    return set(Path(folder, "serve").glob("replica_*.log"))
+
 
 @pytest.fixture(scope="module")
-def seen() -> Iterator[Seen]:
+def seen(ray_of_session: SharedRay) -> Iterator[Seen]:
     import ray
-    from ray import serve
 
     from serve_app.app import build_graph
     from serve_app.settings import Settings, StandInSettings, TracingSettings
 
     collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=collector.serve_forever, daemon=True).start()
-    port = free_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_metrics_report_interval_ms", "500")
-        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
-        context = ray.init(
-            "local", num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20
-        )
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        settings = Settings(
-            model="stand-in",
-            stand_in=StandInSettings(frames=30),
-            log_format="json",
-            tracing=TracingSettings(endpoint=f"http://127.0.0.1:{collector.server_port}"),
-        )
-        serve.run(build_graph(settings), name="csm", route_prefix="/")
-        (node,) = ray.nodes()
-        url = f"http://127.0.0.1:{port}"
-        response = httpx.post(f"{url}/generate", json={"text": "Hello.", "streaming": True}, headers=HEADERS)
-        assert response.status_code == 200
-        logs = Path(context.address_info["session_dir"]) / "logs" / "serve"
-        yield Seen(url, logs, Collector.spans, node["MetricsExportPort"])
-        serve.shutdown()
-        ray.shutdown()
-        collector.shutdown()
+    settings = Settings(
+        model="stand-in",
+        stand_in=StandInSettings(frames=30),
+        log_format="json",
+        tracing=TracingSettings(endpoint=f"http://127.0.0.1:{collector.server_port}"),
+    )
+    ray_of_session.start()
+    earlier = replica_logs()
+    url = ray_of_session.serving("seen", lambda: build_graph(settings)).url
+    response = httpx.post(f"{url}/generate", json={"text": "Hello.", "streaming": True}, headers=HEADERS, timeout=60)
+    assert response.status_code == 200
+    (node,) = ray.nodes()
+    yield Seen(url, sorted(replica_logs() - earlier), Collector.spans, node["MetricsExportPort"])
+    ray_of_session.clear()
+    collector.shutdown()
 
 
-def lacking(url: str) -> list[str]:
-    """Of what should be seen; labels of Ray's stand between the name and ours."""
-    lines = httpx.get(f"{url}/metrics", timeout=10).text.splitlines()
+def lacking(seen: Seen, url: str) -> list[str]:
+    """Of what should be seen of this application; labels of Ray's stand between the name and ours."""
+    published = httpx.get(f"{url}/metrics", timeout=10).text.splitlines()
+    lines = [line for line in published if any(f'replica="{replica}"' in line for replica in seen.replicas)]
 
     def is_there(name: str) -> bool:
         family, _, label = name.rstrip("}").partition("{")
@@ -106,7 +110,7 @@ def lacking(url: str) -> list[str]:
 def test_prometheus_sees_every_part_at_the_servers_own_address_and_at_rays(seen: Seen) -> None:
     deadline = time.monotonic() + 60
     for url in (seen.url, f"http://127.0.0.1:{seen.agent_port}"):
-        while (missing := lacking(url)) and time.monotonic() < deadline:
+        while (missing := lacking(seen, url)) and time.monotonic() < deadline:
             time.sleep(0.5)
         assert not missing
     text = httpx.get(f"{seen.url}/metrics").text
@@ -115,7 +119,7 @@ def test_prometheus_sees_every_part_at_the_servers_own_address_and_at_rays(seen:
 
 
 def test_each_hop_logs_the_request_by_its_id_as_json(seen: Seen) -> None:
-    texts = [file.read_text() for file in seen.logs.glob("replica_*.log")]
+    texts = [file.read_text() for file in seen.logs]
     # Serve says that it begins before any code of ours runs.
     lines = [json.loads(line) for text in texts for line in text.splitlines() if "initializing replica" not in line]
     assert {"Ingress", "TokenGenerator"} <= {line["deployment"] for line in lines if line.get("request_id") == "seen-1"}

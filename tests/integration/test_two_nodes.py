@@ -12,8 +12,11 @@ import psutil
 import pytest
 
 from serve_app.settings import EngineSettings, Settings, StandInSettings
-from tests.integration.conftest import Server, free_port
+from tests.support.ray_server import Server, free_port, shared_ray
 from tests.support.stand_in_graph import Heard, expected_sound, speak
+
+# Placement by resource and the loss of a node; that a lost replica costs no frame is test_killed_replicas.py's.
+pytestmark = pytest.mark.slow
 
 STREAMS = 6
 SECONDS = 8
@@ -47,6 +50,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[TwoNodes]:
     placed = {name: values | _placement(name) for name, values in deployment_options(settings).items()}
     monkeypatch.setattr("serve_app.app.deployment_options", lambda _: placed)
     graph, port = build_graph(settings), free_port()
+    shared_ray.stop()
     cluster = Cluster()
     try:
         head = cluster.add_node(num_cpus=2, resources={"head": 1}, include_dashboard=False)

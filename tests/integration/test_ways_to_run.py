@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.conftest import free_port
+from tests.support.ray_server import free_port
 from tests.support.server_process import BIN, ROOT, environment, running
 
 PYTHON = str(BIN / "python")

@@ -5,29 +5,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
-from tests.integration.conftest import Server, free_port
-
-APP = "csm"
+from tests.support.ray_server import APP, Server, shared_ray, start_ray, stop_ray
 
 
 @contextmanager
 def serving() -> Iterator[Server]:
     """Ray and Serve without an application. Values of metrics are half a second old."""
-    import ray
-    from ray import serve
-
-    port = free_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_metrics_report_interval_ms", "500")
-        ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
-        try:
-            serve.start(http_options={"host": "127.0.0.1", "port": port})
-            yield Server(f"http://127.0.0.1:{port}", APP)
-        finally:
-            serve.shutdown()
-            ray.shutdown()
+    shared_ray.stop()
+    try:
+        yield Server(f"http://127.0.0.1:{start_ray()}", APP)
+    finally:
+        stop_ray()
 
 
 def deploy(args: dict[str, Any], deployments: dict[str, dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from sqlalchemy import update
 
 from serve_app.api.app import build_api
 from serve_app.deployments.services import job_work, open_services
@@ -23,20 +24,21 @@ from serve_app.messages import Accepted, AudioChunk, FinishReason, GenerationReq
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.store.database import Database
+from serve_app.store.tables import FILES
 from tests.support.fakes import NUM_CODEBOOKS, FakeEncoder, frames_of, pcm_of
 
 INFO = ModelInfo("fake", "trained", NUM_CODEBOOKS, 2048, 2048, "cpu", "float32", 8)
 
 
 class TalkingDecoder:
-    """Does what the text says: a frame for each word, and more where it holds one of the words in brackets."""
+    """Speaks a frame for each word, and obeys the words `stayqueued`, `waitforever` and `breakdown` of a text."""
 
     def __init__(self) -> None:
         self.requests: list[GenerationRequest] = []
         self.num_open = 0
         self.refusals_left = 0
         self.go_on = threading.Event()
-        """Ends what `[wait]` waits for."""
+        """Ends what `waitforever` waits for."""
 
     async def info(self) -> ModelInfo:
         return INFO
@@ -48,7 +50,7 @@ class TalkingDecoder:
             raise Overloaded("every slot is taken", 1)
         self.num_open += 1
         try:
-            if "[queue]" in request.text:
+            if "stayqueued" in request.text:
                 await asyncio.sleep(600)
             yield Accepted(request.request_id, request.sampling.seed, "fake", 0.0, 10)
             num_frames = min(len(request.text.split()), request.sampling.max_frames)
@@ -60,9 +62,9 @@ class TalkingDecoder:
             self.num_open -= 1
 
     async def _obey(self, text: str) -> None:
-        if "[fail]" in text:
+        if "breakdown" in text:
             raise GenerationFailed("the engine broke")
-        while "[wait]" in text and not self.go_on.is_set():
+        while "waitforever" in text and not self.go_on.is_set():
             await asyncio.sleep(0.02)
 
 
@@ -78,6 +80,11 @@ class Server:
     @property
     def host(self) -> str:
         return self.url.partition("://")[2]
+
+    def expire(self, url: str) -> None:
+        """Lets the time of the file at `url` be over."""
+        with self.database.writing() as connection:
+            connection.execute(update(FILES).where(FILES.c.id == url.split("/")[-2]).values(expires_at=0))
 
 
 @contextmanager

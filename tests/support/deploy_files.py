@@ -5,10 +5,10 @@ from typing import Any
 
 import yaml
 
-from serve_app.app import load_settings
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.preflight.placement import Replicas, replicas_of
 from serve_app.preflight.serve_config import check_serve_config
+from serve_app.settings import load_settings
 
 ROOT = next(parent for parent in Path(__file__).resolve().parents if (parent / "pyproject.toml").exists())
 CLUSTER = ROOT / "cluster.yaml"

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.integration.conftest import free_port
+from tests.support.ray_server import free_port
 from tests.support.server_process import BIN, environment
 
 MARK = "CLUSTER_OF_TEST"

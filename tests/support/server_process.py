@@ -10,6 +10,8 @@ from pathlib import Path
 
 import httpx
 
+from tests.support.ray_server import shared_ray
+
 ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".venv" / "bin"
 
@@ -21,7 +23,9 @@ def environment(data_dir: Path, **more: str) -> dict[str, str]:
 
 @contextmanager
 def running(command: list[str], url: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """Ready to serve when entered; sent SIGINT when left, and killed with its children if that is not enough."""
+    """Ready to serve when entered; sent SIGINT when left, and killed with its children if that is not enough. Stops the
+    Ray that this process shares first."""
+    shared_ray.stop()
     process = subprocess.Popen(
         command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
     )

@@ -5,7 +5,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import httpx
@@ -17,7 +17,7 @@ from serve_app.codec.stand_in import StandInSlots
 from serve_app.deployments import options
 from serve_app.engine.stand_in import frame_codes
 from serve_app.settings import Settings, StandInSettings
-from tests.integration.conftest import Server, free_port
+from tests.support.ray_server import Server, shared_ray
 
 TEXT = "A long story, told to the end whatever happens. " * 8
 _HELD = ("requests_live", "engine_running", "engine_waiting", "engine_streams", "decoder_busy", "decoder_streams")
@@ -27,28 +27,17 @@ _SAMPLE = re.compile(r'ray_csm_(\w+)\{.*?deployment="(\w+)".*?replica="(\w+)".*?
 @contextmanager
 def running(settings: Settings, num_replicas: int) -> Iterator[Server]:
     """Generator and decoder have `num_replicas` each. Values of metrics are half a second old."""
-    import ray
-    from ray import serve
-
     from serve_app.app import build_graph
 
-    port = free_port()
     several = {
         name: values | ({"num_replicas": num_replicas} if name in ("TokenGenerator", "AudioDecoder") else {})
         for name, values in options.deployment_options(settings).items()
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("serve_app.app.deployment_options", lambda _: several)
-        patch.setenv("RAY_metrics_report_interval_ms", "500")
         graph = build_graph(settings)
-        ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
-        try:
-            serve.start(http_options={"host": "127.0.0.1", "port": port})
-            serve.run(graph, name="csm", route_prefix="/")
-            yield Server(f"http://127.0.0.1:{port}", "csm")
-        finally:
-            serve.shutdown()
-            ray.shutdown()
+    yield shared_ray.serving(f"{num_replicas} replicas, {settings.model}", lambda: graph)
+    shared_ray.clear()
 
 
 def expected_sound(seed: int, num_frames: int) -> bytes:
@@ -57,7 +46,7 @@ def expected_sound(seed: int, num_frames: int) -> bytes:
     slots = StandInSlots(StandInSettings(), 1)
     slot = slots.open()
     assert slot is not None
-    return b"".join(slots.decode({slot: frame})[slot].tobytes() for frame in codes)
+    return slots.decode({slot: codes})[slot].tobytes()
 
 
 @dataclass(slots=True)
@@ -88,18 +77,23 @@ async def speak(client: httpx.AsyncClient, server: Server, seed: int, seconds: f
 
 
 def replica_processes(deployment: str = "") -> list[psutil.Process]:
+    """Of the Ray that this process started, whatever else runs on the machine."""
+    return _processes(f"ray::ServeReplica:csm:{deployment}")
+
+
+def _processes(title: str) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        command = " ".join(process.info["cmdline"] or [])
-        if command.startswith(f"ray::ServeReplica:csm:{deployment}"):
-            found.append(process)
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if " ".join(process.cmdline()).startswith(title):
+                found.append(process)
     return found
 
 
 def memory_mb() -> dict[int, float]:
     """Of the replicas and the proxy, by process."""
-    proxies = [p for p in psutil.process_iter(["cmdline"]) if "ray::ProxyActor" in " ".join(p.info["cmdline"] or [])]
-    return {process.pid: process.memory_info().rss / 2**20 for process in [*replica_processes(), *proxies]}
+    processes = [*replica_processes(), *_processes("ray::ProxyActor")]
+    return {process.pid: process.memory_info().rss / 2**20 for process in processes}
 
 
 def growth_mb(before: dict[int, float]) -> dict[str, float]:

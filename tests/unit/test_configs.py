@@ -9,14 +9,15 @@ import yaml
 from ray.serve import Application
 from ray.serve.config import AutoscalingConfig
 
-from serve_app.app import build_graph, load_settings
-from serve_app.cli.check import check_config
+from serve_app.app import build_graph
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.deployments.scaling.autoscaling import SlotPolicy
 from serve_app.engine.memory.plan import PlannedModel, plan_memory, usual_reserves
 from serve_app.model.presets import preset_config
 from serve_app.model.shape import CsmShape
+from serve_app.preflight.check import check_config
 from serve_app.preflight.serve_config import check_serve_config
+from serve_app.settings import load_settings
 
 CONFIGS = sorted((Path(__file__).parents[2] / "serve_app" / "configs").glob("*.yaml"))
 

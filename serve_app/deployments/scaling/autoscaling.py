@@ -1,6 +1,6 @@
-"""How many replicas: by slots, the places in a replica's batch.
+"""Scales replicas by slots, the places in a replica's batch.
 
-A Serve config names the policy where a deployment's replicas are to come and go:
+A Serve config names the policy for each deployment that shall scale:
 
     - name: TokenGenerator
       autoscaling_config:
@@ -10,8 +10,8 @@ A Serve config names the policy where a deployment's replicas are to come and go
           policy_function: serve_app.deployments.scaling.autoscaling:SlotPolicy
           policy_kwargs: {occupancy: 0.8}
 
-It is for TokenGenerator and AudioDecoder, whose slots are what runs out. ContextEncoder and Ingress are bound by
-requests: Serve's own policy counts those (`target_ongoing_requests`).
+It is for TokenGenerator and AudioDecoder, which run out of slots. ContextEncoder and Ingress are limited by requests,
+which Serve's own policy counts (`target_ongoing_requests`).
 """
 
 import math
@@ -26,39 +26,39 @@ from ray.serve.config import AutoscalingContext
 from serve_app.errors import StartupError
 
 REFUSALS_SECONDS = 10.0
-"""Refusals count for this long: about as long as what was refused would have held a slot."""
+"""A refusal counts for this long, about as long as the refused request would have held a slot."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlotLoad:
-    """What one replica holds, and what it could hold. Serve averages each field over `look_back_period_s`."""
+    """Slots of one replica, used and usable. Serve averages each field over `look_back_period_s`."""
 
     capacity: float
-    """Slots that may be taken: of a generator those that the measured step time allows."""
+    """Usable slots. For a generator, those that the measured step time allows."""
     taken: float = 0.0
     waiting: float = 0.0
-    """For a slot, background work included."""
+    """Requests that wait for a slot, background work included."""
     refused: float = 0.0
-    """In the last `REFUSALS_SECONDS`."""
+    """Refusals in the last `REFUSALS_SECONDS`."""
     oldest_wait_seconds: float = 0.0
-    """Of those that somebody waits for: background work may wait."""
+    """Of interactive requests only. Background work may wait."""
 
     @property
     def demand(self) -> float:
-        """In slots. Clients that try again at once are refused many times: all they can ask for is twice as much."""
+        """Slots asked for. Clients that retry at once are refused many times, so refusals count at most once a slot."""
         return self.taken + self.waiting + min(self.refused, self.capacity)
 
 
 @dataclass(frozen=True, slots=True)
 class SlotRules:
-    """When slots are too few, and when too many. Raises StartupError for rules that could not hold."""
+    """When slots are too few or too many. Raises StartupError for rules that contradict each other."""
 
     occupancy: float = 0.8
-    """Replicas are added where more than this share of all slots is asked for."""
+    """Replicas are added if more than this share of all slots is asked for."""
     shrink_occupancy: float = 0.6
-    """One is given up where the others would not be fuller than this. The gap is what a steady load may vary by."""
+    """A replica is removed if the others would not be fuller than this. A steady load may vary by the gap."""
     patience_seconds: float = 1.0
-    """One replica more than run now, where somebody has waited longer than this for a slot."""
+    """A replica is added if an interactive request has waited longer than this for a slot."""
 
     def __post_init__(self) -> None:
         if not 0 < self.shrink_occupancy < self.occupancy <= 1:
@@ -71,10 +71,10 @@ class SlotRules:
 
 
 def replicas_for(loads: Sequence[SlotLoad], queued: float, num_running: int, num_wanted: int, rules: SlotRules) -> int:
-    """How many replicas the load calls for.
+    """How many replicas the load needs.
 
-    `loads` of those of `num_running` that have reported; `queued` requests wait at callers. `num_wanted` was decided
-    before: it stays where the load fits it, so that nothing flaps.
+    loads: of the replicas that have reported. queued: requests that wait at callers. num_running: replicas that run.
+    num_wanted: the last decision. It stays if the load fits it, so that nothing flaps.
     """
     if not loads:
         return num_wanted
@@ -82,14 +82,14 @@ def replicas_for(loads: Sequence[SlotLoad], queued: float, num_running: int, num
     demand = queued + sum(load.demand for load in loads)
     growing = math.ceil(demand / (rules.occupancy * capacity))
     shrinking = math.ceil(demand / (rules.shrink_occupancy * capacity))
-    # Where so few slots are taken that the replica would be given up again, another one is not what the wait is for.
+    # If the new replica would be removed again at once, the wait has another cause than missing slots.
     if max(load.oldest_wait_seconds for load in loads) > rules.patience_seconds and shrinking > num_running:
         growing = max(growing, num_running + 1)
     return max(growing, min(shrinking, num_wanted))
 
 
 class SlotPolicy:
-    """Serve's controller asks it ten times a second, and applies delays, factors and bounds to the answer.
+    """The policy. Serve's controller calls it ten times a second, and applies delays, factors and bounds.
 
     Keyword arguments (`policy_kwargs`) are those of `SlotRules`.
     """
@@ -115,18 +115,18 @@ class SlotPolicy:
 def _loads(metrics: dict[str, dict[Any, float]]) -> list[SlotLoad]:
     names = [field.name for field in fields(SlotLoad)]
     loads = [SlotLoad(*(metrics[name][replica] for name in names)) for replica in metrics.get(names[0], {})]
-    return [load for load in loads if load.capacity > 0]  # 0 is what Serve makes of no reports
+    return [load for load in loads if load.capacity > 0]  # Serve reports 0 for replicas without reports
 
 
-class Lately:
-    """How far a total that only grows has come in the last `REFUSALS_SECONDS`."""
+class RecentGrowth:
+    """The growth of a total in the last `REFUSALS_SECONDS`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._seen: deque[tuple[float, int]] = deque([(clock(), 0)])
 
     def growth(self, total: int) -> int:
-        """To be asked again and again: nothing is known of the time in between."""
+        """The growth up to now. Call it regularly: it sees the total only when called."""
         now = self._clock()
         self._seen.append((now, total))
         while len(self._seen) > 2 and self._seen[1][0] <= now - REFUSALS_SECONDS:

@@ -1,4 +1,4 @@
-"""How many runners: by the jobs that are not over. A Serve config names the policy where runners are to come and go:
+"""Scales job runners by the jobs that have not ended. A Serve config names the policy:
 
     - name: JobRunner
       autoscaling_config:
@@ -7,7 +7,7 @@
         policy:
           policy_function: serve_app.deployments.scaling.backlog:runners_for_backlog
 
-One runner stays: with none, nobody would look whether a job waits.
+One runner stays: without one, waiting jobs would go unnoticed.
 """
 
 import math
@@ -20,10 +20,10 @@ ROOM = "jobs_at_once"
 
 
 def runners_for_backlog(context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-    """Room for every job that is not over. Each runner reports the whole queue's backlog, and its own room."""
+    """Runners for all jobs that have not ended. Each runner reports the whole queue's backlog and its own room."""
     metrics = context.aggregated_metrics or {}
     backlog, room = metrics.get(BACKLOG), max(metrics.get(ROOM, {}).values(), default=0.0)
-    # No room is what Serve makes of no reports.
+    # Serve gives no room while no runner has reported.
     wanted = math.ceil(max(backlog.values()) / room) if backlog and room else context.target_num_replicas
     lowest, highest = max(1, context.capacity_adjusted_min_replicas), context.capacity_adjusted_max_replicas
     return max(lowest, min(wanted, highest)), {}

@@ -64,7 +64,7 @@ const SCENARIOS = {
     return { ...result, updates };
   },
   async cancel() {
-    const { request_id } = await fal.queue.submit(APP, { input: say("wait for it [wait]"), priority: "low" });
+    const { request_id } = await fal.queue.submit(APP, { input: say("wait for it waitforever"), priority: "low" });
     let status;
     do {
       await sleep(20);
@@ -75,16 +75,16 @@ const SCENARIOS = {
     return { status, error: await caught(fal.queue.result(APP, { requestId: request_id })) };
   },
   async timeout() {
-    return await caught(fal.subscribe(APP, { input: say("too slow [wait]"), timeout: 300, pollInterval: 50 }));
+    return await caught(fal.subscribe(APP, { input: say("too slow waitforever"), timeout: 300, pollInterval: 50 }));
   },
   async startTimeout() {
-    return await caught(fal.run(APP, { input: say("in line [queue]"), startTimeout: 2 }));
+    return await caught(fal.run(APP, { input: say("in line stayqueued"), startTimeout: 2 }));
   },
   async invalid() {
     return await caught(fal.run(APP, { input: { scene: [{ speaker_id: 0 }] } }));
   },
   async failed() {
-    return await caught(fal.run(APP, { input: say("it breaks [fail]") }));
+    return await caught(fal.run(APP, { input: say("it breaks breakdown") }));
   },
   async unknown() {
     return await caught(fal.queue.status(APP, { requestId: "00000000-0000-0000-0000-000000000000" }));
@@ -118,7 +118,7 @@ const SCENARIOS = {
     return { done: await stream.done() };
   },
   async brokenStream() {
-    const stream = await fal.stream(APP, { input: say("it breaks [fail]") });
+    const stream = await fal.stream(APP, { input: say("it breaks breakdown") });
     return await caught(stream.done());
   },
   async realtime() {

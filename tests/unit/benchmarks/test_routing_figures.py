@@ -11,9 +11,9 @@ from benchmarks.routing.__main__ import table
 from benchmarks.routing.figures import busiest_share, counters, figures, growth, replicas_with, running
 from benchmarks.routing.servers import ROUTERS, Graph, cache_mb, serve_config, voice_positions
 from benchmarks.routing.traffic import for_the_encoder, requests, voices
-from serve_app.app import load_settings
 from serve_app.model.checkpoint import open_checkpoint
 from serve_app.preflight.serve_config import check_serve_config
+from serve_app.settings import load_settings
 
 COUNTERS = (
     "engine_frames_total",

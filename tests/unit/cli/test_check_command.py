@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from serve_app import app as app_module
 from serve_app.app import BuildArgs, build
 from serve_app.cli import main
-from serve_app.deployments import listening
+from serve_app.deployments import ray_private
 from serve_app.errors import StartupError
 
 ROOT = next(parent for parent in Path(__file__).resolve().parents if (parent / "pyproject.toml").exists())
@@ -35,7 +35,7 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setenv("CSM_DATA_DIR", str(tmp_path / "data"))
     for name in ("init", "shutdown"):
         monkeypatch.setattr(ray, name, started)
-    monkeypatch.setattr(sys.modules["serve_app.cli.check"], "ServeSubmissionClient", started)
+    monkeypatch.setattr("serve_app.preflight.deploy.ServeSubmissionClient", started)
     yield
     assert not ray.is_initialized()
     assert not (tmp_path / "data").exists()
@@ -95,7 +95,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "a live setting that is none": (
         lambda c: deployment(c, "TokenGenerator").update(user_config={"engine": {"max_batch_size": 9}}),
         "applications[0].deployments[0].user_config: ",
-        "max_batch_size cannot be changed while it runs",
+        "max_batch_size cannot change without a restart",
     ),
     "an empty user_config where nothing is live": (
         lambda c: deployment(c, "ContextEncoder").update(user_config={}),
@@ -190,7 +190,7 @@ def test_keys_may_be_required_by_the_applications_environment(
 def test_behind_haproxy_this_machines_address_is_open_to_the_world_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(listening, "RAY_SERVE_ENABLE_HA_PROXY", True)
+    monkeypatch.setattr(ray_private, "RAY_SERVE_ENABLE_HA_PROXY", True)
     line = run(monkeypatch, "check", with_model(tmp_path, "demo"))
     assert line.startswith("applications[0].args: listening on 0.0.0.0 without keys")
 
@@ -313,7 +313,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPa
         def __init__(self, address: str) -> None:
             raise ConnectionError(address)
 
-    monkeypatch.setattr(sys.modules["serve_app.cli.check"], "ServeSubmissionClient", Unreachable)
+    monkeypatch.setattr("serve_app.preflight.deploy.ServeSubmissionClient", Unreachable)
     line = run(monkeypatch, "deploy", with_model(tmp_path, "demo"), "--address", "http://127.0.0.1:1")
     assert line.startswith("--address http://127.0.0.1:1: no Ray dashboard answers there; `ray dashboard")
 

@@ -27,8 +27,7 @@ class Started:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     server = Started()
-    # By sys.modules, since the package shows the function `main` where the module is.
-    monkeypatch.setattr(sys.modules["serve_app.cli.main"], "serve_until_stopped", server)
+    monkeypatch.setattr("serve_app.cli.serving.serve_until_stopped", server)
     return server
 
 
@@ -39,8 +38,10 @@ def test_help_is_shown(argv: list[str]) -> None:
     assert "Usage" in result.output
 
 
-def test_version_is_the_packages() -> None:
-    assert runner.invoke(app, ["version"]).output == f"{__version__}\n"
+@pytest.mark.parametrize("argv", [["version"], ["--version"]], ids=str)
+def test_version_is_the_packages(argv: list[str]) -> None:
+    result = runner.invoke(app, argv)
+    assert (result.exit_code, result.output) == (0, f"{__version__}\n")
 
 
 def test_serve_listens_on_this_machine_only_where_it_is_not_told(started: Started) -> None:

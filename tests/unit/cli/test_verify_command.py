@@ -61,7 +61,7 @@ def test_one_page_a_json_file_and_a_sample(tiny_checkpoint_folder: Path, tmp_pat
         (["--quantization", "int3"], "setting quantization: "),
         (["--step", "quick"], "setting engine.step: "),
         (["--frames", "0"], "--frames: must be from 1 to 64"),
-        (["--skip", "files"], "--skip: files is no check; choose of parity, "),
+        (["--skip", "files"], "--skip: files is not a check; choose from parity, "),
         (["--sample", "/no/such/folder/s.wav"], "--sample: /no/such/folder/s.wav cannot be written: "),
         (["--json", "/"], "--json: / cannot be written: "),
         (["--model", "no/such/folder/at/all"], "no/such/folder/at/all: no such folder; give "),

@@ -22,6 +22,8 @@ class OutOfMemoryError(RuntimeError):
 
 
 class FullSlots:
+    frames_per_call = 1
+
     def open(self) -> int | None:
         return 0
 

@@ -24,16 +24,16 @@ def test_a_frame_is_a_tone_by_its_first_code_and_never_silence() -> None:
     assert one is not None and two is not None and slots.open() is None
     guard = SilenceGuard(0.1)
     for frame in FRAMES:
-        sound = slots.decode({one: frame, two: FRAMES[0]})
+        sound = slots.decode({one: frame[None], two: FRAMES[:1]})
         assert [s.shape for s in sound.values()] == [(1920,)] * 2
         assert sound[one].dtype == np.int16
         assert not guard.feed(sound[one])
-    assert np.abs(np.fft.rfft(slots.decode({one: FRAMES[0]})[one])).argmax() == 17
+    assert np.abs(np.fft.rfft(slots.decode({one: FRAMES[:1]})[one])).argmax() == 17
 
 
 def test_frames_join_without_a_click() -> None:
     slots = StandInSlots(StandInSettings(), 1)
-    sound = np.concatenate([slots.decode({0: frame})[0] for frame in FRAMES[:4]]).astype(np.int64)
+    sound = slots.decode({0: FRAMES[:4]})[0].astype(np.int64)
     assert np.abs(np.diff(sound)).max() < 8000 * 2 * np.pi * 20 / 1920 * 1.02
 
 
@@ -48,7 +48,7 @@ def test_a_closed_slot_can_be_opened_again() -> None:
 def test_a_tick_takes_the_set_time_whatever_it_decodes_and_an_empty_one_none() -> None:
     slept: list[float] = []
     slots = StandInSlots(StandInSettings(decode_ms_per_tick=4), 2, slept.append)
-    slots.decode({0: FRAMES[0], 1: FRAMES[1]})
+    slots.decode({0: FRAMES[:1], 1: FRAMES[1:2]})
     slots.decode({})
     assert slept == [0.004]
 

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import MimiConfig
 
-from serve_app.codec.decoder import REPLAY_FRAMES, SlotDecoder
+from serve_app.codec.decoder import SlotDecoder
 from serve_app.codec.mimi import MimiModel as MoshiMimi
 from serve_app.codec.mimi import load_mimi
+from serve_app.settings import CodecSettings
 from tests.support.small_mimi import CODEBOOK_SIZE, CPU, NUM_CODEBOOKS, random_mimi
 
 Frames = NDArray[np.uint16]
@@ -28,7 +29,7 @@ def opened(decoder: SlotDecoder) -> int:
 
 
 def decoded(decoder: SlotDecoder, slot: int, frames: Iterable[NDArray[np.integer]]) -> NDArray[np.int16]:
-    return np.concatenate([decoder.decode({slot: frame})[slot] for frame in frames])
+    return np.concatenate([decoder.decode({slot: frame[None]})[slot] for frame in frames])
 
 
 def solo(new_mimi: NewMimi, frames: Frames, num_slots: int) -> NDArray[np.int16]:
@@ -71,13 +72,23 @@ def test_desynchronised_streams_equal_solo_ones_bit_for_bit(new_mimi: NewMimi) -
         if waiting and rng.random() < 0.3 and (slot := decoder.open()) is not None:
             slots[waiting.pop(0)] = slot
         running = [name for name in slots if rng.random() < 0.6]
-        chunks = decoder.decode({slots[name]: streams[name][len(sound[name])] for name in running})
+        chunks = decoder.decode({slots[name]: streams[name][len(sound[name])][None] for name in running})
         for name in running:
             sound[name].append(chunks[slots[name]])
             if len(sound[name]) == len(streams[name]):
                 decoder.close(slots.pop(name))
     for name, frames in streams.items():
         assert np.array_equal(np.concatenate(sound[name]), solo(new_mimi, frames, num_slots=3)), name
+
+
+def test_frames_may_come_together(new_mimi: NewMimi) -> None:
+    one, other = random_frames(9, seed=1), random_frames(9, seed=2)
+    decoder = SlotDecoder(new_mimi(), num_slots=3)
+    slots = opened(decoder), opened(decoder)
+    first = decoder.decode({slots[0]: one[:5], slots[1]: other[:2]})
+    second = decoder.decode({slots[1]: other[2:], slots[0]: one[5:]})
+    for slot, frames in zip(slots, (one, other), strict=True):
+        assert np.array_equal(np.concatenate([first[slot], second[slot]]), solo(new_mimi, frames, num_slots=3))
 
 
 def test_a_reopened_slot_starts_clean(new_mimi: NewMimi) -> None:
@@ -113,9 +124,9 @@ def test_misuse_is_noticed(new_mimi: NewMimi) -> None:
     slot = opened(decoder)
     assert decoder.decode({}) == {}
     with pytest.raises(AssertionError, match="only open slots"):
-        decoder.decode({1 - slot: random_frames(1)[0]})
+        decoder.decode({1 - slot: random_frames(1)})
     with pytest.raises(AssertionError, match="masks ids"):
-        decoder.decode({slot: np.full(NUM_CODEBOOKS, CODEBOOK_SIZE)})
+        decoder.decode({slot: np.full((1, NUM_CODEBOOKS), CODEBOOK_SIZE)})
     decoder.close(slot)
     with pytest.raises(AssertionError, match="not open"):
         decoder.close(slot)
@@ -147,7 +158,8 @@ def test_a_short_stream_replayed_whole_goes_on_bit_for_bit(new_mimi: NewMimi) ->
 
 
 def test_the_replay_window_rebuilds_a_long_stream_to_one_lsb(new_mimi: NewMimi) -> None:
-    tail, length = 10, REPLAY_FRAMES + 70
+    replayed = CodecSettings().replay_frames
+    tail, length = 10, replayed + 70
     frames = random_frames(length)
     expected = solo(new_mimi, frames, num_slots=1)[-tail * 1920 :].astype(int)
 
@@ -157,5 +169,5 @@ def test_the_replay_window_rebuilds_a_long_stream_to_one_lsb(new_mimi: NewMimi) 
         decoded(decoder, slot, frames[length - tail - window : length - tail])
         return int(np.abs(decoded(decoder, slot, frames[-tail:]) - expected).max())
 
-    assert error(REPLAY_FRAMES) <= 1
-    assert error(REPLAY_FRAMES // 4) > 10, "these weights would not notice a window that is too short"
+    assert error(replayed) <= 1
+    assert error(replayed // 4) > 10, "these weights would not notice a window that is too short"

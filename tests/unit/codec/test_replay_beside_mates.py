@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from serve_app.codec.decoder_service import DecoderService
@@ -18,7 +19,8 @@ HEARD, MATE, NEW = 1, 2, 3
 class SlowSlots:
     """Remembers which frames each tick decoded; a frame's sound is its first code."""
 
-    def __init__(self) -> None:
+    def __init__(self, frames_per_call: int = 1) -> None:
+        self.frames_per_call = frames_per_call
         self.ticks: list[set[int]] = []
         self._free = [0, 1]
 
@@ -30,9 +32,9 @@ class SlowSlots:
 
     def decode(self, frames: Mapping[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]:
         if frames:
-            self.ticks.append({int(frame[0]) for frame in frames.values()})
+            self.ticks.append({int(code) for part in frames.values() for code in part[:, 0]})
             time.sleep(0.002)
-        return {slot: np.full(1920, frame[0], np.int16) for slot, frame in frames.items()}
+        return {slot: np.repeat(part[:, 0], 1920).astype(np.int16) for slot, part in frames.items()}
 
     def warm_up(self) -> None:
         pass
@@ -83,6 +85,17 @@ async def test_mates_speak_on_while_a_stream_replays_and_nothing_replayed_is_hea
     assert log == ["resumed Accepted", "mate Accepted", *["mate AudioChunk"] * 10, "resumed AudioChunk"]
     assert sum(HEARD in tick for tick in slots.ticks) == 250
     assert slots.ticks.count({HEARD, MATE}) == 10
+
+
+@pytest.mark.parametrize(("heard", "num_calls"), [(250, 10), (40, 2)])
+async def test_a_replay_takes_as_many_frames_a_call_as_the_codec_does(heard: int, num_calls: int) -> None:
+    slots = SlowSlots(frames_per_call=25)
+    decoder = DecoderService(slots, OneByOne(), CodecSettings(max_streams=1))
+    resumed = GenerationRequest("resumed", "text", 0, resume=codes(HEARD, heard))
+    (chunk,) = await chunks_of(decoder, resumed, [])
+    decoder.stop()
+    assert sum(HEARD in tick for tick in slots.ticks) == num_calls
+    assert np.frombuffer(chunk.pcm, np.int16).tolist() == [NEW] * 4 * 1920
 
 
 async def test_a_stream_that_leaves_while_it_replays_frees_its_slot() -> None:

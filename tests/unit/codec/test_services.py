@@ -141,7 +141,7 @@ async def test_a_silent_tail_ends_as_a_runaway(
     decoder = service(tiny_checkpoint_folder, tmp_path, generator)
 
     def silence(frames: dict[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]:
-        return {slot: np.zeros(1920, np.int16) for slot in frames}
+        return {slot: np.zeros(1920 * len(part), np.int16) for slot, part in frames.items()}
 
     monkeypatch.setattr(decoder._slots, "decode", silence)
     chunks = [m async for m in decoder.stream(REQUEST) if isinstance(m, AudioChunk)]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 
-from serve_app.cli.check import check_config
 from serve_app.errors import StartupError
+from serve_app.preflight.check import check_config
 from serve_app.preflight.cluster_config import nodes_of, prepared
 from tests.support import cluster_checks as checks
 from tests.support.cluster_checks import Cluster

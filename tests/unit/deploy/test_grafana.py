@@ -109,8 +109,8 @@ def test_panels_have_places_of_their_own() -> None:
     assert {x for x, _ in cells} <= set(range(24))
 
 
-def test_every_invariant_of_the_operations_page_has_its_alert() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text()
+def test_every_invariant_of_the_docs_has_its_alert() -> None:
+    page = (ROOT / "docs" / "observe.md").read_text()
     invariants = set(re.findall(r"^- `(.*ray_csm_.* > .*ray_csm_.*)`$", page, re.MULTILINE))
     assert len(invariants) == 4
     assert invariants <= {rule["expr"] for rule in rules()}

@@ -120,6 +120,17 @@ async def test_leaving_while_waiting_cancels_the_request() -> None:
     assert graph.responses[-1].cancelled
 
 
+@pytest.mark.parametrize("handle", [DecoderHandle, GeneratorHandle])
+async def test_closing_a_stream_has_cancelled_its_request(handle: type[DecoderHandle] | type[GeneratorHandle]) -> None:
+    """At once: garbage collection would cancel it at some later time, and the replica would work until then."""
+    graph = running([1, 2, 3])
+    port = handle(graph, FailoverSettings())  # type: ignore[arg-type]
+    stream = port.stream(REQUEST) if isinstance(port, DecoderHandle) else port.generate(REQUEST)
+    await anext(stream)
+    await stream.aclose()
+    assert graph.responses[0].cancelled
+
+
 async def test_a_stream_without_messages_is_empty() -> None:
     assert await messages(running([])) == []
 

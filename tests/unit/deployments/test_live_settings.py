@@ -29,11 +29,11 @@ def test_what_is_left_out_later_goes_back() -> None:
     ("deployment", "user_config", "message"),
     [
         ("TokenGenerator", {"engine": {"max_batch_size": 9}}, "user_config of TokenGenerator, engine: max_batch_size"),
-        ("TokenGenerator", {"sampling": {"top_k": 9}}, "sampling cannot be changed while it runs; these can: engine"),
+        ("TokenGenerator", {"sampling": {"top_k": 9}}, "sampling cannot change without a restart; these can: engine"),
         (
             "Ingress",
             {"sampling": {"topk": 9}},
-            "sampling: topk cannot be changed .* these can: greedy, .* top_k, top_p",
+            "sampling: topk cannot change .* these can: greedy, .* top_k, top_p",
         ),
         (
             "Ingress",
@@ -42,8 +42,8 @@ def test_what_is_left_out_later_goes_back() -> None:
         ),
         ("Ingress", {"sampling": 9}, "user_config of Ingress, sampling: must be a mapping"),
         ("AudioDecoder", [9], "user_config of AudioDecoder: must be a mapping, with keys of these: codec"),
-        ("ContextEncoder", {"codec": {}}, "nothing of it changes while it runs: leave user_config out"),
-        ("JobRunner", {}, "nothing of it changes while it runs: leave user_config out"),
+        ("ContextEncoder", {"codec": {}}, "none of its settings can change without a restart: leave user_config out"),
+        ("JobRunner", {}, "none of its settings can change without a restart: leave user_config out"),
     ],
     ids=["key", "section", "typo", "value", "no section", "no mapping", "no deployment", "an empty one"],
 )

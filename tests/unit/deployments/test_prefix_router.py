@@ -23,7 +23,7 @@ from serve_app.deployments.scaling.prefix_router import (
     ranked,
     voice_of,
 )
-from serve_app.deployments.token_generator import TokenGenerator
+from serve_app.deployments.token_generator import TokenGeneratorDeployment
 from serve_app.engine.stats import EngineStats
 from serve_app.errors import StartupError
 from serve_app.messages import Codes, ContextSegment, GenerationRequest
@@ -128,7 +128,7 @@ class Measured:
 
 
 async def test_a_replica_reports_what_it_measured_by_the_method_that_serve_asks() -> None:
-    replica = TokenGenerator.__new__(TokenGenerator)  # without the model that its own making loads
+    replica = TokenGeneratorDeployment.__new__(TokenGeneratorDeployment)  # without the model that its own making loads
     replica._service = Measured()  # pyright: ignore[reportAttributeAccessIssue]
     assert await getattr(replica, REQUEST_ROUTING_STATS_METHOD)() == {CAPACITY: 3}
 
@@ -250,10 +250,10 @@ def test_the_generators_are_routed_by_it_as_serve_carries_it() -> None:
     assert cloudpickle.loads(config.get_serialized_request_router_cls() or b"").__name__ == "PrefixRouter"
 
 
-@pytest.mark.parametrize(("capacity", "slots", "most_ahead"), [(None, 8, 2), (4, 4, 1), (0, 1, 1), (99, 8, 2)])
-def test_a_replica_has_no_more_room_than_it_says(capacity: float | None, slots: int, most_ahead: int) -> None:
+@pytest.mark.parametrize(("capacity", "slots", "max_ahead"), [(None, 8, 2), (4, 4, 1), (0, 1, 1), (99, 8, 2)])
+def test_a_replica_has_no_more_room_than_it_says(capacity: float | None, slots: int, max_ahead: int) -> None:
     rules = RoutingRules(slots=8).within(capacity)
-    assert (rules.slots, rules.most_ahead) == (slots, most_ahead)
+    assert (rules.slots, rules.max_ahead) == (slots, max_ahead)
 
 
 @pytest.mark.parametrize("numbers", [{"slots": 0}, {"slots": 4, "slack": -1}], ids=str)

@@ -13,7 +13,7 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingP
 
 from serve_app.deployments.scaling.autoscaling import (
     REFUSALS_SECONDS,
-    Lately,
+    RecentGrowth,
     SlotLoad,
     SlotPolicy,
     SlotRules,
@@ -182,7 +182,7 @@ def test_rules_that_cannot_hold_are_refused(kwargs: dict[str, float], message: s
 
 def test_refusals_count_for_a_while() -> None:
     now = 0.0
-    lately = Lately(clock=lambda: now)
+    lately = RecentGrowth(clock=lambda: now)
     counted = []
     for second, total in [(2, 0), (4, 5), (8, 5), (12, 9), (16, 9), (30, 9)]:
         now = float(second)

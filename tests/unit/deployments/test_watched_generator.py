@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from serve_app.deployments.publisher import Publisher
+from serve_app.deployments.replica import Publisher
 from serve_app.deployments.watched_generator import WatchedGenerator
 from serve_app.engine.service import TokenService
 from serve_app.errors import GenerationFailed
@@ -48,7 +48,7 @@ async def test_what_was_spoken_is_counted_once(service: TokenService) -> None:
 
 
 async def test_busy_rows_are_those_of_live_streams(service: TokenService) -> None:
-    """The invariant of docs/operations.md, at its simplest."""
+    """The invariant of docs/observe.md, at its simplest."""
     meter = RecordingMeter()
     watched = WatchedGenerator(service, meter, NO_TRACER)
 

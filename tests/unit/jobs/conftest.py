@@ -8,15 +8,14 @@ from sqlalchemy import delete
 
 from serve_app.store.database import METADATA, Database
 from tests.support.jobs_harness import Clock, Harness
-from tests.support.postgres_server import postgres_server
+from tests.support.postgres_server import PostgresServer
 
 
 @pytest.fixture(scope="session")
-def postgres_database() -> Iterator[Database]:
-    with postgres_server() as server:
-        database = Database.open(server.new_database())
-        yield database
-        database.close()
+def postgres_database(postgres: PostgresServer) -> Iterator[Database]:
+    database = Database.open(postgres.new_database())
+    yield database
+    database.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

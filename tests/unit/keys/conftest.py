@@ -6,13 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.key_replicas import Clock, CountingDatabase
-from tests.support.postgres_server import PostgresServer, postgres_server
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -11,15 +11,8 @@ from moto.server import ThreadedMotoServer
 from serve_app.settings import FileSettings
 from serve_app.store.database import Database
 from serve_app.store.object_store import Objects
-from tests.support.postgres_server import PostgresServer, postgres_server
 
 S3_OPTIONS = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

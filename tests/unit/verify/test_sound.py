@@ -31,8 +31,8 @@ def test_length_and_loudness_are_the_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
-        (sound(0.5, FinishReason.RUNAWAY), "the answer ended by runaway, not by its own end"),
-        (sound(0.0001), "the answer is as good as silent: -84 dBFS"),
+        (sound(0.5, FinishReason.RUNAWAY), "the answer ended by runaway, not by itself"),
+        (sound(0.0001), "the answer is nearly silent: -84 dBFS"),
         (Sound(b"", 0, FinishReason.EOS), "the answer holds no sound"),
     ],
     ids=["runaway", "silent", "empty"],

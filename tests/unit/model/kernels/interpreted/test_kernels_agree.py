@@ -8,6 +8,7 @@ import torch
 from serve_app.model.kernels import attention, check
 from serve_app.model.kernels.cases import CASES, Inputs, Sizes
 from serve_app.model.kernels.check import disagreement, first_failure
+from serve_app.model.kernels.linear import skinny_linear
 from serve_app.model.matrix import Quantization
 
 CPU = torch.device("cpu")
@@ -53,6 +54,13 @@ def test_products_with_quantized_matrices(name: str, num_rows: int, quantization
 def test_products_that_are_shared_out_and_those_of_many_rows(name: str) -> None:
     for sizes in (Sizes(2, hidden=48, inner=2100), Sizes(18, hidden=40, inner=40), Sizes(65, hidden=48, inner=40)):
         assert disagreement(name, Inputs(CPU, torch.float32, "none"), sizes) is None
+
+
+def test_a_product_of_many_rows_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs, copied = Inputs(CPU, torch.float32, "none"), []
+    monkeypatch.setattr(torch.Tensor, "copy_", lambda *args: copied.append(args))
+    skinny_linear(inputs.normal(65, 48), inputs.matrix(40, 48))
+    assert copied == []
 
 
 def test_rows_at_the_ends_of_their_memory_split_or_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_app.deployments import threads
+from serve_app.deployments import replica
 from serve_app.settings import EngineSettings, Settings
 
 
@@ -16,7 +16,7 @@ from serve_app.settings import EngineSettings, Settings
 def test_threads_of_a_replica(monkeypatch: pytest.MonkeyPatch, asked: int, given: float | None, expected: int) -> None:
     resources = {} if given is None else {"CPU": given}
     context = SimpleNamespace(get_assigned_resources=lambda: resources)
-    monkeypatch.setattr(threads.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(replica.ray, "get_runtime_context", lambda: context)
     settings = Settings(engine=EngineSettings(threads=asked))
-    assert threads.with_threads(settings, "engine").engine.threads == expected
-    assert threads.with_threads(settings, "engine").codec == settings.codec
+    assert replica.with_threads(settings, "engine").engine.threads == expected
+    assert replica.with_threads(settings, "engine").codec == settings.codec

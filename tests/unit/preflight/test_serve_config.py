@@ -200,7 +200,7 @@ def test_a_deployment_that_the_application_does_not_have_is_refused(config: dict
 def test_a_deployment_that_stands_there_twice_is_refused(config: dict[str, Any]) -> None:
     application(config)["deployments"].append({"name": "TokenGenerator", "num_replicas": 1})
     with pytest.raises(
-        StartupError, match=r"^applications\[0\]\.deployments\[1\]\.name: TokenGenerator stands here twice"
+        StartupError, match=r"^applications\[0\]\.deployments\[1\]\.name: TokenGenerator is listed twice"
     ):
         check_serve_config(config).check_names(["TokenGenerator"])
 

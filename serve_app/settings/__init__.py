@@ -1,0 +1,45 @@
+"""Every tunable, by its owner."""
+
+from serve_app.settings.section import Section
+from serve_app.settings.server import Settings, load_settings, misspelt_variables, models_in, suggestion
+from serve_app.settings.service import (
+    DatabaseSettings,
+    FileSettings,
+    JobSettings,
+    KeySettings,
+    NetSettings,
+    TracingSettings,
+    WebhookSettings,
+)
+from serve_app.settings.speech import (
+    STAND_IN,
+    CodecSettings,
+    EngineSettings,
+    FailoverSettings,
+    LimitSettings,
+    SamplingSettings,
+    StandInSettings,
+)
+
+__all__ = [
+    "STAND_IN",
+    "CodecSettings",
+    "DatabaseSettings",
+    "EngineSettings",
+    "FailoverSettings",
+    "FileSettings",
+    "JobSettings",
+    "KeySettings",
+    "LimitSettings",
+    "NetSettings",
+    "SamplingSettings",
+    "Section",
+    "Settings",
+    "StandInSettings",
+    "TracingSettings",
+    "WebhookSettings",
+    "load_settings",
+    "misspelt_variables",
+    "models_in",
+    "suggestion",
+]
