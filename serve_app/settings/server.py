@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the weights. `auto` is bfloat16 on CUDA and float32 on a CPU. The codec is always float32."""
     quantization: Literal["none", "auto", "int8", "int4", "fp8"] = "none"
-    """Smaller matrices in backbone and depth decoder. int8 and fp8 take half of bfloat16's bytes, int4 takes 0.28 of them.
+    """Smaller matrices in backbone and depth decoder. int8 and fp8 take half of bfloat16's bytes, int4 takes 0.28.
     fp8 needs a Hopper GPU or later, int4 a CPU. `auto` takes none on CUDA. On a CPU it takes int8 for each matrix whose
     rounding error is at most 2.5%. docs/benchmarks.md shows the effect on the answers and how `auto` measures."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("csm-serve", appauthor=False)))
