@@ -18,7 +18,7 @@ from serve_app.model import hub
 from serve_app.model.create import WEIGHTS_MARKER
 from serve_app.model.csm import Csm
 from serve_app.model.layout import find_weights, read_config, read_tensors
-from serve_app.model.matrix import Quantization
+from serve_app.model.matrix import QuantizationChoice
 from serve_app.model.shape import CsmShape
 from serve_app.model.trained_for import read_trained_for
 from serve_app.model.weights import CODEC_PREFIX, build_model
@@ -90,7 +90,7 @@ def require_checkpoint(model: str, revision: str | None) -> None:
 
 
 def load_model(
-    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, quantization: Quantization = "none"
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, quantization: QuantizationChoice = "none"
 ) -> Csm:
     """Raises CheckpointError where a tensor is unknown, missing or of another shape."""
     try:
