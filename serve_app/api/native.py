@@ -19,10 +19,9 @@ from serve_app.api.streaming import StreamedAnswer, disconnect, while_connected
 from serve_app.audio.wav import wav_file, wav_header
 from serve_app.errors import InvalidRequest
 from serve_app.keys.key import Scope
-from serve_app.messages import ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
-from serve_app.speech.build import Asked, AskedClip, build_scene
+from serve_app.speech.build import Asked, AskedClip
 from serve_app.speech.scene import Scene, Turn
 from serve_app.speech.service import Call, SpeechService
 
@@ -53,7 +52,7 @@ class NativeApi:
         async with while_connected(partial(disconnect, request.receive)):
             with _named_as_sent(body):
                 info = await self._speech.info()
-                scene = await self._scene(body, info, request)
+                scene = await self._scene(body, request)
                 # The status waits for admission: a refusal is raised here, and never after a 200.
                 answer = await self._speech.open(scene, call)
             headers = (
@@ -86,7 +85,7 @@ class NativeApi:
         body = parse_form(await form_fields(request, kind, self._settings.limits.max_body_bytes))
         return body, body.streaming is not False
 
-    async def _scene(self, body: GenerateBody, info: ModelInfo, request: Request) -> Scene:
+    async def _scene(self, body: GenerateBody, request: Request) -> Scene:
         asked = Asked(
             turns=_turns(body),
             context=[AskedClip(item.text, item.speaker, item.audio) for item in body.context],
@@ -96,7 +95,7 @@ class NativeApi:
             normalize=body.normalize,
             remarks=body.notices,
         )
-        scene = build_scene(asked, info, self._settings)
+        scene = await self._speech.scene(asked, self._settings)
         return await self._speech.context.locate(scene, origin_of(request.scope, self._settings.public_url))
 
 

@@ -79,7 +79,9 @@ class QueueApi:
             self._services.net.check_url(WEBHOOK_FIELD, fal_webhook)
         queue, start_timeout = self._services.queue, preferences.start_timeout_seconds
         scene = await self._context.keep(
-            await self._reader.read(request), key.id, (start_timeout or self._start_timeout) + _MAX_RUN_SECONDS
+            await self._reader.read(request, is_job=True),
+            key.id,
+            (start_timeout or self._start_timeout) + _MAX_RUN_SECONDS,
         )
         job = await queue.submit(
             NewJob(
