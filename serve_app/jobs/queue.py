@@ -128,7 +128,7 @@ class JobQueue:
             .order_by(JOBS.c.ended_at)
             .limit(_SWEEP_BATCH)
         )
-        return dict(connection.execute(query).tuples().all())
+        return {number: file_id for number, file_id in connection.execute(query)}
 
     @reads
     def _old_unstored_jobs(self, connection: Connection) -> dict[int, str | None]:
