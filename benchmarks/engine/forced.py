@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import ModelRunner
@@ -16,7 +17,7 @@ from serve_app.engine.sequence import Sequence
 from serve_app.engine.steps.choice import StepName, step_maker
 from serve_app.messages import Accepted, GenerationRequest, SamplingParams, TokenFrames
 from serve_app.model.csm import Csm
-from serve_app.model.matrix import QuantizedMatrix
+from serve_app.model.matrix import Matrix
 from serve_app.settings import EngineSettings
 
 
@@ -39,10 +40,17 @@ def spoken(model: Csm, prompts: list[Prompt], num_frames: int, step: StepName) -
 
 
 def widen(model: Csm) -> None:
-    """Hold quantized values in the model's own type, in which they are exact: the answers stay, and come sooner."""
-    model.change_matrices(
-        lambda m: replace(m, values=m.values.to(model.dtype)) if isinstance(m, QuantizedMatrix) else m
-    )
+    """Hold quantized values in the model's own type: the answers stay, and come sooner.
+
+    8 bits are exact in it. What 4 bits stand for is rounded to it in any product.
+    """
+
+    def widened(matrix: Matrix) -> Matrix:
+        if isinstance(matrix, Tensor):
+            return matrix
+        return matrix.dense(model.dtype) if matrix.is_int4 else replace(matrix, values=matrix.values.to(model.dtype))
+
+    model.change_matrices(widened)
 
 
 def _ignore(message: Accepted | TokenFrames | Exception) -> None:

@@ -26,6 +26,7 @@ PRECISIONS = {
         Precision("fp32", torch.float32),
         Precision("bf16", torch.bfloat16),
         Precision("int8", torch.bfloat16, "int8"),
+        Precision("int4", torch.bfloat16, "int4"),
         Precision("fp8", torch.bfloat16, "fp8"),
     )
 }

@@ -39,7 +39,7 @@ _TEXTS = (
     "Nobody had told her that the last train leaves at nine on Sundays, so she walked.",
 )
 _CONTEXT_FRAMES = 40
-_COMPARED = ("bf16", "int8", "fp8")
+_COMPARED = ("bf16", "int8", "int4", "fp8")
 _COLUMNS = {
     "preset": "preset",
     "dtype": "dtype",

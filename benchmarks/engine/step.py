@@ -3,15 +3,17 @@
     python -m benchmarks.engine.step --preset csm-1b --device cpu --batch 1,4 --dtype bf16,int8 --steps 6 --json FILE
 
 Weights are random and made in memory. Each round measures everybody once; a figure is the median of the rounds, a
-round the median of its steps. int8 and fp8 are a bfloat16 model with quantized matrices and stand beside transformers
-in bfloat16, which has no such mode.
+round the median of its steps. int8, int4 and fp8 are a bfloat16 model with quantized matrices and stand beside
+transformers in bfloat16, which has no such mode.
 """
 
 import argparse
 import gc
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 
@@ -67,18 +69,30 @@ def main(arguments: list[str] | None = None) -> None:
         run = Run(options, "engine-step-" + "-".join(options.preset), "benchmarks.engine.step", arguments)
         plans = [_plan(parser, options, preset, run.device) for preset in options.preset]
         bandwidth = measure_bandwidth(run.device)
-        run.note(bandwidth_by=bandwidth.measured_by, last_level_cache_bytes=bandwidth.cache_bytes, floor=RULE)
+        run.note(native_instruction_set=_instruction_set(), last_level_cache_bytes=bandwidth.cache_bytes, floor=RULE)
         rounds = Rounds(bandwidth)
         for plan in plans:
             for precision in plan.precisions:
                 for _ in _measure(plan, precision, run.device, rounds):
                     bandwidth.note(measure_bandwidth(run.device))
-                    run.note(bandwidth_gb_per_s=round(bandwidth.bytes_per_second / 1e9, 2), rows=rounds.rows())
+                    rate = round(bandwidth.bytes_per_second / 1e9, 2)
+                    run.note(bandwidth_gb_per_s=rate, bandwidth_by=bandwidth.measured_by, rows=rounds.rows())
     except StartupError as error:
         refuse(parser, error)
         return
     run.show(rounds.rows(), _COLUMNS)
     console.print(f"read at {bandwidth.bytes_per_second / 1e9:.1f} GB/s by {bandwidth.measured_by}")
+
+
+def _instruction_set() -> str | None:
+    """Of the native step; None where it cannot be."""
+    if not find_spec("platformdirs"):
+        return None
+    from serve_app.model.native.build import instruction_set
+
+    with suppress(StartupError):
+        return instruction_set()
+    return None
 
 
 def _measure(plan: Plan, precision: Precision, device: torch.device, rounds: Rounds) -> Iterator[None]:
@@ -120,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=numbers, default=[1, 4, 8])
     parser.add_argument("--kv", type=numbers, default=[256], help="positions that the last step reads")
     parser.add_argument(
-        "--dtype", type=one_of(PRECISIONS), help="fp32, bf16, int8, fp8; default: what the preset is served in"
+        "--dtype", type=one_of(PRECISIONS), help="fp32, bf16, int8, int4, fp8; default: what the preset is served in"
     )
     parser.add_argument("--steps", type=int, help="a round; default: 20, 6 of csm-1b on a CPU")
     parser.add_argument("--engines", type=one_of(ENGINES), default=list(ENGINES))

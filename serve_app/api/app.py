@@ -4,21 +4,24 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi_offline import FastAPIOffline
 
 from serve_app import __version__
 from serve_app.api import error_responses
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
-from serve_app.api.fal.router import SMALL, STREAMED, fal_router
+from serve_app.api.fal.router import SMALL, STREAMED, add_unknown_paths, fal_router
 from serve_app.api.fal.schema import BODY_SCHEMAS as FAL_SCHEMAS
 from serve_app.api.fal.surface import FalSurfaces
 from serve_app.api.fal.tokens import FalTokens
 from serve_app.api.fal.upload_parts import BODY_SCHEMAS as UPLOAD_SCHEMAS
 from serve_app.api.health import health_router
+from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
 from serve_app.api.native_schema import BODY_SCHEMAS
-from serve_app.api.openapi import add_keys, add_schemas
+from serve_app.api.openapi import DOCS_ASSETS, add_keys, add_schemas
+from serve_app.api.origin import PublicRedirects
 from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
 from serve_app.keys.keys import Keys
@@ -38,26 +41,40 @@ def build_api(
     `metrics_text` gives the text for Prometheus. Without `keys` no caller needs one. Without `services` there is no
     fal API.
     """
-    app = FastAPI(title="CSM Serve", version=__version__, description="Conversational speech from CSM")
+    app = FastAPIOffline(
+        title="CSM Serve",
+        version=__version__,
+        description="Conversational speech from CSM",
+        static_url=DOCS_ASSETS,
+    )
     app.include_router(health_router(speech, settings))
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))
     app.include_router(NativeApi(speech, settings).router())
     if services is not None:
         app.include_router(fal_router(speech, services, settings, keys))
+        add_unknown_paths(app)
     error_responses.install(app)
     add_schemas(app, BODY_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
     # The last one added is the outermost: what goes wrong inside is still answered with CORS headers.
+    app.add_middleware(HeadAndOptions)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, streamed=STREAMED, small=SMALL)
     # Outside of what reads bodies, inside of what changes paths: it knows by the path who needs no key.
     tokens = [] if keys is None or services is None else [FalTokens(services.tokens, keys)]
     app.add_middleware(Authentication, keys=keys, others=tokens)
     app.add_middleware(FalSurfaces, public_url=settings.public_url)
+    app.add_middleware(PublicRedirects, public_url=settings.public_url)
     app.add_middleware(UnexpectedErrors)
     # Browsers call from pages of other origins, as they may with vox-serve; there are no cookies to protect.
+    # That holds for public pages that call a server on their user's machine or network too.
     app.add_middleware(
-        CORSMiddleware, allow_origins=["*"], allow_methods=["*"], allow_headers=["*"], expose_headers=["*"]
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["*"],
+        allow_private_network=True,
     )
     return app

@@ -9,6 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.error_responses import error_response
+from serve_app.api.openapi import DOCS_ASSETS
 from serve_app.errors import CsmServeError, StorageFailed, Unauthorized
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.key import Scope as KeyScope
@@ -22,7 +23,7 @@ _TRY_AGAIN_LATER = 1013
 _READING = frozenset({"GET", "HEAD"})
 _OPEN = (
     # Probes, and the reference that says how to send a key.
-    (_READING, re.compile(r"/health|/ready|/openapi\.json|/docs|/docs/oauth2-redirect|/redoc")),
+    (_READING, re.compile(rf"/health|/ready|/openapi\.json|/docs|/docs/oauth2-redirect|/redoc|{DOCS_ASSETS}/[^/]+")),
     # Webhooks are checked by whoever receives them.
     (_READING, re.compile(r"/fal/rest/\.well-known/jwks\.json")),
     # Clients pass the addresses of files on: their ids cannot be guessed.

@@ -1,5 +1,6 @@
 """Reads a request's body as field values, whichever content type it has."""
 
+import codecs
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -14,9 +15,14 @@ URLENCODED = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 1000
 
 
-def content_type(request: Request) -> str:
-    """Without its parameters; JSON where the client does not say. Raises InvalidRequest for one that is not read."""
+async def content_type(request: Request) -> str:
+    """The body's, without parameters. Raises InvalidRequest for one that is not read.
+
+    A body that begins as a JSON object is JSON whatever the header says: curl calls it a form, a page's `fetch` text.
+    """
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if kind != JSON and (await request.body()).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
+        return JSON
     if kind not in (JSON, MULTIPART, URLENCODED):
         raise InvalidRequest("body", f"content type {kind!r} is not read here: send {JSON} or a form")
     return kind

@@ -6,15 +6,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from serve_app import __version__
-from serve_app.messages import ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.service import SpeechService
-
-
-def weights_headers(info: ModelInfo) -> dict[str, str]:
-    """Every answer with speech in it says whose it is."""
-    headers = {"X-CSM-Weights": info.weights}
-    return headers | {"X-CSM-Notice": info.notice} if info.notice else headers
 
 
 def health_router(speech: SpeechService, settings: Settings) -> APIRouter:

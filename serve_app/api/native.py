@@ -1,7 +1,5 @@
 """Our own dialect, which is also vox-serve's: `POST /generate`, and `GET /requests/{id}`."""
 
-import re
-import uuid
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from functools import partial
@@ -12,18 +10,18 @@ from fastapi import APIRouter, Request, Response
 from serve_app.api.auth import key_of
 from serve_app.api.body import JSON, MULTIPART, URLENCODED, content_type, form_fields
 from serve_app.api.error_responses import documented
-from serve_app.api.health import weights_headers
 from serve_app.api.native_schema import GenerateBody, parse_form, parse_json
+from serve_app.api.notices import text_headers, weights_headers
 from serve_app.api.openapi import schema_ref
 from serve_app.api.origin import origin_of
+from serve_app.api.request_ids import id_headers, kept_id, request_id_of
 from serve_app.api.streaming import StreamedAnswer, disconnect, while_connected
 from serve_app.audio.wav import wav_file, wav_header
 from serve_app.errors import InvalidRequest
 from serve_app.keys.key import Scope
-from serve_app.messages import Accepted, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
-from serve_app.speech.build import Asked, AskedClip, build_scene
+from serve_app.speech.build import Asked, AskedClip
 from serve_app.speech.scene import Scene, Turn
 from serve_app.speech.service import Call, SpeechService
 
@@ -39,7 +37,10 @@ class NativeApi:
         router = APIRouter(tags=["speech"])
         router.add_api_route("/generate", self.generate, methods=["POST"], openapi_extra=_REQUEST_BODY, **_WAV)
         router.add_api_route(
-            "/requests/{request_id}", self.request_outcome, methods=["GET"], responses=documented(401, 403, 404, 422)
+            "/requests/{request_id:path}",
+            self.request_outcome,
+            methods=["GET"],
+            responses=documented(401, 403, 404, 422),
         )
         return router
 
@@ -47,31 +48,37 @@ class NativeApi:
         """Speak a text, or a scene of several turns, in one WAV: whole, or streamed while it is made."""
         key = key_of(request, Scope.SPEECH)
         body, is_streamed = await self._read_body(request)
-        call = Call(_request_id(request), key, is_streamed, trace=request.headers.get("traceparent", ""))
+        call = Call(request_id_of(request), key, is_streamed, trace=request.headers.get("traceparent", ""))
         async with while_connected(partial(disconnect, request.receive)):
             with _named_as_sent(body):
                 info = await self._speech.info()
-                scene = await self._scene(body, info, request)
+                scene = await self._scene(body, request)
                 # The status waits for admission: a refusal is raised here, and never after a 200.
                 answer = await self._speech.open(scene, call)
-            headers = _headers(request, answer.accepted, info)
+            headers = (
+                id_headers(request, call.request_id)
+                | weights_headers(info, scene.remarks)
+                | text_headers(scene.notices)
+                | {"X-CSM-Seed": str(answer.accepted.seed), "Cache-Control": "no-store"}
+            )
             if not is_streamed:
                 return await _whole(answer, headers)
         return StreamedAnswer(_streamed_wav(answer), "audio/wav", answer, headers=headers | _attachment(answer))
 
     async def request_outcome(self, request: Request, request_id: str) -> dict[str, Any]:
         """How a request of the last ten minutes ended; `finish_reason` is null while it runs."""
-        outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, request_id)
+        outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
         return {
             "request_id": outcome.request_id,
             "seed": outcome.seed,
             "finish_reason": outcome.finish_reason,
             "audio_seconds": outcome.audio_seconds,
+            "characters_spoken": outcome.spoken_chars,
         }
 
     async def _read_body(self, request: Request) -> tuple[GenerateBody, bool]:
         """The body, and whether to stream. By default a form is answered with a stream, and JSON with a file."""
-        kind = content_type(request)
+        kind = await content_type(request)
         if kind == JSON:
             body = parse_json(await request.body(), self._settings.limits)
             return body, bool(body.streaming)
@@ -79,15 +86,17 @@ class NativeApi:
         body = parse_form(await form_fields(request, kind, limits.max_body_bytes), limits)
         return body, body.streaming is not False
 
-    async def _scene(self, body: GenerateBody, info: ModelInfo, request: Request) -> Scene:
+    async def _scene(self, body: GenerateBody, request: Request) -> Scene:
         asked = Asked(
             turns=_turns(body),
             context=[AskedClip(item.text, item.speaker, item.audio) for item in body.context],
             sampling=body.model_dump(include=_SAMPLING_FIELDS, exclude_none=True),
             seed=body.seed,
             max_audio_seconds=body.max_audio_seconds,
+            normalize=body.normalize,
+            remarks=body.notices,
         )
-        scene = build_scene(asked, info, self._settings)
+        scene = await self._speech.scene(asked, self._settings)
         return await self._speech.context.locate(scene, origin_of(request.scope, self._settings.public_url))
 
 
@@ -128,6 +137,7 @@ async def _whole(answer: Answer, headers: dict[str, str]) -> Response:
     known = {
         "X-CSM-Finish-Reason": str(answer.outcome.finish_reason),
         "X-CSM-Audio-Seconds": f"{answer.outcome.audio_seconds:.2f}",
+        "X-CSM-Characters-Spoken": str(answer.outcome.spoken_chars),
         "Content-Disposition": f'attachment; filename="{answer.accepted.request_id}.wav"',
     }
     return Response(wav_file(pcm), media_type="audio/wav", headers=headers | known)
@@ -137,21 +147,6 @@ def _attachment(answer: Answer) -> dict[str, str]:
     return {"Content-Disposition": f"attachment; filename=stream_{answer.accepted.request_id[:8]}.wav"}
 
 
-def _request_id(request: Request) -> str:
-    """The caller's `X-Request-Id`, or a new one."""
-    request_id = request.headers.get(_ID_HEADER) or uuid.uuid4().hex
-    if not re.fullmatch(r"[\w.-]{1,128}", request_id, re.ASCII):
-        raise InvalidRequest(_ID_HEADER, "must be 1 to 128 letters, digits, dots, dashes or underscores")
-    return request_id
-
-
-def _headers(request: Request, accepted: Accepted, info: ModelInfo) -> dict[str, str]:
-    # Serve puts the id that it passed in into the response by itself; twice would reach clients as one odd value.
-    named = {} if _ID_HEADER in request.headers else {_ID_HEADER: accepted.request_id}
-    return named | weights_headers(info) | {"X-CSM-Seed": str(accepted.seed), "Cache-Control": "no-cache"}
-
-
-_ID_HEADER = "X-Request-Id"
 _SAMPLING_FIELDS = {"temperature", "top_k", "top_p", "repetition_penalty", "greedy"}
 _BODIES = {JSON: "GenerateBody", MULTIPART: "GenerateForm", URLENCODED: "GenerateForm"}
 _REQUEST_BODY: dict[str, Any] = {

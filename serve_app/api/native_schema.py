@@ -1,11 +1,12 @@
 """The fields of `POST /generate`. Unknown ones are ignored, as the APIs that this one matches do."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.error_responses import invalid_request
+from serve_app.api.lenient import Lenient, LenientBody, always_in_schema
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
 
@@ -21,32 +22,47 @@ Integer = Annotated[int, BeforeValidator(_not_bool)]
 Number = Annotated[float, BeforeValidator(_not_bool)]
 
 
-class SceneTurn(BaseModel):
+class SceneTurn(Lenient):
     text: str
     speaker: Integer = 0
 
 
-class ContextItem(SceneTurn):
+class ContextItem(Lenient):
+    model_config = ConfigDict(json_schema_extra=always_in_schema("text"))
+
+    text: str = Field(default="", description="The clip's transcript: the words spoken in it.")
+    speaker: Integer = 0
     audio: str = Field(description="Base64 or a data URI; any common format, rate and channel count.")
 
 
-class GenerateBody(BaseModel):
+class GenerateBody(LenientBody):
     """Either `text` or `scene`. A sampling field that is left out takes the server's default."""
 
-    model_config = ConfigDict(extra="ignore")
+    keeps_empty: ClassVar[frozenset[str]] = frozenset({"text"})
 
     text: str | None = None
     speaker: Integer = 0
     scene: list[SceneTurn] | None = None
-    context: list[ContextItem] = []
+    context: list[ContextItem] = Field(default=[])
     streaming: bool | None = Field(default=None, description="Default: false for JSON, true for forms.")
-    temperature: Number | None = None
-    top_k: Integer | None = None
+    normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
+    temperature: Number | None = Field(default=None, description="0 is greedy.")
+    top_k: Integer | None = Field(default=None, description="0 and -1 switch it off.")
     top_p: Number | None = None
     repetition_penalty: Number | None = None
     greedy: bool | None = None
-    seed: Integer | None = None
+    seed: Integer | None = Field(default=None, description="-1 is chance, as if it were left out.")
     max_audio_seconds: Number | None = Field(default=None, description="Of the whole answer.")
+
+    @model_validator(mode="after")
+    def _one_of_text_and_scene(self) -> Self:
+        """Clients that always send both leave the one they do not mean empty."""
+        if self.text is not None and self.scene is not None:
+            if not any(turn.text.strip() for turn in self.scene):
+                self.scene = None
+            elif not self.text.strip():
+                self.text = None
+        return self
 
 
 _HOLD_JSON = ("context", "scene")
@@ -67,9 +83,9 @@ def parse_json(body: bytes, limits: LimitSettings = _USUAL) -> GenerateBody:
 
 def parse_form(fields: dict[str, str], limits: LimitSettings = _USUAL) -> GenerateBody:
     """Form values are strings; `context` and `scene` hold JSON. Empty ones count as left out."""
-    values: dict[str, Any] = {name: value for name, value in fields.items() if value != "" or name == "text"}
+    values: dict[str, Any] = dict(fields)
     for name in _HOLD_JSON:
-        if name in values:
+        if values.get(name, "").strip():
             try:
                 values[name] = read_json(name, values[name])
             except (ValueError, RecursionError):
@@ -79,9 +95,8 @@ def parse_form(fields: dict[str, str], limits: LimitSettings = _USUAL) -> Genera
 
 
 def _validated(values: dict[str, Any]) -> GenerateBody:
-    """null counts as left out, as clients mean it that send every field."""
     try:
-        return GenerateBody.model_validate({name: value for name, value in values.items() if value is not None})
+        return GenerateBody.read(values)
     except ValidationError as error:
         raise invalid_request(error) from None
 

@@ -5,6 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+DOCS_ASSETS = "/docs-assets"
+"""Where scripts and styles of the interactive reference are served: it works without the internet."""
+
 
 def add_schemas(app: FastAPI, schemas: dict[str, dict[str, Any]]) -> None:
     """Put `schemas` beside those that FastAPI finds in `app`, for `$ref`s to point at."""

@@ -14,6 +14,8 @@ from starlette.types import Receive, Scope, Send
 PING = ": ping\n\n"
 """A comment among server-sent events: it keeps a proxy's connection open and reaches no listener."""
 EVENT_STREAM = "text/event-stream"
+_UNHELD = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""nginx and its kind send a stream on as it comes, and no cache keeps it."""
 
 
 def event(value: Any) -> str:
@@ -71,7 +73,7 @@ class StreamedAnswer(StreamingResponse):
     ) -> None:
         self._body = body
         self._held = held
-        super().__init__(body, status, {"Cache-Control": "no-cache"} | (headers or {}), media_type)
+        super().__init__(body, status, _UNHELD | (headers or {}), media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Starlette's own way cancels again and again, and so also the clean-up after a first cancellation.

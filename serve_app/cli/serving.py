@@ -14,6 +14,7 @@ from ray.serve.schema import LoggingConfig
 from serve_app import log
 from serve_app.app import build_graph
 from serve_app.cli.progress import console, progress
+from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
 from serve_app.deployments import proxy_guard
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.deployments.ray_private import listens_on
@@ -31,15 +32,17 @@ _log = logging.getLogger(__name__)
 def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     """Start, print the address, wait for SIGINT or SIGTERM. Raises StartupError if the server cannot start."""
     log.set_up(settings.log_level, log_format=settings.log_format)
+    host = host.removeprefix("[").removesuffix("]")  # as an IPv6 address stands in URLs
     check_exposure(settings.keys, listens_on(host))
     require_free_port(host, port)
+    if settings.database.url is None or settings.files.url is None:
+        require_data_folder(settings.data_dir)
+    if not _is_local():
+        require_ray(os.environ["RAY_ADDRESS"])
     weights = _open_checkpoint(settings)
     try:
         with progress("starting Ray"):
-            _start_ray()
-            serve.start(
-                http_options={"host": host, "port": port}, logging_config=LoggingConfig(enable_access_log=False)
-            )
+            _start_ray(host, port)
         with progress(f"loading {settings.model}"):
             _run_graph(settings)
         _greet(settings, host, port, weights)
@@ -66,6 +69,11 @@ def _stop_on_signal() -> threading.Event:
     return stopped
 
 
+def address_of(host: str, port: int) -> str:
+    """As it stands in URLs: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def require_free_port(host: str, port: int) -> None:
     """Raises StartupError if the port is taken. Serve would share it silently, and each server would get half of the
     requests."""
@@ -76,7 +84,9 @@ def require_free_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartupError(f"cannot listen on {host}:{port} ({error.strerror}): choose another --port") from None
+            raise StartupError(
+                f"cannot listen on {address_of(host, port)} ({error.strerror}): choose another --port"
+            ) from None
 
 
 def _open_checkpoint(settings: Settings) -> str:
@@ -94,15 +104,19 @@ def _open_checkpoint(settings: Settings) -> str:
     return open_checkpoint(settings.model, settings.revision).weights
 
 
-def _start_ray() -> None:
+def _start_ray(host: str, port: int) -> None:
+    """Ray, and Serve in it. Raises StartupError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", proxy_guard.IMPORT_PATH)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if _is_local():
-        ray.init("local", include_dashboard=False, **quiet)
-    else:
-        ray.init(**quiet)
+    local: dict[str, Any] = {"address": "local", "include_dashboard": False} if _is_local() else {}
+    try:
+        ray.init(**local, **quiet)
+        serve.start(http_options={"host": host, "port": port}, logging_config=LoggingConfig(enable_access_log=False))
+    except Exception as error:
+        _log.debug("Ray does not start", exc_info=error)
+        raise ray_failure(error) from error
 
 
 def _is_local() -> bool:
@@ -131,7 +145,7 @@ def _failure() -> str:
 
 def _greet(settings: Settings, host: str, port: int, weights: str) -> None:
     shown = "localhost" if host in ("0.0.0.0", "127.0.0.1", "::") else host
-    url = f"http://{shown}:{port}"
+    url = f"http://{address_of(shown, port)}"
     if notice := WEIGHTS_NOTICES.get(weights):
         _log.warning("%s: %s", settings.model, notice)
     console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")

@@ -19,7 +19,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     model: Annotated[str | None, typer.Option(help="demo, a folder, or a Hub repository like sesame/csm-1b.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda: where the served model runs.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
-    quantization: Annotated[str | None, typer.Option(help="none, int8 or fp8.")] = None,
+    quantization: Annotated[str | None, typer.Option(help="none, auto, int8, int4 or fp8.")] = None,
     step: Annotated[str | None, typer.Option(help="auto, plain, native, graphs or fused.")] = None,
     frames: Annotated[int, typer.Option(help="Frames to compare.")] = 3,
     text: Annotated[str, typer.Option(help="Text of the sample.")] = "Hello, this is what the model sounds like.",

@@ -13,7 +13,7 @@ from serve_app.engine.steps.choice import StepName, choose_step, step_maker
 from serve_app.messages import WEIGHTS_NOTICES, ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
 from serve_app.model.csm import Csm
-from serve_app.model.device import check_quantization, pick_device, pick_dtype, use_threads
+from serve_app.model.device import pick_device, pick_dtype, pick_quantization, use_threads
 from serve_app.model.tokenizer import TextTokenizer
 from serve_app.settings import EngineSettings, Settings
 
@@ -24,16 +24,17 @@ def load_parts(settings: Settings) -> EngineParts:
     """Open the checkpoint and load its model. Raises StartupError where that fails."""
     device = pick_device(settings.device)
     dtype = pick_dtype(settings.dtype, device)
-    check_quantization(settings.quantization, device)
+    quantization = pick_quantization(settings.quantization, device)
     use_threads(settings.engine.threads)
     checkpoint = open_checkpoint(settings.model, settings.revision)
     if notice := WEIGHTS_NOTICES.get(checkpoint.weights):
         _log.warning("%s: %s", checkpoint.name, notice)
     # Before any memory is taken, so that a model that does not fit ends in one clear line.
-    planned = PlannedModel(checkpoint.shape, dtype, settings.quantization)
+    # With auto every matrix may keep its type.
+    planned = PlannedModel(checkpoint.shape, dtype, "none" if quantization == "auto" else quantization)
     plan = plan_memory(planned, settings.engine, usual_reserves(device, settings.engine))
     announce(plan, claim_memory(device, settings.engine.memory_fraction))
-    model = load_model(checkpoint, device, dtype, settings.quantization)
+    model = load_model(checkpoint, device, dtype, quantization)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # Free what loading and quantizing left over.
     step = choose_step(settings.engine.step, model)
@@ -47,6 +48,7 @@ def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSe
     return ModelInfo(
         model=checkpoint.name,
         weights=checkpoint.weights,
+        trained_for=checkpoint.trained_for,
         num_codebooks=shape.num_codebooks,
         codebook_size=shape.codebook_size,
         max_positions=min(settings.max_positions, shape.backbone.max_positions),

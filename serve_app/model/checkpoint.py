@@ -13,13 +13,14 @@ from torch import Tensor
 from transformers import CsmConfig
 
 from serve_app.errors import CheckpointError
-from serve_app.messages import RANDOM, TRAINED
+from serve_app.messages import RANDOM, TRAINED, TrainedFor
 from serve_app.model import hub
 from serve_app.model.create import WEIGHTS_MARKER
 from serve_app.model.csm import Csm
 from serve_app.model.layout import find_weights, read_config, read_tensors
-from serve_app.model.matrix import Quantization
+from serve_app.model.matrix import QuantizationChoice
 from serve_app.model.shape import CsmShape
+from serve_app.model.trained_for import read_trained_for
 from serve_app.model.weights import CODEC_PREFIX, build_model
 
 DEMO = "demo"
@@ -41,6 +42,8 @@ class Checkpoint:
     weight_files: tuple[Path, ...]
     weights: str
     """`trained`, `demo voice`, or `random`: made by `create`, it sounds like noise."""
+
+    trained_for: TrainedFor
 
     @property
     def random_weights(self) -> bool:
@@ -72,6 +75,7 @@ def open_checkpoint(model: str, revision: str | None) -> Checkpoint:
         shape=_named(model, config),
         weight_files=find_weights(folder, values, model),
         weights=str(values.get(WEIGHTS_MARKER, TRAINED)),
+        trained_for=_trained_for(values, model),
     )
 
 
@@ -86,7 +90,7 @@ def require_checkpoint(model: str, revision: str | None) -> None:
 
 
 def load_model(
-    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, quantization: Quantization = "none"
+    checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, quantization: QuantizationChoice = "none"
 ) -> Csm:
     """Raises CheckpointError where a tensor is unknown, missing or of another shape."""
     try:
@@ -118,6 +122,13 @@ def _parse(values: dict[str, Any], name: str) -> CsmConfig:
 def _named(name: str, config: CsmConfig) -> CsmShape:
     try:
         return CsmShape.from_config(config)
+    except CheckpointError as error:
+        raise _prefixed(name, error) from error
+
+
+def _trained_for(values: dict[str, Any], name: str) -> TrainedFor:
+    try:
+        return read_trained_for(values)
     except CheckpointError as error:
         raise _prefixed(name, error) from error
 

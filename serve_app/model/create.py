@@ -62,7 +62,7 @@ def _stored(tensor: RandomTensor, seed: int, dtype: StoredDtype) -> StoredTensor
 
 
 def write_texts(
-    folder: Path, config: CsmConfig, dtype: StoredDtype, tokenizer: Tokenizer, marks: Mapping[str, str]
+    folder: Path, config: CsmConfig, dtype: StoredDtype, tokenizer: Tokenizer, marks: Mapping[str, Any]
 ) -> None:
     """Write all of a checkpoint but its tensors. `marks` are further keys of its config."""
     values = {**config.to_dict(), "architectures": ["CsmForConditionalGeneration"], "dtype": dtype, **marks}

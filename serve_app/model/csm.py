@@ -14,7 +14,7 @@ from torch import Tensor
 from serve_app.model.device import send
 from serve_app.model.kv_views import KvView, TokenRange, kv_at_block, kv_at_positions, kv_of_ranges
 from serve_app.model.layers import Transformer
-from serve_app.model.matrix import Matrix, Quantization, quantize
+from serve_app.model.matrix import Matrix, Quantization, quantize, quantize_where_allowed
 from serve_app.model.rope import RotationTable
 from serve_app.model.shape import CsmShape
 
@@ -68,6 +68,19 @@ class Csm:
         """Quantize the matrices of backbone and depth decoder. Embeddings, heads and norms stay as they are."""
         self.quantization = quantization
         self.change_matrices(lambda matrix: quantize(matrix, quantization) if isinstance(matrix, Tensor) else matrix)
+
+    def quantize_where_allowed(self) -> int:
+        """Round the matrices whose error in int8 is small, and return how many stay as they are."""
+        made: list[Matrix] = []
+
+        def rounded(matrix: Matrix) -> Matrix:
+            made.append(quantize_where_allowed(matrix) if isinstance(matrix, Tensor) else matrix)
+            return made[-1]
+
+        self.change_matrices(rounded)
+        num_kept = sum(isinstance(matrix, Tensor) for matrix in made)
+        self.quantization = "int8" if num_kept < len(made) else "none"
+        return num_kept
 
     def change_matrices(self, change: Callable[[Matrix], Matrix]) -> None:
         """Replace each matrix of backbone and depth decoder by the result of `change`."""

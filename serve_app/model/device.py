@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from serve_app.errors import StartupError
+from serve_app.model.matrix import QuantizationChoice
 
 
 def pick_device(name: str) -> torch.device:
@@ -54,8 +55,16 @@ def use_threads(num_threads: int) -> None:
     torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // 2))
 
 
+def pick_quantization(name: QuantizationChoice, device: torch.device) -> QuantizationChoice:
+    """`auto` is "none" on CUDA. Raises StartupError where `device` cannot multiply by matrices of that kind."""
+    check_quantization(name, device)
+    return "none" if name == "auto" and device.type == "cuda" else name
+
+
 def check_quantization(name: str, device: torch.device) -> None:
     """Raises StartupError where `device` cannot multiply matrices of that kind."""
+    if name == "int4" and device.type != "cpu":
+        raise StartupError("quantization: int4 needs a CPU; use int8, fp8 or none")
     if name != "fp8":
         return
     if device.type != "cuda":

@@ -1,5 +1,6 @@
 """Fills the model from the Hub's parameter names (transformers' layout), using each exactly once."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -7,8 +8,10 @@ from torch import Tensor
 
 from serve_app.errors import CheckpointError
 from serve_app.model.csm import Csm
-from serve_app.model.matrix import Quantization
+from serve_app.model.matrix import QuantizationChoice
 from serve_app.model.shape import CsmShape, TransformerShape
+
+_log = logging.getLogger(__name__)
 
 CODEC_PREFIX = "codec_model."
 AUDIO_TABLES = ("backbone_model.embed_tokens.embed_audio_tokens.weight", "depth_decoder.model.embed_tokens.weight")
@@ -88,11 +91,15 @@ def build_model(
     tensors: Iterable[tuple[str, Tensor]],
     device: torch.device,
     dtype: torch.dtype,
-    quantization: Quantization = "none",
+    quantization: QuantizationChoice = "none",
 ) -> Csm:
     """The model on `device`, ready to run."""
     model = Csm(shape, device, dtype)
     load_weights(model, tensors)
     model.fold()
-    model.quantize(quantization)
+    if quantization == "auto":
+        num_kept = model.quantize_where_allowed()
+        _log.info("quantization auto: %s, %d matrices keep their type", model.quantization, num_kept)
+    else:
+        model.quantize(quantization)
     return model

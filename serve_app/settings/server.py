@@ -55,9 +55,10 @@ class Settings(BaseSettings):
     """Where models run. `auto` takes CUDA if there is a GPU."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the weights. `auto` is bfloat16 on CUDA and float32 on a CPU. The codec is always float32."""
-    quantization: Literal["none", "int8", "fp8"] = "none"
-    """8 bit matrices in backbone and depth decoder: half of bfloat16's bytes. fp8 needs a Hopper GPU or later.
-    docs/benchmarks.md shows its effect on the answers."""
+    quantization: Literal["none", "auto", "int8", "int4", "fp8"] = "none"
+    """Smaller matrices in backbone and depth decoder. int8 and fp8 take half of bfloat16's bytes, int4 takes 0.28.
+    fp8 needs a Hopper GPU or later, int4 a CPU. `auto` takes none on CUDA. On a CPU it takes int8 for each matrix whose
+    rounding error is at most 2.5%. docs/benchmarks.md shows the effect on the answers and how `auto` measures."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("csm-serve", appauthor=False)))
     """Folder for database, files and secrets. Default: the platform's folder for application data."""
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+(/[^\s]*)?$")

@@ -108,6 +108,7 @@ class Answer:
         return self.stored
 
     def _take(self, chunk: AudioChunk) -> None:
+        self.outcome = replace(self.outcome, spoken_chars=chunk.spoken_chars)
         self._note(self.outcome.num_frames + chunk.num_frames, chunk.finish)
         self._taken.settle(self.outcome.audio_seconds)
         if self._store is not None:

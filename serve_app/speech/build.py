@@ -9,8 +9,9 @@ from typing import Any
 
 from serve_app.audio.payload import audio_bytes
 from serve_app.errors import InvalidRequest
-from serve_app.messages import MAX_SEED, ModelInfo, SamplingParams
+from serve_app.messages import ModelInfo
 from serve_app.settings import LimitSettings, Settings
+from serve_app.speech.knobs import max_audio_seconds_of, sampling_of, seed_of
 from serve_app.speech.scene import AnswerFile, Audio, ContextSource, InlineAudio, Scene, Turn, UrlAudio
 from serve_app.speech.text.normalize import normalize
 from serve_app.speech.text.prepared import Notice, Prepared, merged
@@ -22,7 +23,7 @@ _MAX_SPEAKER = 999
 
 @dataclass(frozen=True, slots=True)
 class AskedClip:
-    """`audio`: base64, a data URI, or an http(s) URL."""
+    """`audio`: base64, a data URI, or an http(s) URL. `text`, its transcript, is "" where it was left out."""
 
     text: str
     speaker: int
@@ -44,6 +45,8 @@ class Asked:
     """Whether numbers, signs and abbreviations are spelled out before they are spoken."""
     is_job: bool = False
     """Whether the scene is queued. A job may be longer than a request whose caller waits."""
+    remarks: Sequence[str] = ()
+    """Of the dialect; those of the core follow them in the scene."""
 
 
 def build_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene:
@@ -51,16 +54,18 @@ def build_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene:
     limits = settings.limits
     turns = _turns(asked, limits)
     context = _context(asked.context, limits)
-    sampling = _sampling(asked.sampling, info, settings)
+    sampling, sampling_remarks = sampling_of(asked.sampling, info, settings.sampling)
+    max_audio_seconds, length_remarks = max_audio_seconds_of(asked.max_audio_seconds, limits)
     prepared = [_prepared(f"turns[{number}].text", turn, asked.normalize, info) for number, turn in enumerate(turns)]
     return Scene(
         turns=tuple(turn for turn, _ in prepared),
         context=context,
-        seed=_seed(asked.seed),
+        seed=seed_of(asked.seed),
         sampling=sampling,
-        max_audio_seconds=_max_audio_seconds(asked.max_audio_seconds, limits),
+        max_audio_seconds=max_audio_seconds,
         file=asked.file,
         notices=tuple(map(str, merged(*(notices for _, notices in prepared)))),
+        remarks=(*asked.remarks, *sampling_remarks, *length_remarks),
     )
 
 
@@ -103,12 +108,22 @@ def _context(clips: Sequence[AskedClip], limits: LimitSettings) -> tuple[Context
         raise InvalidRequest("context", f"has {len(clips)} segments: send at most {limits.max_context_segments}")
     return tuple(
         ContextSource(
-            check_text(f"context[{number}].text", clip.text, limits.max_text_chars),
+            _transcript(f"context[{number}].text", clip.text, limits.max_text_chars),
             _speaker(f"context[{number}].speaker", clip.speaker),
             audio_source(f"context[{number}].audio", clip.audio),
         )
         for number, clip in enumerate(clips)
     )
+
+
+def _transcript(path: str, text: str, max_chars: int) -> str:
+    if not text.strip():
+        raise InvalidRequest(
+            path,
+            "is missing: send the transcript of this clip, the words spoken in it. CSM reads text and audio of the "
+            "context together",
+        )
+    return check_text(path, text, max_chars)
 
 
 def check_text(path: str, text: str, max_chars: int) -> str:
@@ -127,38 +142,3 @@ def _speaker(path: str, speaker: int) -> int:
     if not 0 <= speaker <= _MAX_SPEAKER:
         raise InvalidRequest(path, f"must be an integer from 0 to {_MAX_SPEAKER}, the speaker's number in the scene")
     return speaker
-
-
-def _seed(seed: int | None) -> int | None:
-    if seed is not None and not 0 <= seed <= MAX_SEED:
-        raise InvalidRequest("seed", f"must be an integer from 0 to {MAX_SEED}")
-    return seed
-
-
-def _sampling(given: Mapping[str, Any], info: ModelInfo, settings: Settings) -> SamplingParams:
-    """The server's defaults, overridden by what was given."""
-    defaults = settings.sampling.model_dump()
-    defaults["top_k"] = min(defaults["top_k"], info.codebook_size)
-    params = SamplingParams(**(defaults | dict(given)))
-    size = info.codebook_size
-    checks = (
-        ("temperature", 0 < params.temperature <= 5, "must be above 0 and at most 5; for greedy speech send greedy"),
-        ("top_k", 1 <= params.top_k <= size, f"must be from 1 to {size}, the size of a codebook"),
-        ("top_p", 0 < params.top_p <= 1, "must be above 0 and at most 1; 1 switches it off"),
-        ("repetition_penalty", 1 <= params.repetition_penalty <= 2, "must be from 1 to 2; 1 switches it off"),
-    )
-    for path, is_in_range, remedy in checks:
-        if not is_in_range:
-            raise InvalidRequest(path, remedy)
-    return params
-
-
-def _max_audio_seconds(seconds: float | None, limits: LimitSettings) -> float:
-    if seconds is None:
-        return limits.max_audio_seconds
-    if not 0 < seconds <= limits.max_audio_seconds:
-        raise InvalidRequest(
-            "max_audio_seconds",
-            f"must be above 0 and at most {limits.max_audio_seconds:g}; leave it out for the longest",
-        )
-    return seconds

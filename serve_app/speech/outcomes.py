@@ -20,6 +20,8 @@ class Outcome:
     seed: int
     num_frames: int = 0
     finish_reason: FinishReason | None = None
+    spoken_chars: int = 0
+    """Of the typed texts together, as far as whole pieces were spoken."""
 
     @property
     def audio_seconds(self) -> float:

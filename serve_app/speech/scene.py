@@ -106,6 +106,8 @@ class Scene:
     file: AnswerFile | None = None
     notices: tuple[str, ...] = ()
     """What of the texts is not spoken. They never quote a text."""
+    remarks: tuple[str, ...] = ()
+    """Where the request was not read as it was written: unknown fields, values brought within a limit."""
 
     @property
     def longest_seconds(self) -> float:
@@ -126,6 +128,7 @@ class Scene:
             "max_audio_seconds": self.max_audio_seconds,
             "file": asdict(self.file) if self.file else None,
             "notices": list(self.notices),
+            "remarks": list(self.remarks),
         }
 
     @classmethod
@@ -138,4 +141,5 @@ class Scene:
             max_audio_seconds=value["max_audio_seconds"],
             file=AnswerFile(**value["file"]) if value["file"] else None,
             notices=tuple(value.get("notices", ())),
+            remarks=tuple(value.get("remarks", ())),
         )

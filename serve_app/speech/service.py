@@ -12,7 +12,9 @@ from serve_app.errors import StartTimeout
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance
 from serve_app.messages import Accepted, ModelInfo
+from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
+from serve_app.speech.build import Asked, build_scene
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.outcomes import Outcome, RecentOutcomes
@@ -21,6 +23,7 @@ from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Scene
 from serve_app.store.stored_file import StoredFile
 
+_MAX_INLINE_CHARS = 1000
 _SEED_BITS = 53
 """JavaScript's numbers are exact up to here, so a client can send a seed back as it read it."""
 
@@ -60,6 +63,14 @@ class SpeechService:
 
     async def info(self) -> ModelInfo:
         return await self._pipeline.info()
+
+    async def scene(self, asked: Asked, settings: Settings) -> Scene:
+        """The scene that `asked` describes, within the limits. Raises InvalidRequest."""
+        info = await self.info()
+        if sum(len(turn.text) for turn in asked.turns) <= _MAX_INLINE_CHARS:
+            return build_scene(asked, info, settings)
+        # A long text takes seconds to prepare, which would stall every stream of this event loop.
+        return await asyncio.to_thread(build_scene, asked, info, settings)
 
     async def check_ready(self) -> None:
         await self._pipeline.check_ready()

@@ -5,7 +5,15 @@ from collections import deque
 from dataclasses import replace
 
 from serve_app.audio.seams import pause_after
-from serve_app.messages import FRAME_RATE_HZ, AudioChunk, Codes, ContextSegment, FinishReason, GenerationRequest
+from serve_app.messages import (
+    FRAME_RATE_HZ,
+    FRAME_SAMPLES,
+    AudioChunk,
+    Codes,
+    ContextSegment,
+    FinishReason,
+    GenerationRequest,
+)
 from serve_app.speech.parts import Part
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.seeds import sub_seed
@@ -87,7 +95,7 @@ class Spoken:
         assert self._no_codes is not None, "a part has ended"
         if part.is_last_of_turn or self.is_over:
             return None
-        pcm = pause_after(self._tail, part.pause_seconds)
+        pcm = pause_after(self._tail, part.pause_seconds)[: self.frames_left * 2 * FRAME_SAMPLES]
         return self._placed(AudioChunk(0, pcm, self._no_codes)) if pcm else None
 
     def last_chunk(self) -> AudioChunk:

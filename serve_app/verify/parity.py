@@ -21,7 +21,7 @@ _MAX_LOGIT_DIFFERENCE = 0.01
 """In spreads, float32 beside float32. Rounding stays below 0.0001, a wrong rotation or row is above 0.1."""
 _MIN_CODEC_AGREEMENT = 0.98
 """Share of equal codes of a clip. If two entries are about equally near, rounding decides."""
-_MAX_MEAN_REGRET = {"float32": 0.002, "bfloat16": 0.05, "int8": 0.15, "fp8": 0.3}
+_MAX_MEAN_REGRET = {"float32": 0.002, "bfloat16": 0.05, "int8": 0.15, "fp8": 0.3, "int4": 0.6}
 """In spreads. A code drawn at random costs 3. Measured with random weights: bfloat16 0.001 (small) and 0.0015 (csm-1b),
 int8 0.0025 (small)."""
 

@@ -150,7 +150,7 @@ def _compare(
     if utterances:
         yield parity.check_parity(reference, utterances, clips)
     if served and served.codes:
-        quantization = plan.settings.quantization
+        quantization = served.info.quantization
         arithmetic = served.info.dtype if quantization == "none" else quantization
         yield parity.check_served(reference, served.requests, served.codes, arithmetic)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -14,6 +14,7 @@ from serve_app.codec.step_choice import make_slots
 from serve_app.engine.service import TokenService
 from serve_app.messages import FRAME_RATE_HZ, AudioChunk, FinishReason, GenerationRequest, SamplingParams, TokenFrames
 from serve_app.settings import Settings
+from serve_app.speech.build import Asked, build_scene
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import ContextClip, SpeechRequest
 from serve_app.speech.scene import Turn
@@ -72,22 +73,26 @@ class ServedModel:
 
     async def speak(self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0) -> Sound:
         """The answer to a minimal request, in the checkpoint's voice if it has one."""
-        info = await self.tokens.info()
-        defaults = self._settings.sampling.model_dump()
-        defaults["top_k"] = min(defaults["top_k"], info.codebook_size)
-        request = SpeechRequest(
-            request_id="verify",
-            turns=(Turn(text, speaker),),
-            context=context,
-            sampling=SamplingParams(**defaults, seed=seed),
-            max_audio_seconds=self._settings.limits.max_audio_seconds,
-        )
-        chunks = [
-            m async for m in SpeechPipeline(self._encoder, self._decoder).stream(request) if isinstance(m, AudioChunk)
-        ]
+        chunks = await self.chunks(text, speaker, context, seed)
         finish = chunks[-1].finish
         assert finish is not None, "the last chunk says why it is the last"
-        return Sound(b"".join(chunk.pcm for chunk in chunks), sum(chunk.codes.num_frames for chunk in chunks), finish)
+        return Sound(b"".join(chunk.pcm for chunk in chunks), sum(chunk.num_frames for chunk in chunks), finish)
+
+    async def chunks(
+        self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0
+    ) -> list[AudioChunk]:
+        """The same answer, chunk by chunk."""
+        info = await self.tokens.info()
+        scene = build_scene(Asked([Turn(text, speaker)]), info, self._settings)
+        request = SpeechRequest(
+            request_id="verify",
+            turns=scene.turns,
+            context=context,
+            sampling=replace(scene.sampling, seed=seed),
+            max_audio_seconds=scene.max_audio_seconds,
+        )
+        pipeline = SpeechPipeline(self._encoder, self._decoder)
+        return [message async for message in pipeline.stream(request) if isinstance(message, AudioChunk)]
 
     async def measure(self) -> Speed:
         info = await self.tokens.info()

@@ -69,10 +69,10 @@ def check(database: Database, place: Place, receiver: Receiver, texts: list[str]
     for text, job_id in known.items():
         job = jobs[job_id]
         assert job.state == JobState.COMPLETED and job.key_id == KEY
-        assert json.loads(results[job.number].body) == result_of(text).body
+        assert json.loads(results[job.number].body) == result_of(text).output
         (body,) = set(receiver.bodies[job_id])
         assert body.decode() == webhooks[job_id].body
-        assert json.loads(body)["payload"] == result_of(text).body
+        assert json.loads(body)["payload"] == result_of(text).output
     assert len(results) == len(jobs) and receiver.forged == 0
 
 

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.requests import HTTPConnection
 
 from serve_app.api.error_table import headers_of, is_retryable, status_of
 from serve_app.api.field_names import FieldNames
@@ -174,6 +175,7 @@ class FalRoute(APIRoute):
             except RequestValidationError as error:
                 response = answered(validation_content(error), 422)
             response.headers[REQUEST_ID] = request_id_of(request)
+            response.headers.update(getattr(request.state, "added_headers", {}))
             return response
 
         return answer
@@ -191,6 +193,11 @@ def request_id_of(request: Request) -> str:
     if not hasattr(request.state, "fal_request_id"):
         name_request(request, str(uuid.uuid4()))
     return request.state.fal_request_id
+
+
+def add_headers(connection: HTTPConnection, headers: dict[str, str]) -> None:
+    """Have the answer to an HTTP request carry them. Those of a WebSocket were sent before."""
+    connection.state.added_headers = headers
 
 
 def name_request(request: Request, request_id: str) -> None:

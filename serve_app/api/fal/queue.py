@@ -85,7 +85,7 @@ class QueueApi:
             self._services.net.check_url(WEBHOOK_FIELD, fal_webhook)
         queue, start_timeout = self._services.queue, preferences.start_timeout_seconds
         kept_seconds = (start_timeout or self._start_timeout) + _MAX_RUN_SECONDS
-        read = await self._reader.read(request)
+        read = await self._reader.read(request, is_job=True)
         scene = await self._context.keep(read, key.id, kept_seconds)
         file_ids = _stored_ids(read, scene)
         job = await queue.submit(

@@ -116,7 +116,8 @@ class RealtimeApi:
                     if chunk.pcm:
                         await _send(socket, chunk_content(chunk, index) | {"audio_chunk": chunk.pcm} | echoed)
                         index += 1
-            await _send(socket, output_of(await answer.file()) | echoed)
+            notices = {"notices": told} if (told := [*scene.remarks, *scene.notices]) else {}
+            await _send(socket, output_of(await answer.file()) | notices | echoed)
 
 
 class _Inbox:

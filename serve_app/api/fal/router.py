@@ -1,6 +1,6 @@
 """All of fal's surfaces."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
 
 from serve_app.api.fal.files import FilesApi
@@ -38,8 +38,12 @@ def fal_router(speech: SpeechService, services: Services, settings: Settings, ke
         FilesApi(services.files, settings.limits),
     ):
         router.include_router(api.router())
-    router.add_api_route(f"{PREFIX}/{{rest:path}}", _unknown, methods=_METHODS, include_in_schema=False)
     return router
+
+
+def add_unknown_paths(app: FastAPI) -> None:
+    """Have every other path under the prefix answered in fal's words. Last, and not in the router of what is known."""
+    app.add_api_route(f"{PREFIX}/{{rest:path}}", _unknown, methods=_METHODS, include_in_schema=False)
 
 
 async def _unknown(rest: str) -> JSONResponse:

@@ -15,7 +15,6 @@ from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput, output_of
 from serve_app.api.fal.ways import APP, PREFIX, Surface
-from serve_app.api.health import weights_headers
 from serve_app.api.streaming import EVENT_STREAM, StreamedAnswer, disconnect, event, while_connected
 from serve_app.keys.key import Scope
 from serve_app.messages import SAMPLE_RATE_HZ, AudioChunk
@@ -53,7 +52,7 @@ class RunApi:
             while_connected(partial(disconnect, request.receive)),
             await self._speech.open(scene, call) as answer,
         ):
-            return JSONResponse(output_of(await answer.file()), headers=await self._headers())
+            return JSONResponse(output_of(await answer.file()))
 
     async def stream(self, request: Request) -> Response:
         """Speak a scene in server-sent events: 24 kHz PCM in base64 as it is made, then the whole output."""
@@ -62,10 +61,7 @@ class RunApi:
         # The status waits for admission: a refusal is raised here, and never after a 200.
         async with while_connected(partial(disconnect, request.receive)):
             answer = await self._speech.open(scene, call)
-        return StreamedAnswer(_events(answer), EVENT_STREAM, answer, headers=await self._headers())
-
-    async def _headers(self) -> dict[str, str]:
-        return weights_headers(await self._speech.info())
+        return StreamedAnswer(_events(answer), EVENT_STREAM, answer)
 
 
 async def _events(answer: Answer) -> AsyncGenerator[str, None]:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.fal.errors import in_body
+from serve_app.api.lenient import Lenient, LenientBody, always_in_schema
 from serve_app.api.native_schema import Integer, Number
 from serve_app.api.openapi import body_schemas, schema_ref
 from serve_app.errors import InvalidRequest
@@ -30,20 +31,20 @@ class FalFile(BaseModel):
 AudioUrl = Annotated[str, BeforeValidator(_plain_url, json_schema_input_type=str | FalFile)]
 
 
-class FalTurn(BaseModel):
+class FalTurn(Lenient):
     speaker_id: Integer
     text: str
 
 
-class FalSpeaker(BaseModel):
-    prompt: str = Field(description="What is said in the audio.")
+class FalSpeaker(Lenient):
+    model_config = ConfigDict(json_schema_extra=always_in_schema("prompt"))
+
+    prompt: str = Field(default="", description="What is said in the audio.")
     speaker_id: Integer
     audio_url: AudioUrl
 
 
-class FalInput(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
+class FalInput(LenientBody):
     scene: list[FalTurn] = Field(description="The text to generate an audio from.")
     context: list[FalSpeaker] = Field(default=[], description="The context to generate an audio from.")
     seed: Integer | None = None
@@ -51,6 +52,7 @@ class FalInput(BaseModel):
     top_k: Integer | None = None
     max_audio_seconds: Number | None = Field(default=None, description="Of the whole scene.")
     output_format: Literal["wav"] = "wav"
+    normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
 
 
 class FalOutputFile(BaseModel):
@@ -100,10 +102,10 @@ def parse(body: bytes, limits: LimitSettings = _USUAL) -> FalInput:
 
 
 def validated(values: dict[str, Any], limits: LimitSettings = _USUAL) -> FalInput:
-    """null counts as left out, as clients mean it that send every field. Raises RequestValidationError."""
+    """Raises RequestValidationError, and InvalidRequest for lists beyond the limits."""
     check_lengths(values, limits)
     try:
-        return FalInput.model_validate({name: value for name, value in values.items() if value is not None})
+        return FalInput.read(values)
     except ValidationError as error:
         raise in_body(error) from None
 
@@ -120,6 +122,8 @@ def asked(body: FalInput, file: AnswerFile) -> Asked:
         seed=body.seed,
         max_audio_seconds=body.max_audio_seconds,
         file=file,
+        normalize=body.normalize,
+        remarks=body.notices,
     )
 
 

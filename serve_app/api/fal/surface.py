@@ -6,7 +6,7 @@ In this order: the proxy's header, the prefix, the host, the bare path. Everythi
 from urllib.parse import quote, unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.fal.ways import FAL_HOSTS, PREFIX, Surface, Way
@@ -24,6 +24,7 @@ _BARE = {
     "/upload/": Surface.CDN,
 }
 _APPS = "/fal-ai/"
+_PROXIED_METHODS = "DELETE, GET, HEAD, OPTIONS, POST, PUT"
 
 
 class FalSurfaces:
@@ -52,7 +53,7 @@ class FalSurfaces:
 
     async def _proxied(self, scope: Scope, origin: str, receive: Receive, send: Send) -> None:
         if scope["method"] == "OPTIONS":
-            await self._app(scope, receive, send)
+            await Response(status_code=204, headers={"Allow": _PROXIED_METHODS})(scope, receive, send)
             return
         target = _target(Headers(scope=scope).get(_TARGET, ""))
         if target is None:

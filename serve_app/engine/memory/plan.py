@@ -11,7 +11,7 @@ import torch
 from serve_app.engine.memory.device import DeviceMemory, shown
 from serve_app.engine.steps.graphs import num_graphs
 from serve_app.errors import StartupError
-from serve_app.model.matrix import Quantization
+from serve_app.model.matrix import GROUP_SIZE, Quantization
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES
 from serve_app.model.shape import CsmShape, TransformerShape
 from serve_app.settings import EngineSettings
@@ -176,8 +176,16 @@ def _stack_bytes(stack: TransformerShape, model: PlannedModel) -> int:
     if model.quantization == "none":
         layer = sum(rows * columns * size for rows, columns in _matrices(stack))
     else:
-        layer = sum(rows * columns + rows * _FLOAT32_BYTES for rows, columns in _matrices(stack))
+        layer = sum(rows * _row_bytes(columns, model.quantization) for rows, columns in _matrices(stack))
     return norms + stack.num_layers * layer
+
+
+def _row_bytes(columns: int, quantization: Quantization) -> int:
+    """Of a quantized matrix, with its scales."""
+    if quantization != "int4":
+        return columns + _FLOAT32_BYTES
+    padded = -(-columns // (2 * GROUP_SIZE)) * 2 * GROUP_SIZE
+    return padded // 2 + padded // GROUP_SIZE * torch.bfloat16.itemsize
 
 
 def _kv_bytes(stack: TransformerShape, positions: int, size: int) -> int:

@@ -59,7 +59,7 @@ def _native(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
     from serve_app.model.native.multiply import use_native_products
 
     num_threads = torch.get_num_threads()
-    if model.quantization == "int8":
+    if model.quantization in ("int8", "int4"):
         use_native_products(model, num_threads)
     return NativeStep(model, kv, state, num_threads)
 

@@ -30,6 +30,8 @@ _FLAGS = (
     # All functions that take vectors are inlined: how they would be passed does not matter.
     "-Wno-psabi",
 )
+ARM_FLAGS = ("-fno-schedule-insns",)
+"""GCC would load so far ahead that sums are pushed out of their registers; clang ignores it."""
 _TIMEOUT_SECONDS = 300
 
 
@@ -37,6 +39,13 @@ _TIMEOUT_SECONDS = 300
 def library() -> ctypes.CDLL:
     """The kernels. Raises StartupError, with a reason of one line, where they cannot be compiled or loaded."""
     return load(build(native_flags()))
+
+
+def instruction_set() -> str:
+    """What the kernels were compiled for, such as "AVX2, FMA"."""
+    kernels = library()
+    kernels.csm_instruction_set.restype = ctypes.c_char_p
+    return kernels.csm_instruction_set().decode()
 
 
 def load(path: Path) -> ctypes.CDLL:
@@ -50,7 +59,7 @@ def load(path: Path) -> ctypes.CDLL:
 def native_flags() -> tuple[str, ...]:
     """Lets the compiler use all that this processor can do."""
     is_x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
-    return ("-march=native",) if is_x86 else ("-mcpu=native",)
+    return ("-march=native",) if is_x86 else ("-mcpu=native", *ARM_FLAGS)
 
 
 def build(machine_flags: tuple[str, ...], folder: Path | None = None, source: Path = _SOURCE) -> Path:

@@ -26,10 +26,10 @@ def supports(model: Csm) -> str | None:
         for transformer in (model.backbone, model.depth)
         for block in transformer.blocks
         for matrix in _matrices(block)
-        if isinstance(matrix, QuantizedMatrix) and matrix.values.dtype != torch.int8
+        if isinstance(matrix, QuantizedMatrix) and matrix.values.dtype not in (torch.int8, torch.uint8)
     }
     if unknown:
-        return f"it takes int8 as quantized weights, not {str(unknown.pop()).removeprefix('torch.')}"
+        return f"it takes int8 and int4 as quantized weights, not {str(unknown.pop()).removeprefix('torch.')}"
     for shape in (model.shape.backbone, model.shape.depth):
         if shape.head_dim % 2 or shape.num_heads % shape.num_kv_heads:
             return "it needs an even head_dim, and key-value heads that divide the heads"

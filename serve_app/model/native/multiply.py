@@ -1,10 +1,11 @@
-"""Products by int8 matrices for prompts: torch would first unpack each matrix, which takes longer than the product."""
+"""Products by quantized matrices for prompts: torch would first unpack each, which takes longer than the product."""
 
 import ctypes
 import weakref
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from serve_app.errors import StartupError
@@ -15,7 +16,7 @@ from serve_app.model.native.structures import describe_matrix
 
 
 class NativeProduct:
-    """Satisfies `matrix.Product` for int8 on a CPU. Not thread-safe."""
+    """Satisfies `matrix.Product` for int8 and int4 on a CPU. Not thread-safe."""
 
     def __init__(self, num_threads: int) -> None:
         """Raises StartupError where the kernels cannot be compiled."""
@@ -30,11 +31,12 @@ class NativeProduct:
 
     def __call__(self, x: Tensor, matrix: QuantizedMatrix) -> Tensor:
         """[T, in] to [T, out] in the type of `x`; inputs are rounded to 16 bits of each row's largest."""
-        inputs = x.float().contiguous()
+        description = describe_matrix(matrix)
+        inputs = F.pad(x.float(), (0, description.cols - x.shape[1])).contiguous()
         outputs = torch.empty(len(x), len(matrix.values))
         done = self._library.csm_multiply(
             self._multiplier,
-            ctypes.byref(describe_matrix(matrix)),
+            ctypes.byref(description),
             ctypes.c_void_p(inputs.data_ptr()),
             len(x),
             ctypes.c_void_p(outputs.data_ptr()),
@@ -45,6 +47,6 @@ class NativeProduct:
 
 
 def use_native_products(model: Csm, num_threads: int) -> None:
-    """Let `model` multiply by its int8 matrices with the kernels; it does so when it reads prompts."""
+    """Let `model` multiply by its quantized matrices with the kernels; it does so when it reads prompts."""
     product = NativeProduct(num_threads)
     model.change_matrices(lambda m: replace(m, product=product) if isinstance(m, QuantizedMatrix) else m)

@@ -11,8 +11,8 @@ from serve_app.model.matrix import Matrix, QuantizedMatrix
 from serve_app.model.rope import RotationTable
 from serve_app.model.sampling import RowSampling
 
-KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
-"""`Kind` of dots.h."""
+KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}
+"""`Kind` of dots.h; uint8 holds two numbers of 4 bits."""
 
 _POINTER, _INT64, _INT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
 
@@ -138,7 +138,10 @@ def describe_matrix(matrix: Matrix) -> _Matrix:
     """For as long as `matrix` lives: it holds addresses."""
     values = matrix.values if isinstance(matrix, QuantizedMatrix) else matrix
     scales = _address(matrix.scales) if isinstance(matrix, QuantizedMatrix) else None
-    return _Matrix(_address(values), scales, *values.shape, KINDS[values.dtype])
+    rows, columns = values.shape
+    if values.dtype == torch.uint8:
+        columns *= 2
+    return _Matrix(_address(values), scales, rows, columns, KINDS[values.dtype])
 
 
 def _layer(block: Block) -> _Layer:

@@ -266,13 +266,13 @@ async def test_an_answer_that_was_read_to_its_end_is_not_in_the_way_of_the_next(
 
 
 async def test_audio_is_charged_as_it_was_spoken_and_not_as_it_might_have_been(server: Keyed) -> None:
-    """ "Hi." may take 2.5 seconds and takes 0.32."""
-    _, plaintext = server.keys.create("Ann", audio_seconds_per_minute=3.0)
+    """ "Hi." may take 3.04 seconds and takes 0.32."""
+    _, plaintext = server.keys.create("Ann", audio_seconds_per_minute=3.5)
     statuses = [(await server.speak(authorization(plaintext))).status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
     answer = await server.speak(authorization(plaintext))
     assert 1 <= int(answer.headers["retry-after"]) <= 5
-    assert "3 seconds of audio a minute" in answer.json()["detail"]
+    assert "3.5 seconds of audio a minute" in answer.json()["detail"]
 
 
 async def test_a_request_that_the_engine_refuses_costs_nothing(database: Database) -> None:

@@ -95,10 +95,11 @@ async def test_headers_say_what_is_known_before_the_body() -> None:
     whole = (await generate(app, json={"text": "Hi.", "seed": 5})).headers
     assert (whole["x-csm-seed"], whole["x-csm-weights"]) == ("5", "trained")
     assert (whole["x-csm-finish-reason"], whole["x-csm-audio-seconds"]) == ("eos", "0.32")
+    assert whole["x-csm-characters-spoken"] == "3"
     assert whole["content-disposition"] == f'attachment; filename="{whole["x-request-id"]}.wav"'
     streamed = (await generate(app, data={"text": "Hi.", "seed": "5"})).headers
     assert streamed["x-csm-seed"] == "5"
-    assert streamed["cache-control"] == "no-cache"
+    assert (streamed["cache-control"], streamed["x-accel-buffering"]) == ("no-store", "no")
     assert streamed["content-disposition"] == f"attachment; filename=stream_{streamed['x-request-id'][:8]}.wav"
     assert "x-csm-finish-reason" not in streamed
     assert whole["x-request-id"] != streamed["x-request-id"]
@@ -248,9 +249,9 @@ async def test_fields_of_other_servers_are_ignored(as_json: bool) -> None:
 @pytest.mark.parametrize("kind", ["json", "multipart", "urlencoded"])
 async def test_any_text_reaches_the_model_unchanged(kind: str, text: str) -> None:
     bodies = {
-        "json": {"json": {"text": text}},
-        "multipart": multipart(text=text),
-        "urlencoded": {"data": {"text": text}},
+        "json": {"json": {"text": text, "normalize": False}},
+        "multipart": multipart(text=text, normalize="false"),
+        "urlencoded": {"data": {"text": text, "normalize": "false"}},
     }
     answer = await generate(api(decoder := FakeDecoder()), **bodies[kind])
     assert answer.status_code == 200
@@ -258,14 +259,18 @@ async def test_any_text_reaches_the_model_unchanged(kind: str, text: str) -> Non
 
 
 async def test_half_a_surrogate_pair_in_json_is_replaced() -> None:
-    answer = await generate(api(decoder := FakeDecoder()), content=rb'{"text": "a\ud800b", "x\udfff": 1}')
+    answer = await generate(
+        api(decoder := FakeDecoder()), content=rb'{"text": "a\ud800b", "x\udfff": 1, "normalize": false}'
+    )
     assert answer.status_code == 200
     assert decoder.requests[0].text == "a\ufffdb"
 
 
 async def test_utf8_that_a_form_did_not_escape_is_utf8() -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
-    answer = await generate(api(decoder := FakeDecoder()), content="text=Grüße+%F0%9F%91%8B".encode(), headers=headers)
+    answer = await generate(
+        api(decoder := FakeDecoder()), content="normalize=0&text=Grüße+%F0%9F%91%8B".encode(), headers=headers
+    )
     assert answer.status_code == 200
     assert decoder.requests[0].text == "Grüße 👋"
 

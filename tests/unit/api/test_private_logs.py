@@ -87,7 +87,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "too long": {"text": MARK * 100},
     "audio that is none": {"text": MARK, "context": [{"text": MARK, "audio": MARK}]},
     "a field of the wrong kind": {"text": MARK, "temperature": MARK, MARK: MARK},
-    "nothing to speak": {"text": "", "scene": [{"text": MARK}]},
+    "nothing to speak": {"text": "", MARK: MARK},
 }
 
 SPOKEN = [REQUESTS["spoken"], REQUESTS["a scene"]]

@@ -1,5 +1,7 @@
 import base64
 import contextlib
+from random import Random
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from hypothesis import given
@@ -69,3 +71,43 @@ def test_a_flaw_is_refused_with_the_field_and_a_remedy(value: str) -> None:
 def test_any_text_is_read_or_refused(value: str) -> None:
     with contextlib.suppress(InvalidAudio):
         assert audio_bytes("audio", value)
+
+
+def as_a_form_reads_it(value: str) -> str:
+    """Unescaped in `curl -d`."""
+    return dict(parse_qsl(f"audio={value}"))["audio"]
+
+
+@given(st.binary(min_size=30, max_size=400), st.booleans())
+def test_plus_signs_that_a_form_turned_into_spaces_are_restored_or_refused(data: bytes, is_uri: bool) -> None:
+    encoded = ("data:audio/x+wav;base64," if is_uri else "") + base64.b64encode(b"RIFF" + data).decode()
+    with contextlib.suppress(InvalidAudio):
+        assert audio_bytes("audio", as_a_form_reads_it(encoded)) == b"RIFF" + data
+
+
+def test_a_recording_in_an_unescaped_form_is_heard_as_it_was_sent() -> None:
+    random = Random(7)
+    for num_bytes in range(3000, 3060):
+        data = b"RIFF" + random.randbytes(num_bytes)
+        for encoded in (base64.b64encode(data).decode(), base64.encodebytes(data).decode()):
+            assert audio_bytes("audio", as_a_form_reads_it(encoded)) == data
+        assert audio_bytes("audio", as_a_form_reads_it(base64.b64encode(data).decode().rstrip("="))) == data
+
+
+@pytest.mark.parametrize("line_chars", [4, 60, 64, 76])
+@pytest.mark.parametrize("between", [" ", "\n  ", " \r\n"], ids=ascii)
+def test_lines_that_are_parted_by_spaces_are_joined(line_chars: int, between: str) -> None:
+    data = b"RIFF" + Random(line_chars).randbytes(500)
+    encoded = base64.b64encode(data).decode()
+    lines = [encoded[start : start + line_chars] for start in range(0, len(encoded), line_chars)]
+    assert audio_bytes("audio", between.join(lines)) == data
+
+
+@pytest.mark.parametrize("value", ["QUI ", "QUJDQUJD QUI", "QUJD QUJ QUJD", "-_-_ -_- _"], ids=ascii)
+def test_spaces_that_may_have_been_plus_signs_are_refused_with_the_remedy(value: str) -> None:
+    with pytest.raises(InvalidAudio, match="plus signs: percent-encode the form"):
+        audio_bytes("audio", value)
+
+
+def test_base64_that_was_escaped_once_too_often_is_read() -> None:
+    assert audio_bytes("audio", quote(STANDARD)) == DATA

@@ -41,7 +41,7 @@ def weights_of(model: Csm) -> int:
     return sum(m.values.nbytes + m.scales.nbytes if isinstance(m, QuantizedMatrix) else m.nbytes for m in matrices)
 
 
-@pytest.mark.parametrize("quantization", ["none", "int8", "fp8"])
+@pytest.mark.parametrize("quantization", ["none", "int8", "int4", "fp8"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_weights_are_planned_to_the_byte(csm_1b: CsmShape, dtype: torch.dtype, quantization: Quantization) -> None:
     model = Csm(csm_1b, META, dtype)

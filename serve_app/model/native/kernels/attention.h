@@ -3,23 +3,41 @@
 
 #include <algorithm>
 
-#include "lanes.h"
+#include "sums.h"
 
 namespace csm {
 
 constexpr int kHeadTile = 4;
 constexpr int kPositionTile = 4;
 
-// Scores of four heads [4, dim] and four positions, some of which may be absent.
+// Positions whose products with four heads fit the registers.
+constexpr int kPositionsAtOnce = kParts == 1 ? kPositionTile : 1;
+
+// Products of four heads [4, dim] and of Count positions from `first` on.
+template <int Count, class T>
+CSM_INLINE void multiply_keys(const float* queries, size_t query_stride, const T* keys, size_t dim, int first,
+                              Lanes* products) {
+  Lanes local[kHeadTile * Count] = {};
+  for (size_t d = 0; d < dim; d += kLanes)
+    unrolled<Count>([&](auto p) CSM_LAMBDA {
+      const Lanes key = load_first(keys + (first + p) * dim + d, dim - d);
+      unrolled<kHeadTile>([&](auto h) CSM_LAMBDA {
+        local[h * Count + p] = local[h * Count + p] + load(queries + h * query_stride + d) * key;
+      });
+    });
+  unrolled<kHeadTile>([&](auto h) CSM_LAMBDA {
+    unrolled<Count>([&](auto p) CSM_LAMBDA { products[h * kPositionTile + first + p] = local[h * Count + p]; });
+  });
+}
+
+// Scores of four heads and four positions, some of which may be absent.
 template <class T>
 CSM_INLINE Lanes score_tile(const float* queries, size_t query_stride, const T* keys, size_t dim, int num_positions) {
   Lanes products[kHeadTile * kPositionTile] = {};
-  for (size_t d = 0; d < dim; d += kLanes)
-    for (int p = 0; p < num_positions; ++p) {
-      const Lanes key = load_first(keys + p * dim + d, dim - d);
-      for (int h = 0; h < kHeadTile; ++h)
-        products[h * kPositionTile + p] = products[h * kPositionTile + p] + load(queries + h * query_stride + d) * key;
-    }
+  int p = 0;
+  for (; p + kPositionsAtOnce <= num_positions; p += kPositionsAtOnce)
+    multiply_keys<kPositionsAtOnce>(queries, query_stride, keys, dim, p, products);
+  for (; p < num_positions; ++p) multiply_keys<1>(queries, query_stride, keys, dim, p, products);
   return sums(products);
 }
 
@@ -44,9 +62,9 @@ CSM_INLINE void mix_tile(const float* scores, size_t score_stride, const T* valu
   Lanes local[kHeadTile] = {};
   for (int64_t p = 0; p < length; ++p) {
     const Lanes value = load_first(values + p * dim, columns);
-    for (int h = 0; h < kHeadTile; ++h) local[h] = local[h] + value * scores[h * score_stride + p];
+    unrolled<kHeadTile>([&](auto h) CSM_LAMBDA { local[h] = local[h] + value * scores[h * score_stride + p]; });
   }
-  for (int h = 0; h < kHeadTile; ++h) mixed[h] = local[h];
+  unrolled<kHeadTile>([&](auto h) CSM_LAMBDA { mixed[h] = local[h]; });
 }
 
 // `queries` [heads, query_stride], scaled, zeros up to a multiple of four heads and of sixteen columns; `keys` and
@@ -61,9 +79,7 @@ void attend(const float* queries, size_t query_stride, int num_heads, const T* k
       const int num = static_cast<int>(length - p < kPositionTile ? length - p : kPositionTile);
       float part[kLanes];
       const float* tile_queries = queries + head * query_stride;
-      // A constant where it can be, so that the tile stays in registers.
-      store(part, num == kPositionTile ? score_tile(tile_queries, query_stride, keys + p * dim, dim, kPositionTile)
-                                       : score_tile(tile_queries, query_stride, keys + p * dim, dim, num));
+      store(part, score_tile(tile_queries, query_stride, keys + p * dim, dim, num));
       for (int h = 0; h < kHeadTile; ++h)
         std::memcpy(tile_scores + h * score_stride + p, part + h * kPositionTile, kPositionTile * sizeof(float));
     }

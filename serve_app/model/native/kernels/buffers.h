@@ -11,7 +11,7 @@
 namespace csm {
 
 // Without the extra line, rows of a power of two would all compete for the same few places of a cache.
-constexpr size_t row_stride(size_t size, size_t bytes_each) { return round_up(size * bytes_each, 128) + 64; }
+constexpr size_t row_stride(size_t size, size_t bytes_each) { return round_up(size, kLongestStep) * bytes_each + 64; }
 
 template <class T>
 class Rows {
@@ -26,7 +26,7 @@ class Rows {
 
   T* operator[](size_t row) const { return data_.get() + row * stride_; }
   size_t stride() const { return stride_; }
-  size_t padded() const { return round_up(size_, 32); }
+  size_t padded() const { return round_up(size_, kLongestStep); }
 
  private:
   struct Free {
@@ -68,7 +68,7 @@ struct Scratch {
 
   // Room for `num_rows` of inputs that are `padded` numbers wide.
   Inputs inputs(Kind kind, int num_rows, size_t padded) {
-    return {reinterpret_cast<char*>(packed[0]), row_stride(padded, input_bytes(kind)), scales[0], num_rows};
+    return {reinterpret_cast<char*>(packed[0]), scales[0], num_rows, padded * input_bytes(kind)};
   }
 
   Rows<float> line;
@@ -81,8 +81,7 @@ struct Scratch {
 
 inline Inputs pack(Scratch& scratch, Kind kind, RowsView rows) {
   const Inputs inputs = scratch.inputs(kind, rows.num_rows, rows.padded);
-  for (int row = 0; row < rows.num_rows; ++row)
-    pack_row(kind, rows[row], rows.padded, inputs.data + row * inputs.stride, inputs.scales + row);
+  for (int row = 0; row < rows.num_rows; ++row) pack_row(kind, inputs, row, rows[row], rows.padded);
   return inputs;
 }
 
@@ -96,7 +95,7 @@ inline Inputs pack_normed(Scratch& scratch, Kind kind, RowsView rows, size_t siz
     for (size_t i = 0; i < rows.padded; i += kLanes) squares = squares + load(from + i) * load(from + i);
     const float factor = 1 / std::sqrt(sum(squares) / static_cast<float>(size) + eps);
     for (size_t i = 0; i < rows.padded; i += kLanes) store(line + i, load(from + i) * factor * load(weight + i));
-    pack_row(kind, line, rows.padded, inputs.data + row * inputs.stride, inputs.scales + row);
+    pack_row(kind, inputs, row, line, rows.padded);
   }
   return inputs;
 }

@@ -1,58 +1,120 @@
 // Products of weights and inputs, one class for each type that weights come in.
 //
-// A class says how many numbers one step takes, how they are loaded, and how a step is added to its sum.
+// A step is 32 numbers, 64 of int4. A class says how a part of it is loaded, a vector of each sum at a time, and how it is added.
 #pragma once
 
 #include "lanes.h"
 
 namespace csm {
 
-#if defined(__AVX512F__)
-// Keeps a vector in its register. Compilers would rather load it again for every product, of which loads are the limit.
-template <class Vector>
-CSM_INLINE Vector held(Vector v) {
-  asm("" : "+v"(v));
-  return v;
-}
-#endif
+enum class Kind : int32_t { kFloat32 = 0, kBfloat16 = 1, kInt8 = 2, kInt4 = 3 };
 
-enum class Kind : int32_t { kFloat32 = 0, kBfloat16 = 1, kInt8 = 2 };
+struct Matrix {
+  const void* values;  // [rows, cols]
+  const void* scales;  // floats [rows] of int8; bfloat16 [rows, cols / 32] of int4; else null
+  int64_t rows;
+  int64_t cols;  // of int4 a multiple of a step
+  Kind kind;
+};
+
+constexpr size_t step_size(Kind kind) { return kind == Kind::kInt4 ? 64 : 32; }
+constexpr size_t kLongestStep = 64;
+
+inline int64_t row_bytes(Kind kind, int64_t cols) {
+  switch (kind) {
+    case Kind::kFloat32: return cols * 4;
+    case Kind::kBfloat16: return cols * 2;
+    case Kind::kInt8: return cols;
+    default: return cols / 2;
+  }
+}
+
+// Of each input, in the form that weights of some kind meet.
+constexpr size_t input_bytes(Kind kind) {
+#if defined(CSM_BF16)
+  return kind == Kind::kFloat32 ? 4 : 2;
+#else
+  return kind == Kind::kFloat32 || kind == Kind::kBfloat16 ? 4 : 2;
+#endif
+}
+
+// A row of numbers that stand one by one.
+template <class Weight>
+struct PlainRow {
+  const Weight* values;
+
+  PlainRow(const Matrix& matrix, int64_t row) : values(static_cast<const Weight*>(matrix.values) + row * matrix.cols) {}
+  explicit PlainRow(const Weight* from) : values(from) {}
+
+  void prefetch(int64_t k) const { __builtin_prefetch(values + k, 0, 2); }  // to the second level: past the first
+};
 
 struct FloatDot {
   using Weight = float;
-  using Input = float;
-  using Operand = Lanes;
+  using Row = PlainRow<Weight>;
   using Sum = Lanes;
-  static constexpr size_t kStep = 16;
+  struct Operand {
+    FloatVector first, second;  // of either half of the step
+  };
+  static constexpr Kind kKind = Kind::kFloat32;
   static constexpr size_t kLongest = SIZE_MAX;
 
-  static CSM_INLINE Operand weight(const Weight* p) { return load(p); }
-  static CSM_INLINE Operand input(const Input* p) { return load(p); }
-  static CSM_INLINE Sum add(Sum sum, Operand w, Operand x) { return sum + w * x; }
-  static CSM_INLINE Lanes lanes(Sum sum) { return sum; }
+  template <int Part>
+  static CSM_INLINE Operand weight(const Row& row, size_t k) {
+    const float* p = row.values + k + Part * kWidth;
+    return {load_as<FloatVector>(p), load_as<FloatVector>(p + kLanes)};
+  }
+  template <int Part>
+  static CSM_INLINE Operand input(const char* step) {
+    const char* p = step + Part * kVectorBytes;
+    return {load_as<FloatVector>(p), load_as<FloatVector>(p + kLanes * 4)};
+  }
+  static CSM_INLINE FloatVector add(FloatVector sum, const Operand& w, const Operand& x) {
+    sum = sum + w.first * x.first;
+    return sum + w.second * x.second;
+  }
+  static CSM_INLINE Lanes lanes(const Sum& sum) { return sum; }
 };
 
 // Inputs are rounded to bfloat16 too, as a bfloat16 matrix product does; sums are float32.
 struct BfloatDot {
   using Weight = Bf16;
-  using Input = Bf16;
+  using Row = PlainRow<Weight>;
   using Sum = Lanes;
-  static constexpr size_t kStep = 32;
+  static constexpr Kind kKind = Kind::kBfloat16;
   static constexpr size_t kLongest = SIZE_MAX;
-  static CSM_INLINE Lanes lanes(Sum sum) { return sum; }
+  static CSM_INLINE Lanes lanes(const Sum& sum) { return sum; }
 
-#if defined(__AVX512BF16__)
-  using Operand = __m512bh;
-  static CSM_INLINE Operand weight(const Weight* p) { return load_as<__m512bh>(p); }
-  static CSM_INLINE Operand input(const Input* p) { return (__m512bh)held(load_as<__m512i>(p)); }
-  static CSM_INLINE Sum add(Sum sum, Operand w, Operand x) { return (Lanes)_mm512_dpbf16_ps((__m512)sum, w, x); }
+#if defined(CSM_BF16)
+  using Operand = WordVector;
+  template <int Part>
+  static CSM_INLINE Operand weight(const Row& row, size_t k) {
+    return load_as<WordVector>(row.values + k + 2 * kWidth * Part);
+  }
+  template <int Part>
+  static CSM_INLINE Operand input(const char* step) {
+    return held(load_as<WordVector>(step + kVectorBytes * Part));
+  }
+  static CSM_INLINE FloatVector add(FloatVector sum, Operand w, Operand x) { return add_bf16_pairs(sum, w, x); }
 #else
-  using Operand = WordLanes;  // two numbers in each word: the upper half is one already, the lower one after a shift
-  static CSM_INLINE Operand weight(const Weight* p) { return load_as<WordLanes>(p); }
-  static CSM_INLINE Operand input(const Input* p) { return load_as<WordLanes>(p); }
-  static CSM_INLINE Sum add(Sum sum, Operand w, Operand x) {
-    sum = sum + bits_as<Lanes>(w << 16) * bits_as<Lanes>(x << 16);
-    return sum + bits_as<Lanes>(w & 0xffff0000u) * bits_as<Lanes>(x & 0xffff0000u);
+  // Two numbers in each word of weights: the upper half is a float already, the lower one after a shift. Inputs are
+  // taken apart when they are packed.
+  struct Operand {
+    FloatVector low, high;
+  };
+  template <int Part>
+  static CSM_INLINE Operand weight(const Row& row, size_t k) {
+    const auto words = load_as<WordVector>(row.values + k + 2 * kWidth * Part);
+    return {bits_as<FloatVector>(words << 16), bits_as<FloatVector>(words & 0xffff0000u)};
+  }
+  template <int Part>
+  static CSM_INLINE Operand input(const char* step) {
+    const char* p = step + 2 * kVectorBytes * Part;
+    return {load_as<FloatVector>(p), load_as<FloatVector>(p + kVectorBytes)};
+  }
+  static CSM_INLINE FloatVector add(FloatVector sum, const Operand& w, const Operand& x) {
+    sum = sum + w.low * x.low;
+    return sum + w.high * x.high;
   }
 #endif
 };
@@ -60,45 +122,62 @@ struct BfloatDot {
 // Inputs are int16 with one scale a row, which is far finer than bfloat16.
 struct Int8Dot {
   using Weight = int8_t;
-  using Input = int16_t;
+  using Row = PlainRow<Weight>;
   using Sum = IntLanes;
-  static constexpr size_t kStep = 32;
+  using Operand = ShortVector;
+  static constexpr Kind kKind = Kind::kInt8;
   // 2 * 127 * 32767 in each of 256 steps is the most that a lane of 32 bits holds.
   static constexpr size_t kLongest = 8192;
-  static CSM_INLINE Lanes lanes(Sum sum) { return __builtin_convertvector(sum, Lanes); }
 
-#if defined(__AVX512BW__) && defined(__AVX512VNNI__)
-  using Operand = __m512i;
-  static CSM_INLINE Operand weight(const Weight* p) { return _mm512_cvtepi8_epi16(load_as<__m256i>(p)); }
-  static CSM_INLINE Operand input(const Input* p) { return held(load_as<__m512i>(p)); }
-  static CSM_INLINE Sum add(Sum sum, Operand w, Operand x) { return (IntLanes)_mm512_dpwssd_epi32((__m512i)sum, w, x); }
-#elif defined(__AVX2__)
+  template <int Part>
+  static CSM_INLINE Operand weight(const Row& row, size_t k) {
+    return widen(row.values + k + 2 * kWidth * Part);
+  }
+  template <int Part>
+  static CSM_INLINE Operand input(const char* step) {
+    return held(load_as<ShortVector>(step + kVectorBytes * Part));
+  }
+  static CSM_INLINE IntVector add(IntVector sum, Operand w, Operand x) { return add_pairs(sum, w, x); }
+  static CSM_INLINE Lanes lanes(const Sum& sum) { return to_floats(sum); }
+};
+
+// A step is two groups of 32, each with its scale: a byte holds number i of the first in its lower half, of the second in
+// its upper half. A group's products are exact integers, then scaled and added up in float32.
+struct Int4Dot {
+  using Weight = uint8_t;
+  using Sum = Lanes;
   struct Operand {
-    __m256i low, high;
+    Nibbles values;
+    FloatVector low_scale, high_scale;
   };
-  static CSM_INLINE Operand weight(const Weight* p) {
-    return {_mm256_cvtepi8_epi16(load_as<__m128i>(p)), _mm256_cvtepi8_epi16(load_as<__m128i>(p + 16))};
-  }
-  static CSM_INLINE Operand input(const Input* p) { return {load_as<__m256i>(p), load_as<__m256i>(p + 16)}; }
-  static CSM_INLINE Sum add(Sum sum, Operand w, Operand x) {
-    const __m256i products[2] = {_mm256_madd_epi16(w.low, x.low), _mm256_madd_epi16(w.high, x.high)};
-    return sum + load_as<IntLanes>(products);
-  }
-#else
-  struct Operand {
-    IntLanes low, high;
+  struct Row {
+    const uint8_t* values;
+    const Bf16* scales;
+
+    Row(const Matrix& matrix, int64_t row)
+        : values(static_cast<const uint8_t*>(matrix.values) + row * matrix.cols / 2),
+          scales(static_cast<const Bf16*>(matrix.scales) + row * matrix.cols / 32) {}
+
+    void prefetch(int64_t k) const { __builtin_prefetch(values + k / 2, 0, 2); }
   };
-  static CSM_INLINE Operand input(const Input* p) {
-    return {__builtin_convertvector(load_as<ShortLanes>(p), IntLanes),
-            __builtin_convertvector(load_as<ShortLanes>(p + 16), IntLanes)};
+  static constexpr Kind kKind = Kind::kInt4;
+  static constexpr size_t kLongest = SIZE_MAX;
+
+  template <int Part>
+  static CSM_INLINE Operand weight(const Row& row, size_t k) {
+    const uint16_t* scales = &row.scales[k / 32].bits;
+    return {unpack_nibbles(row.values + k / 2 + 2 * kWidth * Part), broadcast_bf16(scales), broadcast_bf16(scales + 1)};
   }
-  static CSM_INLINE Operand weight(const Weight* p) {
-    Input wide[kStep];
-    for (size_t i = 0; i < kStep; ++i) wide[i] = p[i];
-    return input(wide);
+  template <int Part>
+  static CSM_INLINE Nibbles input(const char* step) {
+    const char* p = step + kVectorBytes * Part;
+    return {held(load_as<ShortVector>(p)), held(load_as<ShortVector>(p + 64))};
   }
-  static CSM_INLINE Sum add(Sum sum, Operand w, Operand x) { return sum + w.low * x.low + w.high * x.high; }
-#endif
+  static CSM_INLINE FloatVector add(FloatVector sum, const Operand& w, const Nibbles& x) {
+    sum = sum + __builtin_convertvector(add_pairs(IntVector{}, w.values.low, x.low), FloatVector) * w.low_scale;
+    return sum + __builtin_convertvector(add_pairs(IntVector{}, w.values.high, x.high), FloatVector) * w.high_scale;
+  }
+  static CSM_INLINE Lanes lanes(const Sum& sum) { return sum; }
 };
 
 }  // namespace csm

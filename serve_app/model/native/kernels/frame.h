@@ -138,7 +138,7 @@ class Frame {
   }
 
   const void* row_of(const void* table, int64_t row, int64_t size) const {
-    return static_cast<const char*>(table) + row * size * weight_bytes(kind_);
+    return static_cast<const char*>(table) + row * row_bytes(kind_, size);
   }
 
   int64_t position_of(int64_t row) const {
@@ -171,7 +171,7 @@ class Frame {
     return all;
   }
 
-  static int64_t matrix_bytes(const Matrix& matrix) { return matrix.rows * matrix.cols * weight_bytes(matrix.kind); }
+  static int64_t matrix_bytes(const Matrix& matrix) { return matrix.rows * row_bytes(matrix.kind, matrix.cols); }
 
   // One alone where there is too little to share.
   std::vector<Worker> make_workers(int num_threads) const {

@@ -2,7 +2,6 @@
 
 #include <exception>
 
-#include "bandwidth.h"
 #include "frame.h"
 #include "multiply.h"
 
@@ -10,6 +9,9 @@ extern "C" {
 
 // For Python to compare with its own idea of the structure.
 int64_t csm_description_size() { return sizeof(csm::FrameDescription); }
+
+// Of the vectors that were compiled in.
+const char* csm_instruction_set() { return csm::kInstructionSet; }
 
 // Null where memory or threads could not be had. What the description points to must outlive the frame; the
 // descriptions themselves need not.
@@ -47,14 +49,5 @@ bool csm_multiply(void* multiplier, const csm::Matrix* matrix, const float* inpu
 }
 
 void csm_multiplier_destroy(void* multiplier) { delete static_cast<csm::Multiplier*>(multiplier); }
-
-// Zero where memory or threads could not be had.
-double csm_read_bandwidth(int num_threads, int64_t bytes, int repeats) {
-  try {
-    return csm::read_bandwidth(num_threads, bytes, repeats);
-  } catch (const std::exception&) {
-    return 0;
-  }
-}
 
 }  // extern "C"

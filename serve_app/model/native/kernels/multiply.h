@@ -13,7 +13,7 @@ class Multiplier {
 
   // `inputs` [num_rows, cols] to `outputs` [num_rows, rows], both dense.
   void run(const Matrix& matrix, const float* inputs, int num_rows, float* outputs) {
-    const size_t padded = round_up(matrix.cols, 32);
+    const size_t padded = round_up(matrix.cols, kLongestStep);
     if (num_rows > max_rows_ || padded > max_padded_) {
       max_rows_ = std::max(max_rows_, num_rows);
       max_padded_ = std::max(max_padded_, padded);
@@ -24,7 +24,7 @@ class Multiplier {
     matrix_ = &matrix;
     from_ = inputs;
     to_ = outputs;
-    inputs_ = {packed_[0], row_stride(padded, input_bytes(matrix.kind)), scales_[0], num_rows};
+    inputs_ = {packed_[0], scales_[0], num_rows, padded * input_bytes(matrix.kind)};
     team_.run(num_rows);
   }
 
@@ -32,12 +32,12 @@ class Multiplier {
   void work(Team::Member& member) {
     const Matrix& matrix = *matrix_;
     const Inputs inputs = inputs_;
-    const size_t padded = round_up(matrix.cols, 32);
+    const size_t padded = round_up(matrix.cols, kLongestStep);
     member.stage(inputs.num_rows, [&](int64_t row) {
       float* line = lines_[row];
       std::memcpy(line, from_ + row * matrix.cols, matrix.cols * sizeof(float));
       std::memset(line + matrix.cols, 0, (padded - matrix.cols) * sizeof(float));
-      pack_row(matrix.kind, line, padded, inputs.data + row * inputs.stride, inputs.scales + row);
+      pack_row(matrix.kind, inputs, static_cast<int>(row), line, padded);
     });
     const int64_t each = chunk_rows(matrix);
     member.stage(num_chunks(matrix.rows, each), [&](int64_t chunk) {

@@ -53,7 +53,7 @@ inline void to_floats(Kind kind, const void* from, size_t count, float* to) {
 inline Rows<float> floats_of(Kind kind, const void* from, size_t num_rows, size_t size) {
   Rows<float> rows(num_rows, size);
   for (size_t row = 0; row < num_rows; ++row)
-    to_floats(kind, static_cast<const char*>(from) + row * size * weight_bytes(kind), size, rows[row]);
+    to_floats(kind, static_cast<const char*>(from) + row * row_bytes(kind, size), size, rows[row]);
   return rows;
 }
 
@@ -64,7 +64,7 @@ inline int64_t chunk_rows(int64_t bytes_per_row) {
   return static_cast<int64_t>(round_up(std::max<int64_t>(1, kChunkBytes / bytes_per_row), kMaxGroup));
 }
 
-inline int64_t chunk_rows(const Matrix& matrix) { return chunk_rows(matrix.cols * weight_bytes(matrix.kind)); }
+inline int64_t chunk_rows(const Matrix& matrix) { return chunk_rows(row_bytes(matrix.kind, matrix.cols)); }
 
 inline int64_t num_chunks(int64_t total, int64_t each) { return (total + each - 1) / each; }
 

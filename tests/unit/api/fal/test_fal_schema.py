@@ -13,7 +13,7 @@ from serve_app.api.fal.schema import asked, parse
 from serve_app.errors import InvalidRequest
 from serve_app.settings import Settings
 from serve_app.speech.build import build_scene
-from serve_app.speech.scene import AnswerFile, InlineAudio, Scene, Turn, UrlAudio
+from serve_app.speech.scene import AnswerFile, InlineAudio, Scene, UrlAudio
 from tests.support.fakes import INFO
 
 SETTINGS = Settings()
@@ -39,7 +39,8 @@ def refusal(body: Any) -> list[dict[str, Any]]:
 
 def test_the_least_input_takes_the_servers_defaults() -> None:
     scene = read({"scene": [TURN]})
-    assert (scene.turns, scene.context, scene.seed) == ((Turn("Hi.", 0),), (), None)
+    assert [(turn.text, turn.speaker) for turn in scene.turns] == [("Hi.", 0)]
+    assert (scene.context, scene.seed) == ((), None)
     assert scene.max_audio_seconds == SETTINGS.limits.max_audio_seconds
     assert scene.sampling.temperature == SETTINGS.sampling.temperature
 
@@ -62,10 +63,18 @@ def test_a_data_uri_is_its_bytes() -> None:
     assert read({"scene": [TURN], "context": [SPEAKER | {"audio_url": uri}]}).context[0].audio == InlineAudio(b"\0\1\2")
 
 
-def test_null_counts_as_left_out_and_unknown_fields_are_ignored() -> None:
-    assert read({"scene": [TURN | {"x": 1}], "context": None, "seed": None, "new": {}}) == read({"scene": [TURN]})
+def test_null_and_empty_count_as_left_out_and_unknown_fields_are_ignored_by_name() -> None:
+    scene = read({"scene": [TURN | {"x": 1}], "context": "", "seed": None, "temperature": "", "tempratur": {}})
+    plain = read({"scene": [TURN]})
+    assert (scene.turns, scene.context, scene.sampling) == (plain.turns, plain.context, plain.sampling)
+    assert scene.remarks == (
+        "unknown field scene.0.x was ignored",
+        "unknown field tempratur was ignored, did you mean temperature?",
+    )
+    assert plain.remarks == ()
 
 
+WORDLESS = {name: value for name, value in SPEAKER.items() if name != "prompt"}
 REFUSED: list[tuple[Any, list[str | int], str]] = [
     (b"{", ["body"], "json_invalid"),
     (b"", ["body"], "json_invalid"),
@@ -82,16 +91,18 @@ REFUSED: list[tuple[Any, list[str | int], str]] = [
     ({"scene": [{"text": "Hi.", "speaker_id": True}]}, ["body", "scene", 0, "speaker_id"], "value_error"),
     ({"scene": [{"text": "Hi.", "speaker_id": 1000}]}, ["body", "scene", 0, "speaker_id"], "value_error"),
     ({"scene": [{"text": " ", "speaker_id": 0}]}, ["body", "scene", 0, "text"], "value_error"),
-    ({"scene": [{"text": "x" * 2001, "speaker_id": 0}]}, ["body", "scene", 0, "text"], "value_error"),
+    ({"scene": [{"text": "x" * 20_001, "speaker_id": 0}]}, ["body", "scene", 0, "text"], "value_error"),
     ({"scene": [TURN], "context": [SPEAKER] * 17}, ["body", "context"], "value_error"),
-    ({"scene": [TURN], "context": [{}]}, ["body", "context", 0, "prompt"], "missing"),
+    ({"scene": [TURN], "context": [{}]}, ["body", "context", 0, "speaker_id"], "missing"),
+    ({"scene": [TURN], "context": [WORDLESS]}, ["body", "context", 0, "prompt"], "value_error"),
+    ({"scene": [TURN], "context": [WORDLESS | {"prompt": None}]}, ["body", "context", 0, "prompt"], "value_error"),
     ({"scene": [TURN], "context": [SPEAKER | {"prompt": ""}]}, ["body", "context", 0, "prompt"], "value_error"),
     ({"scene": [TURN], "context": [SPEAKER | {"audio_url": 3}]}, ["body", "context", 0, "audio_url"], "string_type"),
     ({"scene": [TURN], "context": [SPEAKER | {"audio_url": {}}]}, ["body", "context", 0, "audio_url"], "string_type"),
-    ({"scene": [TURN], "temperature": 0}, ["body", "temperature"], "value_error"),
-    ({"scene": [TURN], "top_k": 99_999}, ["body", "top_k"], "value_error"),
-    ({"scene": [TURN], "seed": -1}, ["body", "seed"], "value_error"),
-    ({"scene": [TURN], "max_audio_seconds": 1e9}, ["body", "max_audio_seconds"], "value_error"),
+    ({"scene": [TURN], "temperature": -1}, ["body", "temperature"], "value_error"),
+    ({"scene": [TURN], "top_k": -2}, ["body", "top_k"], "value_error"),
+    ({"scene": [TURN], "seed": -2}, ["body", "seed"], "value_error"),
+    ({"scene": [TURN], "max_audio_seconds": 0}, ["body", "max_audio_seconds"], "value_error"),
     (b'{"scene": [{"text": "Hi.", "speaker_id": 0}], "temperature": NaN}', ["body", "temperature"], "value_error"),
     ({"scene": [TURN], "output_format": "exe"}, ["body", "output_format"], "literal_error"),
 ]

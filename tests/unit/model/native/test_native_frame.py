@@ -5,6 +5,7 @@ import torch
 
 from serve_app.errors import StartupError
 from serve_app.model.csm import Csm
+from serve_app.model.matrix import Quantization
 from serve_app.model.native.frame import NativeFrame, supports
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES
 from tests.support.native_rows import CONFIGS, NUM_POSITIONS, PlainFrame, Rows, make_model, make_rows, mixed_sampling
@@ -103,10 +104,10 @@ def test_a_row_past_its_memory_writes_to_the_last_position_only(tiny: Csm) -> No
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("config", ["tiny", "larger than a chunk"])
-@pytest.mark.parametrize("quantization", ["none", "int8"])
-def test_neither_mates_nor_threads_change_a_bit(config: str, dtype: torch.dtype, quantization: str) -> None:
+@pytest.mark.parametrize("quantization", ["none", "int8", "int4"])
+def test_neither_mates_nor_threads_change_a_bit(config: str, dtype: torch.dtype, quantization: Quantization) -> None:
     model = make_model(config, dtype)
-    model.quantize("int8" if quantization == "int8" else "none")
+    model.quantize(quantization)
     rows = mixed_sampling(model, make_rows(model, 11, 5), 5)
     alone = [rows.only(row) for row in range(11)]
     several = {num_threads: rows.clone() for num_threads in (2, 3)}

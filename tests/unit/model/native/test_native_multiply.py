@@ -1,4 +1,4 @@
-"""Products of prompts by int8 matrices, against the readable form."""
+"""Products of prompts by quantized matrices, against the readable form."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.steps.choice import step_maker
 from serve_app.model.checkpoint import load_model, open_checkpoint
 from serve_app.model.kv_views import TokenRange
-from serve_app.model.matrix import QuantizedMatrix, linear, quantize
+from serve_app.model.matrix import Quantization, QuantizedMatrix, linear, quantize
 from serve_app.model.native.multiply import NativeProduct, use_native_products
 
 
@@ -19,17 +19,18 @@ def random(*sizes: int, seed: int) -> Tensor:
     return torch.randn(*sizes, generator=torch.Generator().manual_seed(seed))
 
 
-def int8_matrix(rows: int, cols: int) -> QuantizedMatrix:
-    quantized = quantize(random(rows, cols, seed=1), "int8")
+def quantized_matrix(rows: int, cols: int, quantization: Quantization = "int8") -> QuantizedMatrix:
+    quantized = quantize(random(rows, cols, seed=1), quantization)
     assert isinstance(quantized, QuantizedMatrix)
     return quantized
 
 
 @pytest.mark.parametrize("num_threads", [1, 3])
-def test_products_of_any_size(num_threads: int) -> None:
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_products_of_any_size(num_threads: int, quantization: Quantization) -> None:
     product = NativeProduct(num_threads)
     for num_rows, cols, rows in ((1, 33, 5), (7, 70, 301), (8, 2048, 64), (19, 12, 1), (3, 8192, 40)):
-        matrix, x = int8_matrix(rows, cols), random(num_rows, cols, seed=2)
+        matrix, x = quantized_matrix(rows, cols, quantization), random(num_rows, cols, seed=2)
         found = linear(x, replace(matrix, product=product))
         expected = linear(x.double(), matrix)
         # Inputs are rounded to 16 bits of the largest in their row.
@@ -38,7 +39,7 @@ def test_products_of_any_size(num_threads: int) -> None:
 
 
 def test_leading_dimensions_and_type_are_those_of_the_inputs() -> None:
-    matrix, x = int8_matrix(24, 40), random(2, 3, 40, seed=3).bfloat16()
+    matrix, x = quantized_matrix(24, 40), random(2, 3, 40, seed=3).bfloat16()
     found = linear(x, replace(matrix, product=NativeProduct(1)))
     assert found.dtype == torch.bfloat16
     assert found.shape == (2, 3, 24)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from serve_app.model.csm import Csm
-from serve_app.model.matrix import QuantizedMatrix
+from serve_app.model.matrix import Quantization, QuantizedMatrix
 from tests.support.native_rows import Rows, make_model, make_rows
 
 CONFIG = "larger than a chunk"
@@ -36,9 +36,10 @@ def dense(model: Csm, dtype: torch.dtype, config: str = CONFIG) -> Csm:
 
 
 @pytest.mark.parametrize("num_rows", [1, 4, 7])
-def test_int8_computes_what_its_matrices_stand_for(num_rows: int) -> None:
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_quantized_matrices_compute_what_they_stand_for(num_rows: int, quantization: Quantization) -> None:
     model = make_model(CONFIG)
-    model.quantize("int8")
+    model.quantize(quantization)
     rows = make_rows(model, num_rows).with_sampling(greedy=True)
     reference = dense(model, torch.float32)
     found, expected = written(model, rows), written(reference, rows)
@@ -54,12 +55,13 @@ def test_bfloat16_stays_near_float32(num_rows: int) -> None:
     assert cosine(written(rough, rows), written(exact, wide)) > 0.999
 
 
-def test_int8_in_bfloat16_stays_near_bfloat16() -> None:
+@pytest.mark.parametrize(("quantization", "nearness"), [("int8", 0.998), ("int4", 0.9)])
+def test_quantized_in_bfloat16_stays_near_bfloat16(quantization: Quantization, nearness: float) -> None:
     model = make_model(CONFIG, torch.bfloat16)
     rows = make_rows(model, 4)
     expected = written(model, rows)
-    model.quantize("int8")
-    assert cosine(written(model, rows), expected) > 0.998
+    model.quantize(quantization)
+    assert cosine(written(model, rows), expected) > nearness
 
 
 def test_the_largest_weights_and_inputs_do_not_overflow() -> None:

@@ -1,0 +1,67 @@
+"""Seed, sampling and length of an answer, with the conventions that clients bring from other servers."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from serve_app.errors import InvalidRequest
+from serve_app.messages import MAX_SEED, ModelInfo, SamplingParams
+from serve_app.settings import LimitSettings, SamplingSettings
+
+_BY_CHANCE = -1
+_OFF = (0, -1)
+
+
+def seed_of(asked: int | None) -> int | None:
+    """None lets the server choose one, and so does -1. Raises InvalidRequest."""
+    if asked is None or asked == _BY_CHANCE:
+        return None
+    if not 0 <= asked <= MAX_SEED:
+        raise InvalidRequest("seed", f"must be an integer from 0 to {MAX_SEED}; leave it out, or send -1, for chance")
+    return asked
+
+
+def sampling_of(
+    given: Mapping[str, Any], info: ModelInfo, defaults: SamplingSettings
+) -> tuple[SamplingParams, tuple[str, ...]]:
+    """The server's defaults, overridden by what was given, and remarks on values brought within a limit.
+
+    Temperature 0 is greedy. `top_k` 0 and -1 switch it off. Raises InvalidRequest.
+    """
+    values, size = dict(given), info.codebook_size
+    if values.get("temperature") == 0:
+        del values["temperature"]
+        values["greedy"] = True
+    params = SamplingParams(**(defaults.model_dump() | values))
+    _check(params, size)
+    remarks = ()
+    if "top_k" in values and params.top_k > size:
+        remarks = (f"top_k: lowered to {size}, the size of a codebook",)
+    top_k = size if params.top_k in _OFF else min(params.top_k, size)
+    return replace(params, top_k=top_k), remarks
+
+
+def _check(params: SamplingParams, size: int) -> None:
+    checks = (
+        ("temperature", 0 < params.temperature <= 5, "must be from 0 to 5; 0 is greedy"),
+        ("top_k", params.top_k >= 1 or params.top_k in _OFF, f"must be from 1 to {size}; 0 or -1 switches it off"),
+        ("top_p", 0 < params.top_p <= 1, "must be above 0 and at most 1; 1 switches it off"),
+        ("repetition_penalty", 1 <= params.repetition_penalty <= 2, "must be from 1 to 2; 1 switches it off"),
+    )
+    for path, is_in_range, remedy in checks:
+        if not is_in_range:
+            raise InvalidRequest(path, remedy)
+
+
+def max_audio_seconds_of(asked: float | None, limits: LimitSettings) -> tuple[float, tuple[str, ...]]:
+    """At most the server's limit, and a remark where more was asked for. Raises InvalidRequest."""
+    limit = limits.max_audio_seconds
+    if asked is None:
+        return limit, ()
+    if asked > limit:
+        return limit, (f"max_audio_seconds: lowered to {limit:g}, the limit of this server",)
+    if not asked > 0:  # NaN is neither
+        raise InvalidRequest(
+            "max_audio_seconds", f"must be above 0 and at most {limit:g}; leave it out for the longest"
+        )
+    return asked, ()

@@ -1,0 +1,71 @@
+"""HTTP as clients speak it, on fal's surfaces over real HTTP."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.contract_server import Server
+
+RUN, QUEUE = "/fal/run/fal-ai/csm-1b", "/fal/queue/fal-ai/csm-1b"
+SCENE = {"scene": [{"text": "Hello there.", "speaker_id": 0}]}
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        yield http
+
+
+@pytest.mark.parametrize("path", [RUN, f"{RUN}/stream", QUEUE])
+def test_notices_stand_in_the_headers_of_every_answer_with_a_scene(http: httpx.Client, path: str) -> None:
+    scene = [{"text": "Hello 👋.", "speaker_id": 0, "voice": "x"}]
+    answer = http.post(path, json={"scene": scene, "seed": -1, "top_k": 0, "max_audio_seconds": 1e6})
+    assert answer.status_code == 200
+    assert answer.headers["x-csm-notice"] == (
+        "unknown field scene.0.voice was ignored; max_audio_seconds: lowered to 1800, the limit of this server"
+    )
+    assert answer.headers["x-csm-text-notice"] == "emoji: 1 not spoken"
+
+
+def test_streams_pass_proxies_at_once(http: httpx.Client) -> None:
+    job = http.post(QUEUE, json=SCENE).json()["request_id"]
+    streams: list[tuple[str, str, Any]] = [
+        ("POST", f"{RUN}/stream", SCENE),
+        ("GET", f"{QUEUE}/requests/{job}/status/stream", None),
+    ]
+    for method, path, body in streams:
+        with http.stream(method, path, json=body) as answer:
+            assert (answer.headers["x-accel-buffering"], answer.headers["cache-control"]) == ("no", "no-store")
+
+
+def test_head_answers_as_get_does_even_for_a_stream_that_goes_on(http: httpx.Client, server: Server) -> None:
+    job = http.post(QUEUE, json={"scene": [{"text": "Hello [wait].", "speaker_id": 0}]}).json()["request_id"]
+    try:
+        for path, status in ((f"{QUEUE}/requests/{job}/status", 202), (f"{QUEUE}/requests/{job}/status/stream", 200)):
+            answer = http.head(path)
+            assert (answer.status_code, answer.content) == (status, b"")
+    finally:
+        server.decoder.go_on.set()
+
+
+def test_head_of_a_file_is_its_own(http: httpx.Client) -> None:
+    file = http.post(RUN, json=SCENE).json()["audio"]
+    answer = http.head(file["url"])
+    assert (answer.status_code, answer.headers["content-length"]) == (200, str(file["file_size"]))
+
+
+def test_options_name_the_methods_of_fals_paths(http: httpx.Client) -> None:
+    assert http.options(f"{QUEUE}/requests/x/status").headers["allow"] == "GET, HEAD, OPTIONS, POST"
+    assert http.options(f"{QUEUE}/requests/x/status/stream").headers["allow"] == "GET, HEAD, OPTIONS, POST"
+    assert http.options(RUN).headers["allow"] == "OPTIONS, POST"
+
+
+def test_a_clip_without_its_transcript_is_refused_with_what_is_missing(http: httpx.Client) -> None:
+    clip = {"speaker_id": 1, "audio_url": "data:audio/wav;base64,AAAA"}
+    for prompt in ({}, {"prompt": ""}, {"prompt": None}):
+        answer = http.post(RUN, json=SCENE | {"context": [clip | prompt]})
+        [problem] = answer.json()["detail"]
+        assert (answer.status_code, problem["loc"]) == (422, ["body", "context", 0, "prompt"])
+        assert "the transcript of this clip, the words spoken in it" in problem["msg"]
