@@ -1,6 +1,7 @@
 """Puts the dialects together."""
 
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -15,6 +16,7 @@ from serve_app.api.fal.schema import BODY_SCHEMAS as FAL_SCHEMAS
 from serve_app.api.fal.surface import FalSurfaces
 from serve_app.api.fal.tokens import FalTokens
 from serve_app.api.fal.upload_parts import BODY_SCHEMAS as UPLOAD_SCHEMAS
+from serve_app.api.fal.ways import FAL_HOSTS
 from serve_app.api.health import health_router
 from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
@@ -22,6 +24,7 @@ from serve_app.api.native import NativeApi
 from serve_app.api.native_schema import BODY_SCHEMAS
 from serve_app.api.openapi import DOCS_ASSETS, add_keys, add_schemas
 from serve_app.api.origin import PublicRedirects
+from serve_app.api.pages import OwnPages
 from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
 from serve_app.keys.keys import Keys
@@ -67,8 +70,11 @@ def build_api(
     app.add_middleware(FalSurfaces, public_url=settings.public_url)
     app.add_middleware(PublicRedirects, public_url=settings.public_url)
     app.add_middleware(UnexpectedErrors)
-    # Browsers call from pages of other origins, as they may with vox-serve; there are no cookies to protect.
-    # That holds for public pages that call a server on their user's machine or network too.
+    if keys is None and not settings.keys.open:
+        names = {*FAL_HOSTS, urlsplit(settings.public_url or "").hostname or ""}
+        app.add_middleware(OwnPages, allowed_names=names, allowed_pages=settings.allowed_pages)
+    # Browsers call from pages of other origins, as they may with vox-serve; there are no cookies to protect, and
+    # `OwnPages` has a say where there are no keys.
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],

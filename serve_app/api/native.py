@@ -58,7 +58,7 @@ class NativeApi:
             headers = (
                 id_headers(request, call.request_id)
                 | weights_headers(info, scene.remarks)
-                | text_headers(scene.notices)
+                | text_headers(answer.notices)
                 | {"X-CSM-Seed": str(answer.accepted.seed), "Cache-Control": "no-store"}
             )
             if not is_streamed:
