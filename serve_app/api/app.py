@@ -71,7 +71,8 @@ def build_api(
     app.add_middleware(PublicRedirects, public_url=settings.public_url)
     app.add_middleware(UnexpectedErrors)
     if keys is None and not settings.keys.open:
-        names = {*FAL_HOSTS, urlsplit(settings.public_url or "").hostname or ""}
+        host = urlsplit(settings.public_url or "").hostname or ""
+        names = {*FAL_HOSTS, host, f"queue.{host}"}
         app.add_middleware(OwnPages, allowed_names=names, allowed_pages=settings.allowed_pages)
     # Browsers call from pages of other origins, as they may with vox-serve; there are no cookies to protect, and
     # `OwnPages` has a say where there are no keys.
