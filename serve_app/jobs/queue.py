@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from sqlalchemy import Connection, delete, select, update
@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from serve_app.jobs import transitions
 from serve_app.jobs.job import CancelAnswer, Job, JobResult, JobStatus, NewJob
-from serve_app.jobs.status import JOB, RESULT, STATUS, find, job_of, log_of, result_of
+from serve_app.jobs.status import JOB, RESULT, STATUS, find, job_of, log_of, result_of, statuses
 from serve_app.jobs.submission import Submission, submit
 from serve_app.jobs.tables import JOBS, RESULTS, UNSTORED, WEBHOOKS
 from serve_app.jobs.webhooks import WebhookFormat, WebhookState
@@ -91,6 +91,11 @@ class JobQueue:
         return JobStatus(job_of(row), row.position, logs)
 
     @reads
+    def statuses(self, connection: Connection, logs_after: Mapping[str, int | None]) -> dict[str, JobStatus]:
+        """Of these jobs those that exist, whichever key they belong to; see `status`."""
+        return statuses(connection, logs_after)
+
+    @reads
     def result(self, connection: Connection, job_id: str, key_id: str) -> JobResult | None:
         """None while the job has not ended. Raises UnknownJob."""
         return result_of(find(connection, RESULT, job_id, key_id))
@@ -123,7 +128,7 @@ class JobQueue:
             .order_by(JOBS.c.ended_at)
             .limit(_SWEEP_BATCH)
         )
-        return dict(connection.execute(query).tuples().all())
+        return {number: file_id for number, file_id in connection.execute(query)}
 
     @reads
     def _old_unstored_jobs(self, connection: Connection) -> dict[int, str | None]:
