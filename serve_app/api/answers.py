@@ -19,7 +19,7 @@ def answer_headers(request: Request, answer: Answer, scene: Scene, info: ModelIn
     return (
         id_headers(request, answer.accepted.request_id)
         | weights_headers(info, scene.remarks)
-        | text_headers(scene.notices)
+        | text_headers(answer.notices)
         | {"X-CSM-Seed": str(answer.accepted.seed), "Cache-Control": "no-store"}
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import openai
 import pytest
 
@@ -98,7 +98,7 @@ def test_server_sent_events_hold_one_stream_and_its_usage(client: openai.OpenAI,
 def test_a_failure_after_the_first_sound_is_an_event_of_its_own(client: openai.OpenAI) -> None:
     lines: list[str] = []
     with (
-        pytest.raises(httpx.RemoteProtocolError),
+        pytest.raises(httpx2.RemoteProtocolError),
         client.audio.speech.with_streaming_response.create(
             model="tts-1", voice="alloy", input="A breakdown.", stream_format="sse"
         ) as answer,

@@ -1,10 +1,10 @@
 """The body of `POST /v1/audio/speech`: OpenAI's fields, and ours beside them (`extra_body` of its clients)."""
 
-import json
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.error_responses import invalid_request
 from serve_app.api.lenient import LenientBody
 from serve_app.api.native_schema import ContextItem, Integer, Number
@@ -12,6 +12,7 @@ from serve_app.api.openai.voices import DEFAULT_VOICE, speaker_of
 from serve_app.api.openapi import body_schemas, schema_ref
 from serve_app.audio.encode.formats import MEDIA_TYPES
 from serve_app.errors import InvalidRequest
+from serve_app.settings import LimitSettings
 from serve_app.speech.build import Asked, AskedClip
 from serve_app.speech.scene import Turn
 
@@ -55,14 +56,15 @@ class SpeechBody(LenientBody):
     max_audio_seconds: Number | None = None
 
 
-def parse(body: bytes) -> SpeechBody:
+def parse(body: bytes, limits: LimitSettings) -> SpeechBody:
     """Raises InvalidRequest for what is not a JSON object, or has a field of a wrong type."""
     try:
-        values = json.loads(body)
+        values = read_json("body", body)
     except (ValueError, RecursionError):
         raise _no_object("is not valid JSON") from None
     if not isinstance(values, dict):
         raise _no_object("must be a JSON object")
+    check_lengths(values, limits)
     try:
         return SpeechBody.read(values)
     except ValidationError as error:

@@ -41,7 +41,7 @@ class OpenAiSpeech:
     async def create(self, request: Request) -> Response:
         """Speak a text with one of OpenAI's voices or a speaker's number."""
         key = key_of(request, Scope.SPEECH)
-        body = parse(await request.body())
+        body = parse(await request.body(), self._settings.limits)
         coding = asked_coding(request, body.response_format, body.sample_rate, MP3, body.speed)
         is_streamed = body.stream or body.stream_format == "sse"
         # Pacing holds a stream back to the speed of speech, and this listener hears it faster.
