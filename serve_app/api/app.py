@@ -20,6 +20,8 @@ from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
 from serve_app.api.native_schema import BODY_SCHEMAS
+from serve_app.api.openai import router as openai_router
+from serve_app.api.openai.schema import BODY_SCHEMAS as OPENAI_SCHEMAS
 from serve_app.api.openapi import DOCS_ASSETS, add_keys, add_schemas
 from serve_app.api.origin import PublicRedirects
 from serve_app.api.services import Services
@@ -51,11 +53,13 @@ def build_api(
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))
     app.include_router(NativeApi(speech, settings).router())
+    app.include_router(openai_router.openai_router(speech, settings))
     if services is not None:
         app.include_router(fal_router(speech, services, settings, keys))
         add_unknown_paths(app)
+    openai_router.add_unknown_paths(app)
     error_responses.install(app)
-    add_schemas(app, BODY_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
+    add_schemas(app, BODY_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
     # The last one added is the outermost: what goes wrong inside is still answered with CORS headers.

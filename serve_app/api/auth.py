@@ -8,7 +8,7 @@ from typing import Protocol
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.api.error_responses import error_response
+from serve_app.api.error_responses import error_response_at
 from serve_app.api.openapi import DOCS_ASSETS
 from serve_app.errors import CsmServeError, StorageFailed, Unauthorized
 from serve_app.keys.key import ANONYMOUS, Key
@@ -114,4 +114,4 @@ async def _refuse(error: CsmServeError, scope: Scope, receive: Receive, send: Se
             code = _POLICY_VIOLATION if isinstance(error, Unauthorized) else _TRY_AGAIN_LATER
             await send({"type": "websocket.close", "code": code, "reason": str(error)})
             return
-    await error_response(error)(scope, receive, send)
+    await error_response_at(scope, error)(scope, receive, send)
