@@ -1,5 +1,7 @@
-"""Serves the page and its files, `page/` beside this module. They name each other by relative addresses, so that the page
-also works below a path prefix."""
+"""Serves the page and its files, which lie in `page/` beside this module.
+
+They name each other by relative addresses, so that the page also works below a path prefix.
+"""
 
 from collections.abc import Awaitable, Callable
 from importlib.resources import files

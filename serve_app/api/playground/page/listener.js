@@ -8,6 +8,7 @@ import { Recording, wavBlob, wavPieces } from "./wav.js";
 
 const RATE = 24000;
 const TICK_MS = 60;
+const STATS = ["first-audio", "rtf", "length", "buffer", "underruns", "used-seed"];
 const ENDINGS = {
   length: " It reached the longest length that was allowed.",
   runaway: " It did not end by itself, so the server ended it.",
@@ -47,9 +48,9 @@ export class Listener {
       if (made !== null) say(`Spoken: ${recording.seconds.toFixed(2)} s of audio in ${made.toFixed(2)} s.${await this.#remarks(response)}`);
       return { request: { ...request, seed }, names, recording };
     } catch (error) {
-      if (error.name === "AbortError") return null;
+      if (controller.signal.aborted) return null;
       this.#player.end();
-      say("Not spoken.");
+      say(recording.length ? "Broken off." : "Not spoken.");
       throw error;
     } finally {
       if (this.#request === controller) this.#request = null;
@@ -84,7 +85,7 @@ export class Listener {
     this.#recording = recording;
     this.#picture.show(recording);
     byId("download").hidden = true;
-    for (const id of ["first-audio", "rtf", "used-seed"]) byId(id).textContent = "–";
+    for (const id of STATS) byId(id).textContent = "–";
     return recording;
   }
 

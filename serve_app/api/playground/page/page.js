@@ -64,6 +64,7 @@ async function copyCode() {
 }
 
 let endRecording = null; // while it runs
+let recordingSince = 0;
 let numRecordings = 0;
 
 async function toggleRecording() {
@@ -77,6 +78,7 @@ async function toggleRecording() {
       addClip(`recording-${++numRecordings}.wav`, await dataUri(await end()));
     } else {
       endRecording = await record();
+      recordingSince = performance.now();
       status.textContent = "Recording …";
     }
   } catch (error) {
@@ -85,6 +87,10 @@ async function toggleRecording() {
   button.textContent = endRecording ? "Stop recording" : "Record";
   button.setAttribute("aria-pressed", String(endRecording !== null));
 }
+
+setInterval(() => {
+  byId("record-time").textContent = endRecording ? `${((performance.now() - recordingSince) / 1000).toFixed(1)} s` : "";
+}, 100);
 
 async function addFiles() {
   for (const file of byId("upload").files) addClip(file.name, await dataUri(file));
