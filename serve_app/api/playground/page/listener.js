@@ -37,6 +37,8 @@ export class Listener {
     const recording = this.#begin();
     this.#player.start(RATE);
     say("Waiting for the first audio …");
+    // On a phone it lies below the form.
+    byId("listen-heading").parentElement.scrollIntoView({ block: "nearest" });
     try {
       const began = performance.now();
       const json = { ...request, streaming: true };

@@ -4,7 +4,7 @@ import { powers, WINDOW } from "./fourier.js";
 
 const FIRST_SPAN_SECONDS = 6;
 const TOP_HZ = 8000;
-const QUIETEST_DB = -75;
+const QUIETEST_DB = -70;
 const LOUDEST_DB = -15;
 
 export class Picture {
