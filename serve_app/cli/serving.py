@@ -148,5 +148,6 @@ def _greet(settings: Settings, host: str, port: int, weights: str) -> None:
         _log.warning("%s: %s", settings.model, notice)
     console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")
     console.print(
-        f"  curl {url}/generate -F text='Hello, how are you?' -F streaming=false -o hello.wav", soft_wrap=True
+        f"  curl {url}/generate --form-string 'text=Hello, how are you?' -F streaming=false -o hello.wav",
+        soft_wrap=True,
     )
