@@ -10,7 +10,7 @@ from serve_app import __version__
 from serve_app.api import error_responses
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
-from serve_app.api.fal.router import STREAMED, add_unknown_paths, fal_router
+from serve_app.api.fal.router import SMALL, STREAMED, add_unknown_paths, fal_router
 from serve_app.api.fal.schema import BODY_SCHEMAS as FAL_SCHEMAS
 from serve_app.api.fal.surface import FalSurfaces
 from serve_app.api.fal.tokens import FalTokens
@@ -60,7 +60,7 @@ def build_api(
         add_keys(app)
     # The last one added is the outermost: what goes wrong inside is still answered with CORS headers.
     app.add_middleware(HeadAndOptions)
-    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, streamed=STREAMED)
+    app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, streamed=STREAMED, small=SMALL)
     # Outside of what reads bodies, inside of what changes paths: it knows by the path who needs no key.
     tokens = [] if keys is None or services is None else [FalTokens(services.tokens, keys)]
     app.add_middleware(Authentication, keys=keys, others=tokens)

@@ -49,12 +49,19 @@ def error_response(error: CsmServeError) -> JSONResponse:
 
 def invalid_request(error: ValidationError | RequestValidationError) -> InvalidRequest:
     """The first fault that pydantic found, in our words."""
-    first = error.errors()[0]
+    first = _first(error)
     field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
     message = first["msg"].removeprefix("Value error, ")
     return InvalidRequest(
         field, next((ours for kind, ours in _WORDS.items() if first["type"].startswith(kind)), message)
     )
+
+
+def _first(error: ValidationError | RequestValidationError) -> Any:
+    """Without the input that was wrong: it may be a whole file, or a text that no answer should repeat."""
+    if isinstance(error, ValidationError):
+        return error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return error.errors()[0]
 
 
 def install(app: FastAPI) -> None:

@@ -80,9 +80,10 @@ class NativeApi:
         """The body, and whether to stream. By default a form is answered with a stream, and JSON with a file."""
         kind = await content_type(request)
         if kind == JSON:
-            body = parse_json(await request.body())
+            body = parse_json(await request.body(), self._settings.limits)
             return body, bool(body.streaming)
-        body = parse_form(await form_fields(request, kind, self._settings.limits.max_body_bytes))
+        limits = self._settings.limits
+        body = parse_form(await form_fields(request, kind, limits.max_body_bytes), limits)
         return body, body.streaming is not False
 
     async def _scene(self, body: GenerateBody, request: Request) -> Scene:

@@ -1,13 +1,14 @@
 """The fields of `POST /generate`. Unknown ones are ignored, as the APIs that this one matches do."""
 
-import json
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.error_responses import invalid_request
 from serve_app.api.lenient import Lenient, LenientBody, always_in_schema
 from serve_app.errors import InvalidRequest
+from serve_app.settings import LimitSettings
 
 
 def _not_bool(value: object) -> object:
@@ -65,28 +66,31 @@ class GenerateBody(LenientBody):
 
 
 _HOLD_JSON = ("context", "scene")
+_USUAL = LimitSettings()
 
 
-def parse_json(body: bytes) -> GenerateBody:
+def parse_json(body: bytes, limits: LimitSettings = _USUAL) -> GenerateBody:
     """Raises InvalidRequest for what is not JSON or has a field of a wrong type."""
     try:
-        values = json.loads(body)
+        values = read_json("body", body)
     except (ValueError, RecursionError):
         raise InvalidRequest("body", 'is not valid JSON; send an object such as {"text": "Hello."}') from None
     if not isinstance(values, dict):
         raise InvalidRequest("body", 'must be a JSON object, such as {"text": "Hello."}')
+    check_lengths(values, limits)
     return _validated(values)
 
 
-def parse_form(fields: dict[str, str]) -> GenerateBody:
+def parse_form(fields: dict[str, str], limits: LimitSettings = _USUAL) -> GenerateBody:
     """Form values are strings; `context` and `scene` hold JSON. Empty ones count as left out."""
     values: dict[str, Any] = dict(fields)
     for name in _HOLD_JSON:
         if values.get(name, "").strip():
             try:
-                values[name] = json.loads(values[name])
+                values[name] = read_json(name, values[name])
             except (ValueError, RecursionError):
                 raise InvalidRequest(name, "must hold JSON, a list of objects") from None
+    check_lengths(values, limits)
     return _validated(values)
 
 

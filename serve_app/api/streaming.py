@@ -69,10 +69,11 @@ class StreamedAnswer(StreamingResponse):
         media_type: str,
         *held: AbstractAsyncContextManager[Any],
         headers: dict[str, str] | None = None,
+        status: int = 200,
     ) -> None:
         self._body = body
         self._held = held
-        super().__init__(body, media_type=media_type, headers=_UNHELD | (headers or {}))
+        super().__init__(body, status, _UNHELD | (headers or {}), media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Starlette's own way cancels again and again, and so also the clean-up after a first cancellation.

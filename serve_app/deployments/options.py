@@ -4,14 +4,14 @@ from typing import Any
 
 from serve_app.settings import EngineSettings, Settings
 
-_MAX_STREAM_SECONDS = 180
-"""Draining waits this long for running streams. Longer ones are then cut off."""
+_DRAIN_SECONDS = 180
+"""Draining waits this long for running streams. Longer ones then continue on another replica."""
 
 _GPU_SHARES = {"ContextEncoder": 0.15, "TokenGenerator": 0.6, "AudioDecoder": 0.25}
 """One card holds all three. The shares only place replicas. `memory_fraction` limits their memory."""
 
 _COMMON: dict[str, Any] = {
-    "graceful_shutdown_timeout_s": _MAX_STREAM_SECONDS,
+    "graceful_shutdown_timeout_s": _DRAIN_SECONDS,
     "graceful_shutdown_wait_loop_s": 0.5,
     "health_check_period_s": 2,
     "health_check_timeout_s": 10,
@@ -50,7 +50,13 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
         },
         "AudioDecoder": _COMMON | {"max_ongoing_requests": streams, "ray_actor_options": {"num_cpus": 0.3}},
         "JobRunner": _COMMON | {"ray_actor_options": {"num_cpus": 0.1}},
-        "Ingress": _COMMON | {"max_ongoing_requests": _NO_BOUND, "ray_actor_options": {"num_cpus": 0.1}},
+        "Ingress": _COMMON
+        | {
+            # A client's connection ends with its ingress replica, so draining waits for the longest answer.
+            "graceful_shutdown_timeout_s": max(_DRAIN_SECONDS, settings.limits.max_audio_seconds + 20),
+            "max_ongoing_requests": _NO_BOUND,
+            "ray_actor_options": {"num_cpus": 0.1},
+        },
     }
 
 

@@ -57,7 +57,13 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
     speech_files = SpeechFiles(files, file_ids_secret)
     net = GuardedClient(settings.net)
     return Services(
-        speech=SpeechService(pipeline, ContextAudio(speech_files, net, settings), speech_files, allowance),
+        speech=SpeechService(
+            pipeline,
+            ContextAudio(speech_files, net, settings),
+            speech_files,
+            allowance,
+            context_charge=settings.keys.context_charge,
+        ),
         queue=JobQueue(database, settings.jobs, webhook_format),
         files=files,
         net=net,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from sqlalchemy import Connection, delete, select, update
@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from serve_app.jobs import transitions
 from serve_app.jobs.job import CancelAnswer, Job, JobResult, JobStatus, NewJob
-from serve_app.jobs.status import JOB, RESULT, STATUS, find, job_of, log_of, result_of
+from serve_app.jobs.status import JOB, RESULT, STATUS, find, job_of, log_of, result_of, statuses
 from serve_app.jobs.submission import Submission, submit
 from serve_app.jobs.tables import JOBS, RESULTS, UNSTORED, WEBHOOKS
 from serve_app.jobs.webhooks import WebhookFormat, WebhookState
@@ -89,6 +89,11 @@ class JobQueue:
         row = find(connection, STATUS, job_id, key_id)
         logs = () if logs_after is None else log_of(connection, row.number, logs_after)
         return JobStatus(job_of(row), row.position, logs)
+
+    @reads
+    def statuses(self, connection: Connection, logs_after: Mapping[str, int | None]) -> dict[str, JobStatus]:
+        """Of these jobs those that exist, whichever key they belong to; see `status`."""
+        return statuses(connection, logs_after)
 
     @reads
     def result(self, connection: Connection, job_id: str, key_id: str) -> JobResult | None:

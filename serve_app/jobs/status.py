@@ -1,14 +1,14 @@
 """Queries for a job's status, result and log. Only the result query reads the output."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, case, func, insert, select, tuple_
 
 from serve_app.errors import UnknownJob
-from serve_app.jobs.job import PRIORITIES, Job, JobError, JobResult, JobState, LogEntry, LogLine
+from serve_app.jobs.job import PRIORITIES, Job, JobError, JobResult, JobState, JobStatus, LogEntry, LogLine
 from serve_app.jobs.tables import JOBS, LOGS, RESULTS
 
 _AHEAD = JOBS.alias("ahead")
@@ -32,8 +32,9 @@ RESULT = (
     .outerjoin_from(JOBS, RESULTS, RESULTS.c.number == JOBS.c.number)
     .where(*_THIS)
 )
+_LOG_COLUMNS = (LOGS.c.number, LOGS.c.at, LOGS.c.level, LOGS.c.message)
 _LOGS = (
-    select(LOGS.c.number, LOGS.c.at, LOGS.c.level, LOGS.c.message)
+    select(*_LOG_COLUMNS)
     .where(LOGS.c.job == bindparam("job"), LOGS.c.number > bindparam("after"))
     .order_by(LOGS.c.number)
 )
@@ -72,6 +73,28 @@ def _error_of(row: Row[Any]) -> JobError | None:
     if not row.error.startswith("["):  # an older release: text, not the JSON of arguments
         return JobError(row.error_type, (row.error,), is_rendered=True)
     return JobError(row.error_type, tuple(json.loads(row.error)))
+
+
+def statuses(connection: Connection, logs_after: Mapping[str, int | None]) -> dict[str, JobStatus]:
+    """Of these jobs those that exist, with their log entries above the given number; None reads no log."""
+    rows = connection.execute(select(*_COLUMNS).where(JOBS.c.id.in_(logs_after))).all()
+    positions: dict[int, int] = {}
+    if any(row.state == JobState.QUEUED for row in rows):
+        queued = select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED).order_by(JOBS.c.rank, JOBS.c.number)
+        positions = {number: position for position, number in enumerate(connection.scalars(queued))}
+    logs = _logs_of(connection, {row.number: after for row in rows if (after := logs_after[row.id]) is not None})
+    return {row.id: JobStatus(job_of(row), positions.get(row.number), logs.get(row.number, ())) for row in rows}
+
+
+def _logs_of(connection: Connection, after: Mapping[int, int]) -> dict[int, tuple[LogEntry, ...]]:
+    if not after:
+        return {}
+    query = select(LOGS.c.job, *_LOG_COLUMNS).where(LOGS.c.job.in_(after), LOGS.c.number > min(after.values()))
+    found: dict[int, list[LogEntry]] = {}
+    for job, *entry in connection.execute(query.order_by(LOGS.c.number)):
+        if entry[0] > after[job]:
+            found.setdefault(job, []).append(LogEntry(*entry))
+    return {job: tuple(entries) for job, entries in found.items()}
 
 
 def log_of(connection: Connection, number: int, after: int) -> tuple[LogEntry, ...]:

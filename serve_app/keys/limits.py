@@ -22,11 +22,20 @@ class Taken:
     """The audio of a running request that its key is charged for."""
 
     def __init__(self) -> None:
-        self.audio_seconds = 0.0
+        self._made_seconds = 0.0
+        self._context_seconds = 0.0
+
+    @property
+    def audio_seconds(self) -> float:
+        return self._made_seconds + self._context_seconds
 
     def settle(self, audio_seconds: float) -> None:
         """Set the audio made so far. The last value is charged."""
-        self.audio_seconds = audio_seconds
+        self._made_seconds = audio_seconds
+
+    def charge_context(self, audio_seconds: float) -> None:
+        """Add what the context's decoding and encoding cost, in seconds of audio."""
+        self._context_seconds = audio_seconds
 
 
 class Allowance:

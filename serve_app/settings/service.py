@@ -135,6 +135,8 @@ class KeySettings(Section):
     """Audio a minute of keys that were created without a limit of their own. 0 is no limit."""
     concurrency: int = Field(default=0, ge=0)
     """Requests at once of such keys. 0 is no limit."""
+    context_charge: float = Field(default=0.1, ge=0, le=1)
+    """Seconds of audio that a key is charged for each second of context audio, whose encoding is work too."""
 
     @model_validator(mode="after")
     def _check_not_required_and_open(self) -> Self:

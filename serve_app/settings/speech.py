@@ -114,6 +114,18 @@ class LimitSettings(Section):
     """Length of a whole answer, and the default of requests that name none."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Size of a request's body."""
+    max_status_streams: int = Field(default=1000, ge=1)
+    """Status streams that one ingress replica keeps open. One more gets 429."""
+    max_status_streams_per_key: int = Field(default=50, ge=1)
+    """Of these, those of one key."""
+    max_sockets: int = Field(default=256, ge=1)
+    """Realtime sockets that one ingress replica keeps open."""
+    max_sockets_per_key: int = Field(default=16, ge=1)
+    """Of these, those of one key."""
+    max_downloads: int = Field(default=64, ge=1)
+    """Files that one ingress replica sends at once."""
+    max_downloads_per_key: int = Field(default=16, ge=1)
+    """Of these, those whose files belong to one key."""
 
 
 class StandInSettings(Section):

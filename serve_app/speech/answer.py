@@ -44,10 +44,15 @@ class Answer:
         record: Callable[[Outcome], None],
         store: Callable[[bytes], Awaitable[tuple[StoredFile, str]]] | None,
         held: AsyncExitStack,
+        notices: tuple[str, ...] = (),
     ) -> None:
-        """`store` takes the PCM and returns the file and its URL. `held`: what is to be left when the answer ends."""
+        """`store` takes the PCM and returns the file and its URL. `held`: what is to be left when the answer ends.
+
+        notices: what the caller should know about texts and recordings, in words.
+        """
         self.request = request
         self.accepted = accepted
+        self.notices = notices
         self.outcome = Outcome(accepted.request_id, accepted.seed)
         self.stored: StoredAnswer | None = None
         """Set once `chunks` has ended, where the scene asks for a file."""

@@ -3,11 +3,14 @@
 import asyncio
 import re
 from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from serve_app.audio.read import read_clip
+from serve_app.audio.clip import Recording
+from serve_app.audio.read import read_recording
 from serve_app.errors import DownloadFailed
 from serve_app.settings import Settings
 from serve_app.speech.files import SpeechFiles
@@ -15,6 +18,10 @@ from serve_app.speech.request import ContextClip
 from serve_app.speech.scene import Audio, ContextSource, FileAudio, InlineAudio, Scene, UrlAudio
 
 T = TypeVar("T")
+_READ_AT_ONCE = 4
+"""Clips of one request that are fetched and decoded."""
+_READERS = ThreadPoolExecutor(96, "audio-reader")
+"""More threads than `audio.read` lets wait: its queue is fair among keys, and that of a pool of threads is not."""
 _OUR_FILE = re.compile(r"/files/([\w-]{32})/[^/]*$", re.ASCII)
 
 
@@ -55,9 +62,25 @@ class ContextAudio:
         kept = [await self._kept(item, owner, seconds) for item in scene.context]
         return scene.with_context(tuple(kept))
 
-    async def clips(self, scene: Scene) -> tuple[ContextClip, ...]:
-        """The context, fetched and decoded. Raises DownloadFailed, InvalidAudio or InvalidRequest."""
-        return tuple(await _all(self._clip(_path(number), item) for number, item in enumerate(scene.context)))
+    async def clips(self, scene: Scene, owner: str) -> tuple[tuple[ContextClip, ...], tuple[str, ...]]:
+        """The context, fetched and decoded, and what its sender should know about the recordings.
+
+        owner: the key that sends it; "" where all callers are one. Raises DownloadFailed, InvalidAudio, InvalidRequest,
+        and Overloaded where too many clips wait to be decoded.
+        """
+        at_once = asyncio.Semaphore(_READ_AT_ONCE)
+        sources = enumerate(scene.context)
+        recordings = await _all(self._recording(_path(number), item, owner, at_once) for number, item in sources)
+        clips = tuple(
+            ContextClip(item.text, item.speaker, recording.pcm)
+            for item, recording in zip(scene.context, recordings, strict=True)
+        )
+        notices = (
+            f"context clip {number}: {notice}"
+            for number, recording in enumerate(recordings, 1)
+            for notice in recording.notices
+        )
+        return clips, tuple(notices)
 
     async def _located(self, path: str, item: ContextSource, our_base_url: str) -> ContextSource:
         if not isinstance(item.audio, UrlAudio):
@@ -77,11 +100,12 @@ class ContextAudio:
             return item
         return replace(item, audio=await self._files.put_context(item.audio.data, owner, seconds))
 
-    async def _clip(self, path: str, item: ContextSource) -> ContextClip:
-        data = await self._bytes(path, item.audio)
-        # Decoding on the event loop would stall every stream of this process.
-        pcm = await asyncio.to_thread(read_clip, path, data, self._max_seconds)
-        return ContextClip(item.text, item.speaker, pcm)
+    async def _recording(self, path: str, item: ContextSource, owner: str, at_once: asyncio.Semaphore) -> Recording:
+        async with at_once:
+            data = await self._bytes(path, item.audio)
+            work = partial(read_recording, path, data, self._max_seconds, owner)
+            # Decoding on the event loop would stall every stream of this process.
+            return await asyncio.get_running_loop().run_in_executor(_READERS, work)
 
     async def _bytes(self, path: str, audio: Audio) -> bytes:
         if isinstance(audio, InlineAudio):

@@ -18,11 +18,15 @@ from serve_app.messages import (
     ModelInfo,
 )
 from serve_app.ports import AudioDecoder, ContextEncoder
+from serve_app.speech.context_fit import fitting, opens_voice
 from serve_app.speech.parts import Part, parts_of
 from serve_app.speech.request import ContextClip, SpeechRequest
 from serve_app.speech.rescue import Rescue
 from serve_app.speech.spoken import Spoken
 from serve_app.speech.watch import Watcher
+
+_ENCODED_AT_ONCE = 4
+"""Clips of one request. The encoder takes clips in the order in which they come, so others get in between."""
 
 
 class SpeechPipeline:
@@ -60,14 +64,19 @@ class SpeechPipeline:
 
     async def _speak(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         info = await self.info()
-        spoken = Spoken(request, await self._context(request), info.trained_for.longest_context_seconds)
+        # Encoding is work: what the prompt would drop afterwards is dropped before.
+        kept = fitting(request.context, info.max_positions)
+        num_dropped = len(request.context) - len(kept)
+        context = await self._context(replace(request, context=kept))
+        spoken = Spoken(request, context, info.trained_for.longest_context_seconds)
         for part in parts_of(request.turns):
             async with aclosing(self._utterance(spoken.next_request(part), part, info)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
                         yield spoken.take(message)
                     elif part.number == 0:
-                        yield replace(message, request_id=request.request_id)
+                        dropped = message.dropped_segments + num_dropped
+                        yield replace(message, request_id=request.request_id, dropped_segments=dropped)
             spoken.end_part(part)
             if spoken.is_over:
                 break
@@ -96,7 +105,7 @@ class SpeechPipeline:
         """The caller's clips; and for each speaker of the scene without one, the voice the checkpoint brings."""
         encoded = await self._encoded(request)
         given = [
-            ContextSegment(clip.text, clip.speaker, codes, anchor=_opens_voice(clip, request))
+            ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context))
             for clip, codes in zip(request.context, encoded, strict=True)
         ]
         missing = {turn.speaker for turn in request.turns} - {clip.speaker for clip in request.context}
@@ -107,14 +116,14 @@ class SpeechPipeline:
         if not request.context:
             return []
         with self._watcher.tracer.span("encode", request.trace, clips=len(request.context)):
-            return await asyncio.gather(*(self._encoder.encode(clip.pcm) for clip in request.context))
+            at_once = asyncio.Semaphore(_ENCODED_AT_ONCE)
+            return await asyncio.gather(*(self._encode(clip, at_once) for clip in request.context))
+
+    async def _encode(self, clip: ContextClip, at_once: asyncio.Semaphore) -> Codes:
+        async with at_once:
+            return await self._encoder.encode(clip.pcm)
 
     async def _default_voices(self) -> dict[int, ContextSegment]:
         if self._voices is None:
             self._voices = await self._encoder.default_voices()
         return self._voices
-
-
-def _opens_voice(clip: ContextClip, request: SpeechRequest) -> bool:
-    """A speaker's first clip holds the voice, and is kept when the context must be cut."""
-    return next(other for other in request.context if other.speaker == clip.speaker) is clip

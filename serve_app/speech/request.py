@@ -4,7 +4,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 
-from serve_app.messages import SamplingParams
+from serve_app.messages import SAMPLE_RATE_HZ, SamplingParams
 from serve_app.speech.scene import Turn
 
 
@@ -36,3 +36,7 @@ class SpeechRequest:
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
     trace: str = ""
     """The caller's W3C `traceparent`."""
+
+    @property
+    def context_seconds(self) -> float:
+        return sum(len(clip.pcm) for clip in self.context) / (2 * SAMPLE_RATE_HZ)

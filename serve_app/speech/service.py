@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
 from serve_app.errors import StartTimeout
-from serve_app.keys.key import Key
+from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance
 from serve_app.messages import Accepted, ModelInfo
 from serve_app.settings import Settings
@@ -46,13 +46,20 @@ class SpeechService:
     """Opens answers: charges the key, fetches the context, and waits for admission."""
 
     def __init__(
-        self, pipeline: SpeechPipeline, context: ContextAudio, files: SpeechFiles, allowance: Allowance
+        self,
+        pipeline: SpeechPipeline,
+        context: ContextAudio,
+        files: SpeechFiles,
+        allowance: Allowance,
+        context_charge: float = 0.0,
     ) -> None:
+        """context_charge: seconds of audio that a key is charged for each second of context."""
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
         self._files = files
         self._allowance = allowance
+        self._context_charge = context_charge
 
     async def info(self) -> ModelInfo:
         return await self._pipeline.info()
@@ -83,7 +90,8 @@ class SpeechService:
 
     async def _opened(self, scene: Scene, call: Call, stack: AsyncExitStack) -> Answer:
         taken = await stack.enter_async_context(self._allowance.take(call.key, scene.longest_seconds))
-        request = await self._request(scene, call)
+        request, notices = await self._request(scene, call)
+        taken.charge_context(request.context_seconds * self._context_charge)
         speech = await stack.enter_async_context(aclosing(self._pipeline.stream(request)))
         accepted = await anext(speech)
         assert isinstance(accepted, Accepted), "a stream opens with Accepted"
@@ -97,13 +105,18 @@ class SpeechService:
             file = await self._files.put_answer(wish, call.request_id, owner, pcm)
             return file, f"{wish.url_base}{file.path}"
 
-        return Answer(request, accepted, speech, taken, record, store if wish else None, stack.pop_all())
+        parts = (request, accepted, speech, taken, record, store if wish else None, stack.pop_all())
+        return Answer(*parts, notices=(*scene.notices, *notices))
 
-    async def _request(self, scene: Scene, call: Call) -> SpeechRequest:
-        return SpeechRequest(
+    async def _request(self, scene: Scene, call: Call) -> tuple[SpeechRequest, tuple[str, ...]]:
+        """The request, and notices about its context's recordings."""
+        # Without keys all callers are one owner, which no turn may hold up.
+        owner = "" if call.key == ANONYMOUS else call.key.id
+        context, notices = await self.context.clips(scene, owner)
+        request = SpeechRequest(
             request_id=call.request_id,
             turns=scene.turns,
-            context=await self.context.clips(scene),
+            context=context,
             sampling=replace(scene.sampling, seed=_seed(scene, call)),
             max_audio_seconds=scene.max_audio_seconds,
             is_streamed=call.is_streamed,
@@ -111,6 +124,7 @@ class SpeechService:
             arrived_at=call.arrived_at,
             trace=call.trace,
         )
+        return request, notices
 
 
 def _seed(scene: Scene, call: Call) -> int:

@@ -5,7 +5,7 @@ parts that arrive at several replicas need no copying, and the local folder and 
 """
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 from serve_app.errors import FileTooLarge, UnknownFile
 from serve_app.settings import FileSettings
@@ -68,7 +68,7 @@ class FileStore:
             raise UnknownFile(file_id)
         return found
 
-    async def read(self, file_id: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, file_id: str, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Bytes from `start` up to `end`. Raises UnknownFile before the first; a later deletion does no harm."""
         file = await self.info(file_id)
         offset = 0

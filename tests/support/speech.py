@@ -31,6 +31,7 @@ def speech_service(
     files: FileStore | None = None,
     net: Fetcher | None = None,
     secret: bytes = b"secret",
+    context_charge: float = 0.0,
 ) -> SpeechService:
     """Without `files` for answers that leave no file, and whose context comes from none."""
     speech_files = SpeechFiles(files or cast(Any, None), secret)
@@ -39,4 +40,5 @@ def speech_service(
         ContextAudio(speech_files, net or NoNetwork(), settings or Settings()),
         speech_files,
         allowance or Allowance(),
+        context_charge,
     )

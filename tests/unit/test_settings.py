@@ -79,7 +79,7 @@ def test_an_unknown_variable_of_a_section_is_refused_by_name(monkeypatch: pytest
         ("engine", "memory_fraction", 0),
         ("codec", "max_streams", 0),
         ("codec", "memory_fraction", 1.1),
-        ("limits", "max_audio_seconds", 161),
+        ("limits", "max_audio_seconds", 14_401),
         ("limits", "max_body_bytes", 10),
         ("sampling", "temperature", 0),
         ("sampling", "top_p", 1.5),

@@ -25,6 +25,7 @@ from serve_app.speech.request import ContextClip, SpeechRequest
 from serve_app.speech.scene import Turn
 from serve_app.speech.watch import Watcher
 from serve_app.tracing import OtelTracer
+from tests.support.fakes import INFO
 from tests.support.recording_meter import RecordingMeter
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -69,7 +70,7 @@ class AsPort:
         self.generate = watched.generate
 
     async def info(self) -> ModelInfo:
-        raise NotImplementedError
+        return INFO
 
 
 class Refusing:
@@ -78,7 +79,7 @@ class Refusing:
         yield
 
     async def info(self) -> ModelInfo:
-        raise NotImplementedError
+        return INFO
 
 
 def asked(trace: str = CALLER) -> SpeechRequest:

@@ -69,6 +69,7 @@ _INFRA_TYPES: dict[type[CsmServeError], str] = {
     RunnerLost: "runner_disconnected",
     InternalError: "internal_error",
 }
+_MOST_PROBLEMS = 20
 _JOB_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
@@ -145,14 +146,18 @@ def answered(content: dict[str, Any], status: int, headers: dict[str, str] | Non
 
 def validation_content(error: RequestValidationError) -> dict[str, Any]:
     """pydantic's own words, as fal gives them, without the input that was wrong: it may be a whole file."""
-    problems = [InputProblem(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in error.errors()]
+    found = error.errors()[:_MOST_PROBLEMS]
+    problems = [InputProblem(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in found]
     return {"detail": [problem.model_dump() for problem in problems]}
 
 
 def in_body(error: ValidationError) -> RequestValidationError:
     """The error of a body that a route validated by itself."""
     return RequestValidationError(
-        [found | {"loc": ("body", *found["loc"])} for found in error.errors(include_context=False)]
+        [
+            found | {"loc": ("body", *found["loc"])}
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
     )
 
 

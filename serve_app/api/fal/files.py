@@ -2,15 +2,18 @@
 
 import re
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import StreamingResponse
 
 from serve_app.api.fal.errors import FalRoute, infra_errors
 from serve_app.api.fal.ways import PREFIX, Surface
+from serve_app.api.places import Places
+from serve_app.api.streaming import StreamedAnswer
+from serve_app.settings import LimitSettings
 from serve_app.store.files import FileStore
 from serve_app.store.stored_file import StoredFile
 
@@ -23,7 +26,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     206: {"description": "The part that `Range` asks for."},
     304: {"description": "`If-None-Match` names the current content."},
     416: {"description": "The range begins after the end."},
-} | infra_errors(404, 503)
+} | infra_errors(404, 429, 503)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,9 @@ class Span:
 
 
 class FilesApi:
-    def __init__(self, files: FileStore) -> None:
+    def __init__(self, files: FileStore, limits: LimitSettings) -> None:
         self._files = files
+        self._downloads = Places("downloads", limits.max_downloads, limits.max_downloads_per_key)
 
     def router(self) -> APIRouter:
         router = APIRouter(route_class=FalRoute, tags=["files"])
@@ -62,8 +66,11 @@ class FilesApi:
             headers["Content-Range"] = f"bytes {span.start}-{span.end - 1}/{file.size}"
         if request.method == "HEAD":
             return Response(status_code=status, headers=headers, media_type=file.content_type)
+        self._downloads.take(file.owner)
+        held = AsyncExitStack()
+        held.callback(self._downloads.give_back, file.owner)
         data = self._files.read(file_id, span.start, span.end)
-        return StreamingResponse(data, status, headers, media_type=file.content_type)
+        return StreamedAnswer(data, file.content_type, held, headers=headers, status=status)
 
 
 def _span(request: Request, etag: str, size: int) -> Span | None:

@@ -1,7 +1,7 @@
 """`queue.fal.run`: submit a scene, ask for its status, fetch or cancel it. fal has three words for job states."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -27,10 +27,12 @@ from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput
 from serve_app.api.fal.ways import APP, PREFIX, Surface, way_of
+from serve_app.api.places import Places
 from serve_app.api.services import Services
 from serve_app.api.streaming import EVENT_STREAM, PING, StreamedAnswer, event
 from serve_app.errors import UnknownJob
 from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry, NewJob
+from serve_app.jobs.status_feed import POLL_SECONDS, StatusFeed
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.speech.service import SpeechService
@@ -39,7 +41,6 @@ _QUEUE = f"{PREFIX}/{Surface.QUEUE}{APP}"
 _JOB = f"{_QUEUE}/requests/{{request_id}}"
 _SUBMIT_ERRORS = input_errors(413, 422) | infra_errors(401, 403, 404, 429, 503)
 _ERRORS = infra_errors(401, 403, 404)
-_POLL_SECONDS = 0.25
 _PING_SECONDS = 15.0
 _MAX_RUN_SECONDS = 86_400.0
 """From the start of a job to the end of its last attempt. Its input files are kept for so long."""
@@ -56,6 +57,9 @@ class QueueApi:
         self._context = speech.context
         self._services = services
         self._start_timeout = settings.jobs.start_timeout_seconds
+        self._feed = StatusFeed(services.queue.statuses)
+        limits = settings.limits
+        self._streams = Places("status streams", limits.max_status_streams, limits.max_status_streams_per_key)
 
     def router(self) -> APIRouter:
         router = APIRouter(route_class=FalRoute, tags=["fal"])
@@ -114,25 +118,23 @@ class QueueApi:
         """Server-sent events: the status at each change, with new logs only, until the job has ended."""
         after = 0 if logs.lower() in _TRUE else None
         first = await self._services.queue.status(request_id, _key_for_speech(request).id, after)
-        return StreamedAnswer(self._changes(request, first, after), EVENT_STREAM)
+        self._streams.take(first.job.key_id)
+        held = AsyncExitStack()
+        held.callback(self._streams.give_back, first.job.key_id)
+        return StreamedAnswer(self._changes(request, first, after), EVENT_STREAM, held)
 
-    async def _changes(self, request: Request, status: JobStatus, after: int | None) -> AsyncGenerator[str, None]:
+    async def _changes(self, request: Request, first: JobStatus, after: int | None) -> AsyncGenerator[str, None]:
         last_sent, silent_seconds = None, 0.0
-        while True:
-            current = (status.job.state, status.position)
-            if current != last_sent or status.logs:
-                yield event(self._content(request, status))
-                last_sent, silent_seconds = current, 0.0
-            elif silent_seconds >= _PING_SECONDS:
-                yield PING
-                silent_seconds = 0.0
-            if status.job.state.is_final:
-                return
-            if status.logs:
-                after = status.logs[-1].number
-            await asyncio.sleep(_POLL_SECONDS)
-            silent_seconds += _POLL_SECONDS
-            status = await self._services.queue.status(status.job.id, status.job.key_id, after)
+        async with aclosing(self._feed.follow(first, after)) as statuses:
+            async for status in statuses:
+                current = (status.job.state, status.position)
+                silent_seconds += POLL_SECONDS
+                if current != last_sent or status.logs:
+                    yield event(self._content(request, status))
+                    last_sent, silent_seconds = current, 0.0
+                elif silent_seconds >= _PING_SECONDS:
+                    yield PING
+                    silent_seconds = 0.0
 
     async def result(self, request: Request, request_id: str) -> Response:
         """The output of the job, or the status and body of its error."""

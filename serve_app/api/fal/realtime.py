@@ -1,10 +1,10 @@
 """Scenes over one WebSocket, in MessagePack: a message with the input in, chunks of sound and then the output back."""
 
 import asyncio
-import json
 import uuid
 from collections import deque
-from contextlib import aclosing, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, aclosing, closing, suppress
 from functools import partial
 from typing import Any
 
@@ -14,25 +14,37 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
 from serve_app.api.auth import key_of
+from serve_app.api.bounded import read_json, read_msgpack
 from serve_app.api.fal.errors import error_content, sentence, validation_content
 from serve_app.api.fal.run import chunk_content
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import output_of
 from serve_app.api.fal.ways import APP, PREFIX, Surface
+from serve_app.api.places import Places
 from serve_app.api.streaming import while_connected
-from serve_app.errors import CsmServeError, Forbidden, InvalidRequest
+from serve_app.errors import CsmServeError, Forbidden, InvalidRequest, Overloaded
 from serve_app.keys.key import Key, Scope
+from serve_app.settings import LimitSettings
 from serve_app.speech.service import Call, SpeechService
 
 _REALTIME = f"{PREFIX}/{Surface.RUN}{APP}/realtime"
 _IDLE_SECONDS = 60.0
 DEFAULT_BUFFER, MAX_BUFFER = 2, 60
 MAX_WAITING_BYTES = 32 * 1024 * 1024
-_NORMAL_CLOSURE, _POLICY_VIOLATION = 1000, 1008
+_NORMAL_CLOSURE, _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1000, 1008, 1013
+_USUAL = LimitSettings()
 
 
 class RealtimeApi:
-    def __init__(self, reader: SceneReader, speech: SpeechService, idle_seconds: float = _IDLE_SECONDS) -> None:
+    def __init__(
+        self,
+        reader: SceneReader,
+        speech: SpeechService,
+        limits: LimitSettings = _USUAL,
+        idle_seconds: float = _IDLE_SECONDS,
+    ) -> None:
+        self._sockets = Places("sockets", limits.max_sockets, limits.max_sockets_per_key)
+        self._waiting = Places("bytes of inputs", MAX_WAITING_BYTES * 16, MAX_WAITING_BYTES * 2)
         self._reader = reader
         self._speech = speech
         self._idle_seconds = idle_seconds
@@ -51,10 +63,20 @@ class RealtimeApi:
             await socket.send_json({"status": "error", "error": "Unauthorized", "reason": str(error)})
             await socket.close(_POLICY_VIOLATION)
             return
-        inbox = _Inbox(_buffer_size(socket.query_params.get("max_buffering")))
-        with suppress(ClientDisconnect):
+        try:
+            with self._sockets.taken(key.id):
+                await self._serve(socket, key)
+        except Overloaded as error:
+            await _send_error(socket, "RATE_LIMITED", str(error))
+            await socket.close(_TRY_AGAIN_LATER)
+
+    async def _serve(self, socket: WebSocket, key: Key) -> None:
+        inbox = _Inbox(_buffer_size(socket.query_params.get("max_buffering")), partial(self._waiting.taken, key.id))
+        with closing(inbox), suppress(ClientDisconnect):
             async with while_connected(partial(inbox.fill, socket)):
                 await self._answer(socket, inbox, key)
+        if inbox.refusal is not None:
+            raise inbox.refusal
 
     async def _answer(self, socket: WebSocket, inbox: "_Inbox", key: Key) -> None:
         while True:
@@ -91,27 +113,50 @@ class RealtimeApi:
 class _Inbox:
     """What came and was not answered yet."""
 
-    def __init__(self, size: int) -> None:
-        self._messages: deque[bytes | str] = deque(maxlen=size)
+    def __init__(self, size: int, bytes_taken: Callable[[int], AbstractContextManager[None]]) -> None:
+        """bytes_taken: holds memory for a message while it waits, or raises Overloaded."""
+        self.refusal: Overloaded | None = None
+        """Why the socket must be closed: its key's messages took too much memory together."""
+        self._size = size
+        self._bytes_taken = bytes_taken
+        self._messages: deque[tuple[bytes | str, ExitStack]] = deque()
         self._news = asyncio.Event()
 
-    def _make_room(self) -> None:
-        """One input may bring as much audio as the socket takes; sixty such would be a gigabyte."""
-        while len(self._messages) > 1 and sum(map(len, self._messages)) > MAX_WAITING_BYTES:
-            self._messages.popleft()
-
     async def fill(self, socket: WebSocket) -> None:
-        """Until the client leaves."""
+        """Until the client leaves, or sends more than may wait."""
         while (message := await socket.receive())["type"] == "websocket.receive":
-            self._messages.append(message.get("bytes") or message.get("text") or b"")
-            self._make_room()
-            self._news.set()
+            try:
+                self._add(message.get("bytes") or message.get("text") or b"")
+            except Overloaded as error:
+                self.refusal = error
+                return
+
+    def _add(self, message: bytes | str) -> None:
+        """One input may bring as much audio as the socket takes; sixty such would be a gigabyte."""
+        while self._messages and (len(self._messages) == self._size or self._num_bytes(message) > MAX_WAITING_BYTES):
+            self._drop_first()
+        held = ExitStack()
+        held.enter_context(self._bytes_taken(len(message)))
+        self._messages.append((message, held))
+        self._news.set()
+
+    def _num_bytes(self, *more: bytes | str) -> int:
+        return sum(map(len, more)) + sum(len(message) for message, _ in self._messages)
+
+    def _drop_first(self) -> bytes | str:
+        message, held = self._messages.popleft()
+        held.close()
+        return message
 
     async def next(self) -> bytes | str:
         while not self._messages:
             self._news.clear()
             await self._news.wait()
-        return self._messages.popleft()
+        return self._drop_first()
+
+    def close(self) -> None:
+        while self._messages:
+            self._drop_first()
 
 
 def _buffer_size(wanted: str | None) -> int:
@@ -124,7 +169,7 @@ def _buffer_size(wanted: str | None) -> int:
 def _decoded(message: bytes | str) -> dict[str, Any]:
     """JSON is read too. Raises InvalidRequest."""
     try:
-        values = json.loads(message) if isinstance(message, str) else msgpack.unpackb(message)
+        values = read_json("body", message) if isinstance(message, str) else read_msgpack("body", message)
     except (ValueError, RecursionError, msgpack.UnpackException):
         raise InvalidRequest("body", "is neither MessagePack nor JSON: send the input as one of them") from None
     if not isinstance(values, dict):

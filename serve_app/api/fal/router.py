@@ -18,6 +18,9 @@ from serve_app.speech.service import SpeechService
 STREAMED = (f"{PREFIX}/{Surface.CDN}/",)
 """Paths whose bodies are files: their limit is `files.max_file_bytes`, and they are never held in memory whole."""
 
+SMALL = (f"{PREFIX}/{Surface.REST}/",)
+"""Paths whose bodies FastAPI reads and validates whole, before the route sees them."""
+
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 
@@ -28,10 +31,10 @@ def fal_router(speech: SpeechService, services: Services, settings: Settings) ->
     for api in (
         QueueApi(reader, speech, services, settings),
         RunApi(reader, speech),
-        RealtimeApi(reader, speech),
+        RealtimeApi(reader, speech, settings.limits),
         TokenApi(services, settings),
         UploadsApi(services, settings),
-        FilesApi(services.files),
+        FilesApi(services.files, settings.limits),
     ):
         router.include_router(api.router())
     return router

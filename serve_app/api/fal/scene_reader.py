@@ -22,11 +22,11 @@ class SceneReader:
 
     async def read(self, request: Request, is_job: bool = False) -> Scene:
         """Raises RequestValidationError for a body of another shape, InvalidRequest for one beyond the limits."""
-        return await self._scene(parse(await request.body()), request, is_job)
+        return await self._scene(parse(await request.body(), self._settings.limits), request, is_job)
 
     async def from_message(self, values: dict[str, Any], connection: HTTPConnection) -> Scene:
         """The same for a message of an open connection."""
-        return await self._scene(validated(values), connection)
+        return await self._scene(validated(values, self._settings.limits), connection)
 
     async def _scene(self, body: FalInput, connection: HTTPConnection, is_job: bool = False) -> Scene:
         cdn = way_of(connection).url(Surface.CDN, "")

@@ -1,19 +1,22 @@
 """The input and output of `fal-ai/csm-1b`. Unknown fields are ignored, as fal does."""
 
-import json
 from typing import Annotated, Any, Literal
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.fal.errors import in_body
 from serve_app.api.lenient import Lenient, LenientBody, always_in_schema
 from serve_app.api.native_schema import Integer, Number
 from serve_app.api.openapi import body_schemas, schema_ref
 from serve_app.errors import InvalidRequest
+from serve_app.settings import LimitSettings
 from serve_app.speech.answer import StoredAnswer
 from serve_app.speech.build import Asked, AskedClip
 from serve_app.speech.scene import AnswerFile, Turn
+
+_USUAL = LimitSettings()
 
 
 def _plain_url(value: object) -> object:
@@ -84,19 +87,23 @@ def output_of(answer: StoredAnswer) -> dict[str, Any]:
     }
 
 
-def parse(body: bytes) -> FalInput:
-    """Raises RequestValidationError with every place that is wrong, or for what is no JSON object."""
+def parse(body: bytes, limits: LimitSettings = _USUAL) -> FalInput:
+    """Raises RequestValidationError with every place that is wrong, or for what is no JSON object.
+
+    Raises InvalidRequest for more values than a request can have.
+    """
     try:
-        values = json.loads(body)
+        values = read_json("body", body)
     except (ValueError, RecursionError):
         raise RequestValidationError([_problem("json_invalid", "the body is not valid JSON")]) from None
     if not isinstance(values, dict):
         raise RequestValidationError([_problem("dict_type", "the body must be a JSON object")])
-    return validated(values)
+    return validated(values, limits)
 
 
-def validated(values: dict[str, Any]) -> FalInput:
-    """Raises RequestValidationError."""
+def validated(values: dict[str, Any], limits: LimitSettings = _USUAL) -> FalInput:
+    """Raises RequestValidationError, and InvalidRequest for lists beyond the limits."""
+    check_lengths(values, limits)
     try:
         return FalInput.read(values)
     except ValidationError as error:

@@ -1,5 +1,7 @@
 """An open connection: what is no input, too many inputs, none for too long."""
 
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, cast
 
 import msgpack
@@ -11,8 +13,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from serve_app.api.auth import Authentication
 from serve_app.api.fal.realtime import RealtimeApi, _buffer_size, _Inbox
 from serve_app.api.fal.scene_reader import SceneReader
-from serve_app.api.services import Services
+from serve_app.api.places import Places
 from serve_app.errors import InvalidRequest
+from serve_app.settings import LimitSettings
+from serve_app.speech.service import SpeechService
 
 PATH = "/fal/run/fal-ai/csm-1b/realtime"
 
@@ -34,10 +38,15 @@ def reader() -> RefusingReader:
 
 
 def client(reader: RefusingReader, idle_seconds: float = 60.0) -> TestClient:
-    api = RealtimeApi(cast(SceneReader, reader), cast(Services, None), idle_seconds)
+    api = RealtimeApi(cast(SceneReader, reader), cast(SpeechService, None), idle_seconds=idle_seconds)
     app = Starlette(routes=api.router().routes)
     app.add_middleware(Authentication, keys=None)
     return TestClient(app)
+
+
+def free(num_bytes: int) -> AbstractContextManager[None]:
+    """Any message may wait."""
+    return nullcontext()
 
 
 def test_a_connection_without_inputs_is_closed_with_fals_word_for_it(reader: RefusingReader) -> None:
@@ -56,7 +65,7 @@ def test_what_is_no_input_is_said_and_the_connection_goes_on(reader: RefusingRea
     with client(reader).websocket_connect(PATH) as socket:
         socket.send_bytes(message)
         assert socket.receive_json()["error"] == "BAD_REQUEST"
-        socket.send_bytes(msgpack.packb({"scene": []}))
+        socket.send_bytes(msgpack.packb({"scene": []}) or b"")
         assert socket.receive_json()["reason"] == "scene: is refused"
     assert reader.read == [{"scene": []}]
 
@@ -77,7 +86,7 @@ async def test_of_inputs_that_wait_the_latest_are_kept() -> None:
         async def receive(self) -> dict[str, str]:
             return self.messages.pop(0) if self.messages else {"type": "websocket.disconnect"}
 
-    inbox = _Inbox(2)
+    inbox = _Inbox(2, free)
     await inbox.fill(cast(WebSocket, Socket()))
     assert [await inbox.next(), await inbox.next()] == ["3", "4"]
 
@@ -100,10 +109,46 @@ async def test_inputs_that_wait_take_no_more_memory_than_one_request_may() -> No
                 return {"type": "websocket.disconnect"}
             return {"type": "websocket.receive", "bytes": bytes(self.sizes.pop(0) * 2**20)}
 
-    socket, inbox = Socket(), _Inbox(60)
+    socket, inbox = Socket(), _Inbox(60, free)
     socket.sizes = [20, 20, 10]
     await inbox.fill(cast(WebSocket, socket))
     assert [len(await inbox.next()) // 2**20 for _ in range(2)] == [20, 10]
     socket.sizes = [10, 40]
     await inbox.fill(cast(WebSocket, socket))
     assert len(await inbox.next()) // 2**20 == 40  # alone: the socket's own limit lets it through
+
+
+def test_a_socket_too_many_is_told_and_closed_and_gives_its_place_back(reader: RefusingReader) -> None:
+    api = RealtimeApi(cast(SceneReader, reader), cast(SpeechService, None), LimitSettings(max_sockets=1))
+    app = Starlette(routes=api.router().routes)
+    app.add_middleware(Authentication, keys=None)
+    http = TestClient(app)
+    with http.websocket_connect(PATH):
+        with http.websocket_connect(PATH) as second:
+            assert second.receive_json()["error"] == "RATE_LIMITED"
+            with pytest.raises(WebSocketDisconnect) as closed:
+                second.receive_json()
+        assert closed.value.code == 1013
+    with http.websocket_connect(PATH) as third:
+        third.send_text('{"scene": []}')
+        assert third.receive_json()["reason"] == "scene: is refused"
+
+
+async def test_inputs_of_one_key_that_wait_are_bounded_over_all_its_sockets() -> None:
+    class Socket:
+        def __init__(self) -> None:
+            self.left = 2
+
+        async def receive(self) -> dict[str, Any]:
+            self.left -= 1
+            return {"type": "websocket.receive" if self.left >= 0 else "websocket.disconnect", "bytes": bytes(10)}
+
+    places = Places("bytes of inputs", 100, 35)
+    first, second = (_Inbox(60, partial(places.taken, "key")) for _ in range(2))
+    await first.fill(cast(WebSocket, Socket()))
+    await second.fill(cast(WebSocket, Socket()))
+    assert first.refusal is None and second.refusal is not None
+    first.close()
+    second.close()
+    with places.taken("key", 35):
+        pass

@@ -1,0 +1,43 @@
+"""How much of a context can condition an answer: what the prompt cannot hold is not worth encoding."""
+
+from collections.abc import Sequence
+
+from serve_app.errors import ContextTooLong
+from serve_app.messages import FRAME_RATE_HZ, FRAME_SAMPLES
+from serve_app.speech.request import ContextClip
+
+_OTHER_POSITIONS = 2
+"""Of a clip's text, at least one, and of the frame that ends it."""
+
+
+def fitting(clips: Sequence[ContextClip], max_positions: int) -> tuple[ContextClip, ...]:
+    """The clips that a prompt of `max_positions` can hold, in order.
+
+    The oldest are left out first, but never a speaker's first one, which holds the voice. The prompt's own rule is the
+    same, and stricter: it knows the texts. Raises ContextTooLong where the voices alone are too long.
+    """
+    kept = list(clips)
+    taken = sum(map(_num_positions, kept))
+    for clip in clips:
+        if taken <= max_positions:
+            break
+        if not opens_voice(clip, clips):
+            kept = [other for other in kept if other is not clip]
+            taken -= _num_positions(clip)
+    if taken > max_positions:
+        seconds = max_positions / FRAME_RATE_HZ
+        raise ContextTooLong(
+            "context",
+            f"the first clips of all speakers are longer together than the {seconds:.0f} s that the model can follow: "
+            "send shorter clips, or fewer speakers",
+        )
+    return tuple(kept)
+
+
+def opens_voice(clip: ContextClip, clips: Sequence[ContextClip]) -> bool:
+    """A speaker's first clip holds the voice, and is kept when the context must be cut."""
+    return next(other for other in clips if other.speaker == clip.speaker) is clip
+
+
+def _num_positions(clip: ContextClip) -> int:
+    return -(-len(clip.pcm) // (2 * FRAME_SAMPLES)) + _OTHER_POSITIONS
