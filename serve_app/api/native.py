@@ -1,4 +1,4 @@
-"""Our own dialect, which is also vox-serve's: `POST /generate`, and `GET /requests/{id}`."""
+"""The native dialect, which is also vox-serve's: `POST /generate` and `GET /requests/{id}`."""
 
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -27,7 +27,7 @@ from serve_app.speech.service import Call, SpeechService
 
 
 class NativeApi:
-    """Holds what its routes share."""
+    """The routes of the native dialect."""
 
     def __init__(self, speech: SpeechService, settings: Settings) -> None:
         self._speech = speech
@@ -45,7 +45,7 @@ class NativeApi:
         return router
 
     async def generate(self, request: Request) -> Response:
-        """Speak a text, or a scene of several turns, in one WAV: whole, or streamed while it is made."""
+        """Speak a text, or a scene of several turns, as one WAV: whole, or streamed while it is generated."""
         key = key_of(request, Scope.SPEECH)
         body, is_streamed = await self._read_body(request)
         call = Call(request_id_of(request), key, is_streamed, trace=request.headers.get("traceparent", ""))
@@ -66,7 +66,7 @@ class NativeApi:
         return StreamedAnswer(_streamed_wav(answer), "audio/wav", answer, headers=headers | _attachment(answer))
 
     async def request_outcome(self, request: Request, request_id: str) -> dict[str, Any]:
-        """How a request of the last ten minutes ended; `finish_reason` is null while it runs."""
+        """How a request of the last ten minutes ended. `finish_reason` is null while it runs."""
         outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
         return {
             "request_id": outcome.request_id,
@@ -77,7 +77,7 @@ class NativeApi:
         }
 
     async def _read_body(self, request: Request) -> tuple[GenerateBody, bool]:
-        """The body, and whether to stream. By default a form is answered with a stream, and JSON with a file."""
+        """The body, and whether to stream. A form streams by default, JSON does not."""
         kind = await content_type(request)
         if kind == JSON:
             body = parse_json(await request.body(), self._settings.limits)
@@ -115,7 +115,7 @@ def _turns(body: GenerateBody) -> list[Turn]:
 
 @contextmanager
 def _named_as_sent(body: GenerateBody) -> Iterator[None]:
-    """A single text is a scene of one turn, but its caller sent `text` and not `scene[0].text`."""
+    """Rename fields in errors: for a single text the caller sent `text`, not `scene[0].text`."""
     try:
         yield
     except InvalidRequest as error:
@@ -123,7 +123,7 @@ def _named_as_sent(body: GenerateBody) -> Iterator[None]:
 
 
 async def _streamed_wav(answer: Answer) -> AsyncGenerator[bytes, None]:
-    # Alone and early: vox-serve's clients take the first read for the header and drop it.
+    # In a message of its own: vox-serve's clients take the first read for the header and drop it.
     yield wav_header(None)
     async with aclosing(answer.chunks()) as chunks:
         async for chunk in chunks:
