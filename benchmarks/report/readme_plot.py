@@ -18,11 +18,8 @@ from benchmarks.report.plot_style import SETTINGS
 
 ROOT = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists())
 IMAGES = ROOT / "docs" / "images"
-RUNS = {
-    "CSM Serve": "2026-11-29-cpu-versus-ours.json",
-    "transformers behind FastAPI": "2026-11-29-cpu-versus-transformers.json",
-}
-"""The two sides of one run of `make bench-versus`."""
+RUNS = {"CSM Serve": "*-cpu-versus-ours.json", "transformers behind FastAPI": "*-cpu-versus-transformers.json"}
+"""The two result files that `make bench-versus` writes. The newest of each is drawn."""
 _BAR_HEIGHT = 0.36
 
 
@@ -44,14 +41,19 @@ THEMES = (
 
 def main() -> None:
     IMAGES.mkdir(exist_ok=True)
-    runs = {name: read_levels(ROOT / "benchmarks" / "results" / file) for name, file in RUNS.items()}
+    runs = newest_runs()
     for theme in THEMES:
         save(draw(runs, theme), theme, IMAGES / f"versus-{theme.name}.svg")
 
 
-def read_levels(path: Path) -> dict[int, dict[str, Any]]:
-    """The summary of each level of load, by its number of streams."""
-    return {level["level"]: level for level in json.loads(path.read_text())["levels"]}
+def newest_runs() -> dict[str, dict[int, dict[str, Any]]]:
+    """For each side, the summary of each level of load by its number of streams."""
+    results = ROOT / "benchmarks" / "results"
+    newest = {name: max(results.glob(pattern)) for name, pattern in RUNS.items()}
+    return {
+        name: {level["level"]: level for level in json.loads(path.read_text())["levels"]}
+        for name, path in newest.items()
+    }
 
 
 def draw(runs: dict[str, dict[int, dict[str, Any]]], theme: Theme) -> Figure:
