@@ -70,6 +70,7 @@ def _standing_in() -> Iterator[None]:
             "ConfigDict": dict,
             "Field": _Default,
             "SecretStr": str,
+            "ValidationError": ValueError,
             "field_validator": _unchanged,
             "model_validator": _unchanged,
         },

@@ -52,7 +52,7 @@ def build_api(
         app.include_router(metrics_router(metrics_text))
     app.include_router(NativeApi(speech, settings).router())
     if services is not None:
-        app.include_router(fal_router(speech, services, settings))
+        app.include_router(fal_router(speech, services, settings, keys))
         add_unknown_paths(app)
     error_responses.install(app)
     add_schemas(app, BODY_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)

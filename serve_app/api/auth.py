@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from starlette.requests import HTTPConnection
@@ -14,6 +15,7 @@ from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.key import Scope as KeyScope
 from serve_app.keys.keys import Keys
 
+_KEYS = "csm.keys"
 _KEY = "csm.key"
 _SCHEMES = ("key", "bearer")
 _POLICY_VIOLATION = 1008
@@ -50,6 +52,7 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):
             try:
+                scope[_KEYS] = self._keys
                 if self._keys is None:
                     scope[_KEY] = ANONYMOUS
                 elif not _is_open(scope):
@@ -71,6 +74,19 @@ def key_of(connection: HTTPConnection, *scopes: KeyScope) -> Key:
     key: Key = connection.scope[_KEY]
     key.require(*scopes)
     return key
+
+
+async def key_still_good(connection: HTTPConnection) -> Key:
+    """The key of a connection that has been open for a while. Raises Unauthorized if it was revoked or rotated.
+
+    A token's own expiry counts at its first use only.
+    """
+    keys: Keys | None = connection.scope[_KEYS]
+    key: Key = connection.scope[_KEY]
+    if keys is None:
+        return key
+    current = await keys.confirm(key.id, key.generation)
+    return replace(current, scopes=current.scopes & key.scopes)
 
 
 def _is_open(scope: Scope) -> bool:

@@ -15,6 +15,7 @@ from serve_app import log
 from serve_app.app import build_graph
 from serve_app.cli.progress import console, progress
 from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
+from serve_app.deployments import proxy_guard
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.deployments.ray_private import listens_on
 from serve_app.errors import StartupError
@@ -34,11 +35,11 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     host = host.removeprefix("[").removesuffix("]")  # as an IPv6 address stands in URLs
     check_exposure(settings.keys, listens_on(host))
     require_free_port(host, port)
-    if settings.database.url is None or settings.files.url is None:
-        require_data_folder(settings.data_dir)
     if not _is_local():
         require_ray(os.environ["RAY_ADDRESS"])
     weights = _open_checkpoint(settings)
+    if settings.database.url is None or settings.files.url is None:
+        require_data_folder(settings.data_dir)
     try:
         with progress("starting Ray"):
             _start_ray(host, port)
@@ -106,6 +107,7 @@ def _open_checkpoint(settings: Settings) -> str:
 def _start_ray(host: str, port: int) -> None:
     """Ray, and Serve in it. Raises StartupError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", proxy_guard.IMPORT_PATH)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     local: dict[str, Any] = {"address": "local", "include_dashboard": False} if _is_local() else {}

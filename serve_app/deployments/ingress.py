@@ -1,24 +1,28 @@
 """The Ingress deployment: the HTTP API over handles to the rest of the graph."""
 
+import logging
 from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ReplicaRank
 
 from serve_app.api.app import build_api
+from serve_app.deployments import proxy_guard
 from serve_app.deployments.live_settings import LiveSettings, with_user_config
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.ray_metrics_text import RayMetricsText
-from serve_app.deployments.ray_private import serve_host
+from serve_app.deployments.ray_private import proxy_callback, serve_host
 from serve_app.deployments.replica import set_up_replica
 from serve_app.deployments.services import open_services, speech_pipeline
-from serve_app.keys.exposure import check_exposure
+from serve_app.keys.exposure import check_exposure, unguarded_notice
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.settings import Settings
 from serve_app.speech.watch import Watcher
 from serve_app.store.database import Database
 from serve_app.tracing import open_tracer
+
+_log = logging.getLogger(__name__)
 
 
 class IngressDeployment:
@@ -27,7 +31,10 @@ class IngressDeployment:
     ) -> None:
         """`runner` is not called: jobs reach it through the database. It is bound here so that Serve runs it."""
         self._identity = set_up_replica(settings)
-        check_exposure(settings.keys, serve_host())
+        host = serve_host()
+        check_exposure(settings.keys, host)
+        if notice := unguarded_notice(host, proxy_callback(), proxy_guard.IMPORT_PATH):
+            _log.warning(notice)
         self._settings = settings
         self._live = LiveSettings.copy_of(settings)
         meter = RayMeter()

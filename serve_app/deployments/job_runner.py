@@ -40,7 +40,7 @@ class JobRunnerDeployment:
             settings, database, speech_pipeline(encoder, decoder, settings, meter, watcher), Allowance(database)
         )
         work = job_work(services, Keys(database, settings.keys) if settings.keys.required else None)
-        outbox = Outbox(database, settings.webhooks)
+        outbox = Outbox(database, settings.shared_webhooks)
         self._settings = settings
         self._leases = JobLeases(database, settings.jobs, services.webhook_format)
         self._files = services.files
@@ -49,7 +49,7 @@ class JobRunnerDeployment:
             services.queue,
             outbox,
             JobRunner(self._leases, work, settings.jobs, f"{identity.id}-{uuid.uuid4().hex}", meter),
-            WebhookSender(outbox, net, services.webhook_format, settings.webhooks, meter),
+            WebhookSender(outbox, net, services.webhook_format, settings.shared_webhooks, meter),
             services.files,
             meter,
         )

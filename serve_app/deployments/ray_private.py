@@ -7,7 +7,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY, SERVE_LOGGER_NAME
+from ray.serve._private.constants import (
+    RAY_SERVE_ENABLE_HA_PROXY,
+    RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH,
+    SERVE_LOGGER_NAME,
+)
 from ray.serve.context import _get_global_client, _get_serve_request_context
 from ray.serve.handle import DeploymentHandle
 from ray.serve.request_router import ReplicaID, RequestRouter, RunningReplica
@@ -25,6 +29,11 @@ def serve_host() -> str | None:
     client = _get_global_client()
     assert client is not None, "called outside of a Serve instance"
     return listens_on(client.http_config.host)
+
+
+def proxy_callback() -> str | None:
+    """The import path of the function that Serve calls in its proxies."""
+    return RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
 
 
 def serve_log_handlers() -> list[logging.Handler]:

@@ -64,7 +64,7 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
             allowance,
             context_charge=settings.keys.context_charge,
         ),
-        queue=JobQueue(database, settings.jobs, webhook_format),
+        queue=JobQueue(database, settings.shared_jobs, webhook_format),
         files=files,
         net=net,
         urls=UrlSigner(signing_secret),

@@ -12,11 +12,13 @@ from serve_app.engine.prefill import PrefillChunk
 from serve_app.engine.runner import DrawnFrames, EngineParts, PendingFrames
 from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
-from serve_app.messages import ModelInfo
+from serve_app.messages import ModelInfo, TrainedFor
 from serve_app.settings import Settings, StandInSettings
 
 CODEBOOK_SIZE = 2048
 _CHARS_PER_TOKEN = 4
+_ANY_LENGTH = 1_000_000
+"""Words of one utterance: there is no model that a long text could confuse."""
 _log = logging.getLogger(__name__)
 
 
@@ -32,6 +34,7 @@ def stand_in_parts(settings: Settings) -> EngineParts:
         device="none",
         dtype="none",
         max_batch_size=settings.engine.max_batch_size,
+        trained_for=TrainedFor(longest_piece_words=_ANY_LENGTH),
     )
     _log.warning("a stand-in generates tones to measure the server; there is no model and no speech")
     return EngineParts(StandInRunner(settings.stand_in), StandInTokenizer(), info)

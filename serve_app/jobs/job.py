@@ -54,7 +54,11 @@ class NewJob:
     max_attempts: int | None = None
     """None takes `jobs.max_attempts`."""
     stores_io: bool = True
-    """False deletes the input when the job ends, and the result an hour later. Files keep their own lifetime."""
+    """False deletes the result an hour after the job's end. Files keep their own lifetime."""
+    cost_seconds: float = 1.0
+    """The audio that it may make: its weight in its key's share of the runners."""
+    file_ids: tuple[str, ...] = ()
+    """Files that were stored for the job alone. They are deleted once no job needs them."""
 
     @property
     def fingerprint(self) -> str:

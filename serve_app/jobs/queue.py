@@ -105,6 +105,24 @@ class JobQueue:
         """End a queued job, or ask the runner of a running one to stop it. Raises UnknownJob."""
         return transitions.cancel(connection, job_id, key_id, self._webhook_format, self._clock())
 
+    async def delete(self, job_id: str, key_id: str, files: Files) -> bool:
+        """Delete a job that has ended: its result, its log, and the file that goes with it.
+
+        Returns False and changes nothing while it has not ended. Raises UnknownJob.
+        """
+        ended = await self._ended(job_id, key_id)
+        if ended is None:
+            return False
+        for file_id in filter(None, ended.values()):
+            await files.delete(file_id)
+        await self._forget(ended)
+        return True
+
+    @reads
+    def _ended(self, connection: Connection, job_id: str, key_id: str) -> dict[int, str | None] | None:
+        row = find(connection, RESULT, job_id, key_id)
+        return {row.number: row.file_id} if job_of(row).state.is_final else None
+
     async def sweep(self, files: Files) -> int:
         """Delete jobs that ended `jobs.kept_seconds` ago, their files first. Returns how many.
 
@@ -128,7 +146,7 @@ class JobQueue:
             .order_by(JOBS.c.ended_at)
             .limit(_SWEEP_BATCH)
         )
-        return dict(connection.execute(query).tuples().all())
+        return {row.number: row.file_id for row in connection.execute(query)}
 
     @reads
     def _old_unstored_jobs(self, connection: Connection) -> dict[int, str | None]:

@@ -11,12 +11,14 @@ from serve_app.errors import UnknownJob
 from serve_app.jobs.job import PRIORITIES, Job, JobError, JobResult, JobState, JobStatus, LogEntry, LogLine
 from serve_app.jobs.tables import JOBS, LOGS, RESULTS
 
+IN_TURN = (JOBS.c.rank, JOBS.c.turn, JOBS.c.number)
 _AHEAD = JOBS.alias("ahead")
 _POSITION = (
     select(func.count())
     .select_from(_AHEAD)
     .where(
-        _AHEAD.c.state == JobState.QUEUED, tuple_(_AHEAD.c.rank, _AHEAD.c.number) < tuple_(JOBS.c.rank, JOBS.c.number)
+        _AHEAD.c.state == JobState.QUEUED,
+        tuple_(_AHEAD.c.rank, _AHEAD.c.turn, _AHEAD.c.number) < tuple_(JOBS.c.rank, JOBS.c.turn, JOBS.c.number),
     )
     .correlate(JOBS)
     .scalar_subquery()
@@ -80,7 +82,7 @@ def statuses(connection: Connection, logs_after: Mapping[str, int | None]) -> di
     rows = connection.execute(select(*_COLUMNS).where(JOBS.c.id.in_(logs_after))).all()
     positions: dict[int, int] = {}
     if any(row.state == JobState.QUEUED for row in rows):
-        queued = select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED).order_by(JOBS.c.rank, JOBS.c.number)
+        queued = select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED).order_by(*IN_TURN)
         positions = {number: position for position, number in enumerate(connection.scalars(queued))}
     logs = _logs_of(connection, {row.number: after for row in rows if (after := logs_after[row.id]) is not None})
     return {row.id: JobStatus(job_of(row), positions.get(row.number), logs.get(row.number, ())) for row in rows}

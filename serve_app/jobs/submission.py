@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select, update
 
-from serve_app.errors import InvalidRequest, Overloaded
+from serve_app.errors import InvalidRequest, LimitReached, Overloaded
 from serve_app.jobs.job import PRIORITIES, JobState, NewJob
-from serve_app.jobs.tables import INPUTS, JOBS, UNSTORED
+from serve_app.jobs.shares import next_turn
+from serve_app.jobs.tables import INPUTS, JOB_FILES, JOBS, UNSTORED
 from serve_app.settings import JobSettings
 from serve_app.store.database import lock_name
 
@@ -104,6 +105,13 @@ def _insert(connection: Connection, submission: Submission, settings: JobSetting
         raise Overloaded(
             f"{waiting} jobs are waiting, the limit is jobs.max_queued: try again later", retry_after_seconds=5
         )
+    ours = connection.scalar(
+        select(func.count()).select_from(JOBS).where(JOBS.c.key_id == new.key_id, JOBS.c.state == JobState.QUEUED)
+    )
+    if (ours or 0) >= settings.max_queued_per_key:
+        raise LimitReached(
+            f"{ours} jobs of this key are waiting, the limit is jobs.max_queued_per_key: try again later", 5
+        )
     job_id = str(uuid.uuid4())
     number = connection.scalar(
         insert(JOBS)
@@ -121,12 +129,16 @@ def _insert(connection: Connection, submission: Submission, settings: JobSetting
             idempotency_key=new.idempotency_key,
             fingerprint=new.fingerprint,
             unanswered_since=now,
+            turn=next_turn(connection, new.key_id, new.cost_seconds),
         )
         .returning(JOBS.c.number)
     )
     connection.execute(
         insert(INPUTS).values(number=number, input=json.dumps(new.input), headers=json.dumps(dict(new.headers)))
     )
+    if new.file_ids:
+        files = [{"number": number, "file_id": file_id} for file_id in sorted(set(new.file_ids))]
+        connection.execute(insert(JOB_FILES), files)
     if not new.stores_io:
         connection.execute(insert(UNSTORED).values(number=number))
     return job_id

@@ -37,7 +37,9 @@ JOBS = Table(
     Column("error_type", String),  # the error's kind, and the JSON of its arguments
     Column("error", Text),
     Column("inference_seconds", Double),
-    Index("jobs_in_turn", "state", "rank", "number"),
+    Column("turn", Double, nullable=False, server_default="0"),  # see `shares`
+    Index("jobs_in_turns", "state", "rank", "turn", "number"),
+    Index("jobs_of_key", "key_id", "state"),
     Index("jobs_ended", "ended_at"),
     Index("jobs_fingerprint", "fingerprint"),
     Index("jobs_idempotency_key", "key_id", "idempotency_key", unique=True),
@@ -49,6 +51,21 @@ INPUTS = Table(
     Column("number", _SERIAL, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
     Column("input", Text, nullable=False),  # JSON, like the headers
     Column("headers", Text, nullable=False),
+)
+
+SHARES = Table(
+    "job_shares",
+    METADATA,
+    Column("key_id", String, primary_key=True),
+    Column("used", Double, nullable=False),  # see `shares`
+)
+
+JOB_FILES = Table(
+    "job_files",  # files that were stored for a job alone, and are deleted with its input
+    METADATA,
+    Column("number", _SERIAL, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("file_id", String, primary_key=True),
+    Index("job_files_by_file", "file_id"),
 )
 
 UNSTORED = Table(

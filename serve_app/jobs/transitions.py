@@ -14,11 +14,16 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from serve_app.errors import Cancelled, CsmServeError, RunnerLost, StartTimeout, UnknownJob
 from serve_app.jobs import webhooks
 from serve_app.jobs.job import TRANSITIONS, Backlog, CancelAnswer, JobResult, JobState, LeasedJob, LogLine, run_id
-from serve_app.jobs.status import append_log
-from serve_app.jobs.tables import INPUTS, JOBS, RESULTS, UNSTORED
+from serve_app.jobs.shares import note_leased
+from serve_app.jobs.status import IN_TURN, append_log
+from serve_app.jobs.tables import INPUTS, JOB_FILES, JOBS, RESULTS
 from serve_app.jobs.webhooks import WebhookFormat
 from serve_app.settings import JobSettings
 from serve_app.store.database import Database, reads, writes
+from serve_app.store.tables import FILES
+
+RELEASED_SECONDS = 60.0
+"""How long a file that was stored for a job outlives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,7 @@ class JobLeases:
         self._clock = clock
 
     async def lease(self, owner: str, excluded_keys: Collection[str] = ()) -> LeasedJob | None:
-        """Lease the next job: `normal` before `low`, then the earliest. None if there is none to run.
+        """Lease the next job: `normal` before `low`, then by turn (`shares`). None if there is none to run.
 
         Jobs of `excluded_keys` are passed over.
         """
@@ -63,12 +68,13 @@ class JobLeases:
         job = connection.execute(
             select(JOBS)
             .where(_may_start(now), JOBS.c.key_id.not_in(excluded_keys))
-            .order_by(JOBS.c.rank, JOBS.c.number)
+            .order_by(*IN_TURN)
             .limit(1)
             .with_for_update(skip_locked=True)
         ).first()
         if job is None:
             return None
+        note_leased(connection, job.turn)
         stored = connection.execute(select(INPUTS).where(INPUTS.c.number == job.number)).one()
         _move(
             connection,
@@ -240,12 +246,27 @@ def end(
             number=job.number, attempt=job.attempt, file_id=result.file_id, body=json.dumps(result.output)
         )
     )
-    unstored = select(UNSTORED.c.number).where(UNSTORED.c.number == job.number)
-    connection.execute(delete(INPUTS).where(INPUTS.c.number.in_(unstored)))
+    _forget_input(connection, job.number, now)
     if job.webhook_url is not None:
         body = webhook_format.body(job.id, result)
         webhooks.put(connection, job.id, job.key_id, job.webhook_url, body, now)
     return state
+
+
+def _forget_input(connection: Connection, number: int, now: float) -> None:
+    """No ended job runs again. Files that were stored for it alone go soon, unless another job has the same ones.
+
+    Not at once: a submit that is just coming in may have found them here, and keeps them once it is stored.
+    """
+    connection.execute(delete(INPUTS).where(INPUTS.c.number == number))
+    ours = select(JOB_FILES.c.file_id).where(JOB_FILES.c.number == number)
+    others = select(JOB_FILES.c.file_id).where(JOB_FILES.c.number != number)
+    released = list(connection.scalars(ours.where(JOB_FILES.c.file_id.not_in(others))))
+    connection.execute(delete(JOB_FILES).where(JOB_FILES.c.number == number))
+    if released:
+        gone_at = now + RELEASED_SECONDS
+        later = (FILES.c.expires_at.is_(None)) | (FILES.c.expires_at > gone_at)
+        connection.execute(update(FILES).where(FILES.c.id.in_(released), later).values(expires_at=gone_at))
 
 
 def _move(connection: Connection, job: Row[Any], target: JobState, **values: Any) -> JobState:

@@ -7,7 +7,8 @@ outbox until it is delivered or given up.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Protocol
@@ -88,18 +89,33 @@ class Outbox:
         self._settings = settings
         self._clock = clock
 
-    async def take(self, limit: int) -> list[Webhook]:
-        """Lease up to `limit` webhooks that are due. A lease that runs out makes its webhook due again."""
-        return await self._take(limit) if await self._is_due() else []
+    async def take(self, limit: int, busy_keys: Collection[str] = (), busy_urls: Collection[str] = ()) -> list[Webhook]:
+        """Lease up to `limit` webhooks that are due. A lease that runs out makes its webhook due again.
+
+        Of each key and each URL at most its share; of busy ones none. Keys take turns.
+        """
+        return await self._take(limit, busy_keys, busy_urls) if await self._is_due(busy_keys, busy_urls) else []
 
     @reads
-    def _is_due(self, connection: Connection) -> bool:
-        return connection.scalar(select(WEBHOOKS.c.id).where(self._due()).limit(1)) is not None
+    def _is_due(self, connection: Connection, busy_keys: Collection[str], busy_urls: Collection[str]) -> bool:
+        due = select(WEBHOOKS.c.id).where(self._due(busy_keys, busy_urls))
+        return connection.scalar(due.limit(1)) is not None
 
     @writes
-    def _take(self, connection: Connection, limit: int) -> list[Webhook]:
-        due = select(*_COLUMNS).where(self._due()).order_by(WEBHOOKS.c.next_at).limit(limit)
-        found = connection.execute(due.with_for_update(skip_locked=True)).all()
+    def _take(
+        self, connection: Connection, limit: int, busy_keys: Collection[str], busy_urls: Collection[str]
+    ) -> list[Webhook]:
+        of_key = func.row_number().over(partition_by=WEBHOOKS.c.key_id, order_by=WEBHOOKS.c.next_at)
+        of_url = func.row_number().over(partition_by=WEBHOOKS.c.url, order_by=WEBHOOKS.c.next_at)
+        places = select(WEBHOOKS.c.id, of_key.label("of_key"), of_url.label("of_url"))
+        places = places.where(self._due(busy_keys, busy_urls)).subquery()
+        shares = (
+            places.c.of_key <= self._settings.max_running_per_key,
+            places.c.of_url <= self._settings.max_running_per_url,
+        )
+        turns = select(places.c.id).where(*shares).order_by(places.c.of_key).limit(limit)
+        due = select(*_COLUMNS).where(WEBHOOKS.c.id.in_(list(connection.scalars(turns))), self._due((), ()))
+        found = connection.execute(due.order_by(WEBHOOKS.c.next_at).with_for_update(skip_locked=True)).all()
         if found:
             lease_seconds = 2 * self._settings.timeout_seconds  # an attempt is recorded well before
             connection.execute(
@@ -164,8 +180,9 @@ class Outbox:
         ended_before = self._clock() - self._settings.kept_seconds
         return connection.execute(delete(WEBHOOKS).where(WEBHOOKS.c.ended_at < ended_before)).rowcount
 
-    def _due(self) -> Any:
-        return (WEBHOOKS.c.state == WebhookState.PENDING) & (WEBHOOKS.c.next_at <= self._clock())
+    def _due(self, busy_keys: Collection[str], busy_urls: Collection[str]) -> Any:
+        is_free = WEBHOOKS.c.key_id.not_in(busy_keys) & WEBHOOKS.c.url.not_in(busy_urls)
+        return (WEBHOOKS.c.state == WebhookState.PENDING) & (WEBHOOKS.c.next_at <= self._clock()) & is_free
 
 
 class WebhookSender:
@@ -186,7 +203,7 @@ class WebhookSender:
         self._settings = settings
         self._meter = meter
         self._clock = clock
-        self._sending: set[asyncio.Task[None]] = set()
+        self._sending: dict[asyncio.Task[None], Webhook] = {}
         self._has_room = asyncio.Event()
 
     async def run(self) -> None:
@@ -199,14 +216,17 @@ class WebhookSender:
 
     async def _take_some(self) -> bool:
         room = self._settings.max_running - len(self._sending)
-        for webhook in await self._outbox.take(room) if room > 0 else []:
+        sending, settings = self._sending.values(), self._settings
+        busy_keys = _at_least(settings.max_running_per_key, [webhook.key_id for webhook in sending])
+        busy_urls = _at_least(settings.max_running_per_url, [webhook.url for webhook in sending])
+        for webhook in await self._outbox.take(room, busy_keys, busy_urls) if room > 0 else []:
             task = asyncio.create_task(self.deliver(webhook))
-            self._sending.add(task)
+            self._sending[task] = webhook
             task.add_done_callback(self._sent)
         return False
 
     def _sent(self, task: asyncio.Task[None]) -> None:
-        self._sending.discard(task)
+        del self._sending[task]
         self._has_room.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a delivery was not recorded: the webhook is sent again once its lease ends", exc_info=error)
@@ -232,6 +252,11 @@ class WebhookSender:
         outcome = "dead" if state is WebhookState.DEAD else "failed"
         self._meter.count(metrics.WEBHOOK_DELIVERIES, outcome=outcome)
         _log.warning("webhook %s: delivery %d %s", webhook.id, webhook.failures + 1, outcome)
+
+
+def _at_least(number: int, names: Iterable[str]) -> list[str]:
+    """The names that occur so often."""
+    return [name for name, count in Counter(names).items() if count >= number]
 
 
 def retry_delay(failures: int, settings: WebhookSettings) -> float:

@@ -1,6 +1,6 @@
 """A key without its secret, as the rest of the server sees it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from serve_app.errors import Forbidden
@@ -36,6 +36,8 @@ class Key:
     name: str
     scopes: frozenset[Scope]
     limits: KeyLimits = NO_LIMITS
+    generation: str = field(default="", compare=False)
+    """Names the secret that the caller showed, without revealing it. Tokens carry it, so that they die with it."""
 
     def require(self, *scopes: Scope) -> None:
         """Raises Forbidden if a scope is missing."""

@@ -8,7 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -49,7 +49,8 @@ class Keys:
         self._database = database
         self._settings = settings
         self._clock = clock
-        # Valid keys only, with their expiry: by the hash of id and secret (`check`), or by id (`find`).
+        # Valid keys only, with their expiry: by the hash of id and secret (`check`), by id (`find`), or by id and
+        # generation (`confirm`).
         self._cached: dict[bytes | str, tuple[float, Key]] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
@@ -93,14 +94,17 @@ class Keys:
         ]
 
     def revoke(self, key_id: str) -> None:
-        """Revoke a key for good; each replica follows within `keys.cached_seconds`. Running requests end normally.
+        """Revoke a key for good, with its tokens; each replica follows within `keys.cached_seconds`.
+
+        Running requests end normally.
 
         Raises UnknownKey.
         """
         self._change(key_id, revoked_at=self._clock())
 
     def rotate(self, key_id: str, grace_seconds: float) -> str:
-        """`id:secret` with a new secret. The old secret stays valid for `grace_seconds`. Raises UnknownKey."""
+        """`id:secret` with a new secret. The old secret, and tokens that were
+        issued for it, stay valid for `grace_seconds`. Raises UnknownKey."""
         plaintext = _new_plaintext(key_id)
         self._change(
             key_id, previous_hash=KEYS.c.hash, previous_until=self._clock() + grace_seconds, hash=_hash(plaintext)
@@ -127,6 +131,21 @@ class Keys:
             raise Unauthorized("the key that submitted this is unknown or was revoked")
         return self._cache(key_id, self._key(row), self._clock() + self._settings.cached_seconds)
 
+    async def confirm(self, key_id: str, generation: str) -> Key:
+        """The key, if the secret of that generation is still good: for tokens, signed addresses and open sockets.
+
+        Raises Unauthorized.
+        """
+        name = f"{key_id}:{generation}"
+        if (key := self._cached_key(name)) is not None:
+            return key
+        row, now = await self._row(key_id), self._clock()
+        good_until = _generation_good_until(row, generation)
+        if row is None or good_until <= now:
+            raise Unauthorized("the key behind this was revoked or has a new secret: ask again with the key")
+        key = replace(self._key(row), generation=generation)
+        return self._cache(name, key, min(good_until, now + self._settings.cached_seconds))
+
     async def _checked(self, key_id: str, given: bytes) -> Key:
         # Only valid keys are cached, so an unknown id and a wrong secret both query the database.
         row, now = await self._row(key_id), self._clock()
@@ -135,7 +154,8 @@ class Keys:
             self._cached.pop(given, None)
             raise Unauthorized("this key is unknown, outdated or revoked")
         self._record_use(row, now)
-        return self._cache(given, self._key(row), min(good_until, now + self._settings.cached_seconds))
+        key = replace(self._key(row), generation=_generation(given))
+        return self._cache(given, key, min(good_until, now + self._settings.cached_seconds))
 
     def _cached_key(self, by: bytes | str) -> Key | None:
         until, key = self._cached.get(by, (0.0, None))
@@ -186,6 +206,21 @@ def _good_until(row: Row[Any] | None, given: bytes, now: float) -> float:
         return 0.0
     if is_current:
         return math.inf
+    return row.previous_until if is_previous else 0.0
+
+
+def _generation(secret_hash: bytes) -> str:
+    """A name for a secret. It is public: tokens that callers can read hold it."""
+    return sha256(b"generation" + secret_hash).hexdigest()[:16]
+
+
+def _generation_good_until(row: Row[Any] | None, generation: str) -> float:
+    """When the secret of that generation becomes invalid; 0 for an unknown one."""
+    if row is None or row.revoked_at is not None:
+        return 0.0
+    if generation == _generation(row.hash):
+        return math.inf
+    is_previous = row.previous_hash is not None and generation == _generation(row.previous_hash)
     return row.previous_until if is_previous else 0.0
 
 

@@ -1,31 +1,36 @@
-"""What a checkpoint says that it was trained for: `csm_serve_trained_for` in its config.json."""
+"""What a checkpoint says that it was trained for: `csm_serve_trained_for` in its config.json.
 
-from typing import Annotated, Any
+No pydantic here: benchmarks load checkpoints on machines that have torch and little else.
+"""
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
 
 from serve_app.errors import CheckpointError
 from serve_app.messages import TrainedFor
 
 TRAINED_FOR_KEY = "csm_serve_trained_for"
 
-_DEFAULTS = TrainedFor()
+_CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "longest_piece_words": (lambda value: type(value) is int and 1 <= value <= 500, "an integer from 1 to 500"),
+    "longest_context_seconds": (
+        lambda value: type(value) in (int, float) and 0 < value <= 600,
+        "a number above 0 and at most 600",
+    ),
+    "alphabet": (lambda value: type(value) is str and len(value) <= 10_000, "a string of at most 10000 characters"),
+}
 
 
-class _Values(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    longest_piece_words: Annotated[int, Field(ge=1, le=500)] = _DEFAULTS.longest_piece_words
-    longest_context_seconds: Annotated[float, Field(gt=0, le=600)] = _DEFAULTS.longest_context_seconds
-    alphabet: Annotated[str, Field(max_length=10_000)] = _DEFAULTS.alphabet
-
-
-def read_trained_for(values: dict[str, Any]) -> TrainedFor:
-    """From the values of config.json; the defaults are CSM-1B's. Raises CheckpointError."""
-    try:
-        read = _Values.model_validate(values.get(TRAINED_FOR_KEY, {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, (TRAINED_FOR_KEY, *first["loc"])))
-        raise CheckpointError(f"config.json: {place}: {first['msg']}") from None
-    return TrainedFor(**read.model_dump())
+def read_trained_for(values: Mapping[str, Any]) -> TrainedFor:
+    """From the values of config.json; what is left out is CSM-1B's. Raises CheckpointError."""
+    given = values.get(TRAINED_FOR_KEY, {})
+    if not isinstance(given, dict):
+        raise CheckpointError(f"config.json: {TRAINED_FOR_KEY} must be an object")
+    for name, value in given.items():
+        if name not in _CHECKS:
+            raise CheckpointError(f"config.json: {TRAINED_FOR_KEY} has {name}, which is none of {', '.join(_CHECKS)}")
+        is_valid, wanted = _CHECKS[name]
+        if not is_valid(value):
+            raise CheckpointError(f"config.json: {TRAINED_FOR_KEY}.{name} must be {wanted}")
+    return TrainedFor(**(asdict(TrainedFor()) | given))

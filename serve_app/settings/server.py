@@ -32,6 +32,8 @@ from serve_app.settings.speech import (
     StandInSettings,
 )
 
+_NO_BOUND = 2**31 - 1
+
 
 class Settings(BaseSettings):
     """The server's configuration: a config's `args` over the environment over the defaults."""
@@ -83,6 +85,18 @@ class Settings(BaseSettings):
     @property
     def database_url(self) -> str:
         return self.database.url or f"sqlite:///{self.data_dir.resolve() / 'state.db'}"
+
+    @property
+    def shared_jobs(self) -> JobSettings:
+        """`jobs`, without a bound for one key where all callers are one."""
+        return self.jobs if self.keys.required else self.jobs.model_copy(update={"max_queued_per_key": _NO_BOUND})
+
+    @property
+    def shared_webhooks(self) -> WebhookSettings:
+        """The same of `webhooks`."""
+        if self.keys.required:
+            return self.webhooks
+        return self.webhooks.model_copy(update={"max_running_per_key": _NO_BOUND})
 
     @model_validator(mode="after")
     def _check_model_and_stand_in_agree(self) -> Self:

@@ -25,6 +25,8 @@ class JobSettings(Section):
     """Jobs that one runner runs at once."""
     max_queued: int = Field(default=1000, ge=1)
     """Jobs that may wait. One more gets 429."""
+    max_queued_per_key: int = Field(default=250, ge=1)
+    """Of these, those of one key. Without keys only `jobs.max_queued` counts."""
     max_attempts: int = Field(default=3, ge=1)
     """Attempts after which a failing job ends as failed. An attempt that found no free slot does not count."""
     retry_seconds: float = Field(default=1.0, gt=0)
@@ -34,7 +36,8 @@ class JobSettings(Section):
     max_run_seconds: float = Field(default=3600.0, gt=0)
     """An attempt that lasts longer counts as failed."""
     kept_seconds: float = Field(default=7 * _DAY_SECONDS, gt=0)
-    """How long input, result, logs and file of an ended job are kept. A caller may set the file's own lifetime."""
+    """How long result, logs and file of an ended job are kept. Its input goes when it ends.
+    A caller may set the file's own lifetime."""
     max_log_lines: int = Field(default=500, ge=0)
     """Log lines of one job. Later ones are dropped."""
     resend_seconds: float = Field(default=300.0, ge=0)
@@ -66,6 +69,10 @@ class WebhookSettings(Section):
     """Longest pause between two retries."""
     max_running: int = Field(default=16, ge=1)
     """Deliveries that one runner makes at once."""
+    max_running_per_key: int = Field(default=8, ge=1)
+    """Of these, about those of one key. Without keys only `webhooks.max_running` counts."""
+    max_running_per_url: int = Field(default=8, ge=1)
+    """Of these, about those to one URL."""
     kept_seconds: float = Field(default=7 * _DAY_SECONDS, gt=0)
     """How long delivered and dead webhooks are kept."""
 
@@ -84,7 +91,8 @@ class FileSettings(Section):
     max_file_bytes: int = Field(default=100 * 1024 * 1024, ge=1024)
     """Largest upload."""
     quota_bytes: int = Field(default=0, ge=0)
-    """Size of all files of one key, unfinished uploads included. 0 is no limit."""
+    """Size of all files of one key, unfinished uploads included. 0 is no limit. The disk may hold four times as much
+    for some minutes, with what was deleted."""
     upload_seconds: float = Field(default=3600.0, gt=0)
     """How long an upload's URL or token may be used, and how long the upload may take."""
     sweep_seconds: float = Field(default=60.0, gt=0)

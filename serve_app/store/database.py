@@ -9,9 +9,12 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, create_engine, event, text
+from sqlalchemy import Column, Connection, Engine, MetaData, Table, create_engine, event, inspect, text
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.sql.compiler import DDLCompiler
 
 from serve_app.errors import StartupError, StorageFailed
 
@@ -108,6 +111,33 @@ class Database:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _CREATING_TABLES})
             METADATA.create_all(connection)
+            _add_missing(connection)
+
+
+def _add_missing(connection: Connection) -> None:
+    """Add columns and indexes that an older release's tables lack. Each such column has a default in the database."""
+    known = inspect(connection)
+    for table in METADATA.sorted_tables:
+        columns = {column["name"] for column in known.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in columns:
+                connection.execute(AddColumn(table, column))
+        indexes = {index["name"] for index in known.get_indexes(table.name)}
+        for index in table.indexes:
+            if index.name not in indexes:
+                index.create(connection)
+
+
+class AddColumn(ExecutableDDLElement):
+    def __init__(self, table: Table, column: Column[Any]) -> None:
+        self.table = table
+        self.column = column
+
+
+@compiles(AddColumn)
+def _add_column(element: AddColumn, compiler: DDLCompiler, **_: Any) -> str:
+    column = compiler.get_column_specification(element.column)
+    return f"ALTER TABLE {compiler.preparer.format_table(element.table)} ADD COLUMN {column}"
 
 
 class UsesDatabase(Protocol):

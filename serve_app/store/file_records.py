@@ -19,6 +19,8 @@ from serve_app.store.tables import FILES, PIECES, UPLOADS
 T = TypeVar("T")
 
 GRACE_SECONDS = 600.0
+DISK_FACTOR = 4
+"""A key's bytes on the disk, those that wait to be deleted included, are at most so many quotas."""
 
 _COUNTING_QUOTA = 7_210_032
 """PostgreSQL advisory lock, one for each owner: two uploads must not both take the last room."""
@@ -69,18 +71,28 @@ class FileRecords:
     def add_piece(self, upload: Upload, piece: Piece, limits: FileSettings) -> None:
         """Add a piece, in place of one with the same number. Raises FileTooLarge and QuotaExceeded."""
         self.give_up(PIECES.c.upload_id == upload.id, PIECES.c.number == piece.number)
-        if self._bytes(PIECES.c.upload_id == upload.id) + piece.size > limits.max_file_bytes:
+        live = or_(PIECES.c.unused_at.is_(None), PIECES.c.unused_at > self._now)
+        if self._bytes(PIECES.c.upload_id == upload.id, live) + piece.size > limits.max_file_bytes:
             raise FileTooLarge("file", f"is larger than {limits.max_file_bytes} bytes: send a smaller file")
         if limits.quota_bytes:
             lock_name(self._connection, _COUNTING_QUOTA, upload.owner)
-            if self._bytes(PIECES.c.owner == upload.owner) + piece.size > limits.quota_bytes:
-                raise QuotaExceeded(
-                    "file",
-                    f"does not fit: the files of this key may take {limits.quota_bytes} bytes together. "
-                    "Delete some, or store them for a shorter time",
-                )
+            self._check_quota(PIECES.c.owner == upload.owner, live, piece.size, limits.quota_bytes)
         row = {"upload_id": upload.id, "owner": upload.owner, "unused_at": upload.ends_at, **asdict(piece)}
         self._connection.execute(insert(PIECES).values(row))
+
+    def _check_quota(self, ours: ColumnElement[bool], live: ColumnElement[bool], size: int, quota: int) -> None:
+        if self._bytes(ours, live) + size > quota:
+            raise QuotaExceeded(
+                "file",
+                f"does not fit: the files of this key may take {quota} bytes together. "
+                "Delete some, or store them for a shorter time",
+            )
+        if self._bytes(ours) + size > DISK_FACTOR * quota:
+            raise QuotaExceeded(
+                "file",
+                f"does not fit: with what was replaced or deleted in the last {GRACE_SECONDS / 60:.0f} minutes, and is "
+                f"still on the disk, the files of this key may take {DISK_FACTOR * quota} bytes. Try again later",
+            )
 
     def publish(self, file: StoredFile, pieces: Sequence[Piece]) -> bool:
         """Make `file` readable, and give up the pieces of its upload that are not in `pieces`.
@@ -109,13 +121,13 @@ class FileRecords:
     def give_up(self, *which: ColumnElement[bool]) -> None:
         """Release the pieces among these that belong to no file."""
         given_up = update(PIECES).where(*which, PIECES.c.unused_at > self._now)
-        self._connection.execute(given_up.values(unused_at=self._now, owner=None))
+        self._connection.execute(given_up.values(unused_at=self._now))
 
     def delete(self, *which: ColumnElement[bool]) -> None:
         """Delete these files at once. Their pieces are released for the sweep."""
         uploads = select(FILES.c.upload_id).where(*which)
         unused = update(PIECES).where(PIECES.c.upload_id.in_(uploads), PIECES.c.unused_at.is_(None))
-        self._connection.execute(unused.values(unused_at=self._now, owner=None))
+        self._connection.execute(unused.values(unused_at=self._now))
         self._connection.execute(delete(FILES).where(*which))
 
     def expire(self) -> None:
@@ -131,8 +143,8 @@ class FileRecords:
     def forget(self, keys: Sequence[str]) -> None:
         self._connection.execute(delete(PIECES).where(PIECES.c.key.in_(keys)))
 
-    def _bytes(self, which: ColumnElement[bool]) -> int:
-        stored = select(func.coalesce(func.sum(PIECES.c.size), 0)).where(which, PIECES.c.owner.is_not(None))
+    def _bytes(self, *which: ColumnElement[bool]) -> int:
+        stored = select(func.coalesce(func.sum(PIECES.c.size), 0)).where(*which)
         return int(self._connection.execute(stored).scalar_one())
 
 

@@ -46,4 +46,4 @@ PIECES = Table(
 """All objects of the store. A row exists from before the write until after the deletion, so no crash leaks an object.
 
 `unused_at` NULL: part of a file. Otherwise the time from which no file needs it. `owner`: the key whose quota it
-counts towards; NULL once it was given up."""
+counts towards, until its bytes are gone."""

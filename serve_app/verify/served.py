@@ -73,6 +73,15 @@ class ServedModel:
 
     async def speak(self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0) -> Sound:
         """The answer to a minimal request, in the checkpoint's voice if it has one."""
+        chunks = await self.chunks(text, speaker, context, seed)
+        finish = chunks[-1].finish
+        assert finish is not None, "the last chunk says why it is the last"
+        return Sound(b"".join(chunk.pcm for chunk in chunks), sum(chunk.num_frames for chunk in chunks), finish)
+
+    async def chunks(
+        self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0
+    ) -> list[AudioChunk]:
+        """The same answer, chunk by chunk."""
         info = await self.tokens.info()
         scene = build_scene(Asked([Turn(text, speaker)]), info, self._settings)
         request = SpeechRequest(
@@ -82,12 +91,8 @@ class ServedModel:
             sampling=replace(scene.sampling, seed=seed),
             max_audio_seconds=scene.max_audio_seconds,
         )
-        chunks = [
-            m async for m in SpeechPipeline(self._encoder, self._decoder).stream(request) if isinstance(m, AudioChunk)
-        ]
-        finish = chunks[-1].finish
-        assert finish is not None, "the last chunk says why it is the last"
-        return Sound(b"".join(chunk.pcm for chunk in chunks), sum(chunk.num_frames for chunk in chunks), finish)
+        pipeline = SpeechPipeline(self._encoder, self._decoder)
+        return [message async for message in pipeline.stream(request) if isinstance(message, AudioChunk)]
 
     async def measure(self) -> Speed:
         info = await self.tokens.info()

@@ -193,3 +193,9 @@ def test_a_file_that_is_never_to_expire_does_not(http: httpx.Client, server: Ser
 
     assert expires_at(expiration_duration_seconds=None) is None
     assert expires_at(initial_acl={"default": "allow"}) is not None
+
+
+def test_a_file_can_be_deleted_by_its_owner(server: Server) -> None:
+    url = httpx.post(f"{server.url}/fal/cdn/files/upload", content=b"abc").json()["url"]
+    assert httpx.delete(url).status_code == 204
+    assert httpx.get(url).status_code == httpx.delete(url).status_code == 404

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import fal_client
 import fal_client.client
@@ -12,7 +12,7 @@ import pytest
 import websockets
 
 from serve_app.keys.key import Scope
-from serve_app.settings import JobSettings
+from serve_app.settings import JobSettings, KeySettings
 from tests.support.contract_server import Server, serving
 
 APP = "fal-ai/csm-1b"
@@ -22,7 +22,9 @@ HELLO = {"scene": [{"text": "one two", "speaker_id": 0}]}
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("data")
-    with serving(folder, needs_keys=True, jobs=JobSettings(poll_seconds=0.02)) as server:
+    with serving(
+        folder, needs_keys=True, jobs=JobSettings(poll_seconds=0.02), keys=KeySettings(cached_seconds=0)
+    ) as server:
         yield server
 
 
@@ -238,3 +240,58 @@ def test_a_name_or_type_that_is_no_text_is_cleaned(http: httpx.Client, field: st
     assert len(answer.text) < 1000
     assert httpx.put(answer.json()["upload_url"], content=b"x").status_code == 200
     assert httpx.get(answer.json()["file_url"]).text == "x"
+
+
+def rotated(server: Server, key_id: str) -> None:
+    server.keys.rotate(key_id, grace_seconds=0)
+
+
+def revoked(server: Server, key_id: str) -> None:
+    server.keys.revoke(key_id)
+
+
+@pytest.mark.parametrize("end", [rotated, revoked])
+def test_tokens_and_signed_addresses_end_with_their_secret(guarded: Server, end: Callable[[Server, str], None]) -> None:
+    key, plaintext = guarded.keys.create("short-lived")
+    header = {"Authorization": f"Key {plaintext}"}
+    rest = f"{guarded.url}/fal/rest"
+    token = httpx.post(f"{rest}/tokens/", json={"token_expiration": 86_400}, headers=header).json()
+    uploading = httpx.post(f"{rest}/storage/auth/token", json={}, headers=header).json()
+    address = httpx.post(f"{rest}/storage/upload/initiate", json={}, headers=header).json()
+    parts = httpx.post(f"{rest}/storage/upload/initiate-multipart", json={}, headers=header).json()
+    path, _, query = parts["upload_url"].partition("?")
+    end(guarded, key.id)
+    bearer = {"Authorization": f"Bearer {uploading['token']}"}
+    answers = (
+        httpx.post(f"{guarded.url}/fal/run/{APP}?fal_jwt_token={token}", json=HELLO),
+        httpx.post(f"{uploading['base_url']}/files/upload", content=b"abc", headers=bearer),
+        httpx.put(address["upload_url"], content=b"abc"),
+        httpx.put(f"{path}/1?{query}", content=b"abc"),
+        httpx.post(f"{path}/complete?{query}", json={"parts": []}),
+    )
+    assert [answer.status_code for answer in answers] == [401] * 5
+
+
+@pytest.mark.parametrize("end", [rotated, revoked])
+async def test_an_open_socket_ends_with_its_secret(guarded: Server, end: Callable[[Server, str], None]) -> None:
+    key, plaintext = guarded.keys.create("short-lived")
+    url = f"ws://{guarded.host}/fal/run/{APP}/realtime"
+    async with websockets.connect(url, additional_headers={"Authorization": f"Key {plaintext}"}) as socket:
+        await socket.send(msgpack.packb(HELLO))
+        while "audio" not in msgpack.unpackb(await socket.recv()):
+            pass
+        end(guarded, key.id)
+        await socket.send(msgpack.packb(HELLO))
+        assert json.loads(await socket.recv())["error"] == "UNAUTHORIZED"
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await socket.recv()
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+
+
+def test_a_file_is_deleted_by_its_own_key_alone(guarded: Server, http: httpx.Client) -> None:
+    url = http.post("/fal/cdn/files/upload", content=b"abc").json()["url"]
+    other = {"Authorization": f"Key {guarded.keys.create('other')[1]}"}
+    assert httpx.delete(url).status_code == 401
+    assert httpx.delete(url, headers=other).status_code == 404
+    assert httpx.get(url).content == b"abc"
+    assert http.delete(url).status_code == 204

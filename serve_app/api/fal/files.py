@@ -9,10 +9,13 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 
+from serve_app.api.auth import key_of
 from serve_app.api.fal.errors import FalRoute, infra_errors
 from serve_app.api.fal.ways import PREFIX, Surface
 from serve_app.api.places import Places
 from serve_app.api.streaming import StreamedAnswer
+from serve_app.errors import UnknownFile
+from serve_app.keys.key import Scope
 from serve_app.settings import LimitSettings
 from serve_app.store.files import FileStore
 from serve_app.store.stored_file import StoredFile
@@ -27,6 +30,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     304: {"description": "`If-None-Match` names the current content."},
     416: {"description": "The range begins after the end."},
 } | infra_errors(404, 429, 503)
+
+_DELETED = infra_errors(401, 403, 404, 503)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,18 @@ class FilesApi:
         router = APIRouter(route_class=FalRoute, tags=["files"])
         reading: dict[str, Any] = {"response_class": Response, "responses": _RESPONSES}
         router.add_api_route(_FILE, self.read, methods=["GET"], **reading)
+        router.add_api_route(_FILE, self.delete, methods=["DELETE"], status_code=204, responses=_DELETED)
         router.add_api_route(_FILE, self.read, methods=["HEAD"], include_in_schema=False, **reading)
         return router
+
+    async def delete(self, request: Request, file_id: str) -> Response:
+        """Delete a file of this key. It is unknown at once; its bytes go some minutes later."""
+        key = key_of(request, Scope.FILES)
+        file = await self._files.info(file_id)
+        if file.owner != key.id:
+            raise UnknownFile(file_id)
+        await self._files.delete(file_id)
+        return Response(status_code=204)
 
     async def read(self, request: Request, file_id: str) -> Response:
         """A stored file. Knowing its address permits reading it. Only the id counts; the name is for people."""

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.background import BackgroundTask
 
-from serve_app.api.auth import key_of
+from serve_app.api.auth import key_of, key_still_good
 from serve_app.api.fal.errors import (
     IDEMPOTENCY_KEY,
     REQUEST_TIMEOUT,
@@ -35,6 +35,7 @@ from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry, NewJ
 from serve_app.jobs.status_feed import POLL_SECONDS, StatusFeed
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
+from serve_app.speech.scene import FileAudio, InlineAudio, Scene
 from serve_app.speech.service import SpeechService
 
 _QUEUE = f"{PREFIX}/{Surface.QUEUE}{APP}"
@@ -72,6 +73,7 @@ class QueueApi:
         add(f"{_JOB}/status/stream", self.status_stream, methods=["GET"], response_class=Response, responses=_EVENTS)
         add(_JOB, self.result, **result)
         add(f"{_JOB}/response", self.result, include_in_schema=False, **result)
+        add(_JOB, self.delete, methods=["DELETE"], status_code=204, responses=_ERRORS | infra_errors(400))
         add(f"{_JOB}/cancel", self.cancel, methods=["PUT"], responses=_CANCEL)
         return router
 
@@ -82,11 +84,10 @@ class QueueApi:
         if fal_webhook is not None:
             self._services.net.check_url(WEBHOOK_FIELD, fal_webhook)
         queue, start_timeout = self._services.queue, preferences.start_timeout_seconds
-        scene = await self._context.keep(
-            await self._reader.read(request, is_job=True),
-            key.id,
-            (start_timeout or self._start_timeout) + _MAX_RUN_SECONDS,
-        )
+        kept_seconds = (start_timeout or self._start_timeout) + _MAX_RUN_SECONDS
+        read = await self._reader.read(request, is_job=True)
+        scene = await self._context.keep(read, key.id, kept_seconds)
+        file_ids = _stored_ids(read, scene)
         job = await queue.submit(
             NewJob(
                 endpoint=APP.lstrip("/"),
@@ -99,8 +100,12 @@ class QueueApi:
                 headers={"traceparent": request.headers.get("traceparent", "")},
                 max_attempts=None if preferences.retries else 1,
                 stores_io=preferences.stores_io,
+                cost_seconds=scene.longest_seconds,
+                file_ids=file_ids,
             )
         )
+        for file_id in file_ids:  # a job with the same clip may have ended since, and have let it go
+            await self._services.files.keep(file_id, kept_seconds)
         name_request(request, job.id)
         status = await queue.status(job.id, key.id)
         content = self._content(request, status) | {"status": "IN_QUEUE", "queue_position": status.position or 0}
@@ -129,6 +134,7 @@ class QueueApi:
             async for status in statuses:
                 current = (status.job.state, status.position)
                 silent_seconds += POLL_SECONDS
+                await key_still_good(request)
                 if current != last_sent or status.logs:
                     yield event(self._content(request, status))
                     last_sent, silent_seconds = current, 0.0
@@ -157,6 +163,13 @@ class QueueApi:
         status, word = _CANCELLED[answer]
         return JSONResponse({"status": word}, status)
 
+    async def delete(self, request: Request, request_id: str) -> Response:
+        """Delete a job that has ended, with its result and the file of its answer. Cancel one that has not."""
+        key = _key_for_speech(request)
+        if not await self._services.queue.delete(request_id, key.id, self._services.files):
+            return answered({"detail": "Request is still in progress: cancel it first"}, 400)
+        return Response(status_code=204)
+
     def _content(self, request: Request, status: JobStatus) -> dict[str, Any]:
         job = status.job
         base = way_of(request).url(Surface.QUEUE, f"{APP}/requests/{job.id}")
@@ -180,6 +193,13 @@ class QueueApi:
 
 def _key_for_speech(request: Request) -> Key:
     return key_of(request, Scope.SPEECH)
+
+
+def _stored_ids(read: Scene, kept: Scene) -> tuple[str, ...]:
+    """Of the files that inline audio was stored as."""
+    pairs = zip(read.context, kept.context, strict=True)
+    audio = [after.audio for before, after in pairs if isinstance(before.audio, InlineAudio)]
+    return tuple(stored.file_id for stored in audio if isinstance(stored, FileAudio))
 
 
 def _logs(entries: Iterable[LogEntry]) -> Iterable[dict[str, str]]:

@@ -13,7 +13,7 @@ from fastapi import APIRouter, WebSocket
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
-from serve_app.api.auth import key_of
+from serve_app.api.auth import key_of, key_still_good
 from serve_app.api.bounded import read_json, read_msgpack
 from serve_app.api.fal.errors import error_content, sentence, validation_content
 from serve_app.api.fal.run import chunk_content
@@ -22,7 +22,7 @@ from serve_app.api.fal.schema import output_of
 from serve_app.api.fal.ways import APP, PREFIX, Surface
 from serve_app.api.places import Places
 from serve_app.api.streaming import while_connected
-from serve_app.errors import CsmServeError, Forbidden, InvalidRequest, Overloaded
+from serve_app.errors import CsmServeError, Forbidden, InvalidRequest, Overloaded, StorageFailed, Unauthorized
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import LimitSettings
 from serve_app.speech.service import Call, SpeechService
@@ -74,11 +74,11 @@ class RealtimeApi:
         inbox = _Inbox(_buffer_size(socket.query_params.get("max_buffering")), partial(self._waiting.taken, key.id))
         with closing(inbox), suppress(ClientDisconnect):
             async with while_connected(partial(inbox.fill, socket)):
-                await self._answer(socket, inbox, key)
+                await self._answer(socket, inbox)
         if inbox.refusal is not None:
             raise inbox.refusal
 
-    async def _answer(self, socket: WebSocket, inbox: "_Inbox", key: Key) -> None:
+    async def _answer(self, socket: WebSocket, inbox: "_Inbox") -> None:
         while True:
             try:
                 async with asyncio.timeout(self._idle_seconds):
@@ -87,6 +87,16 @@ class RealtimeApi:
                 await _send_error(socket, "TIMEOUT", "no inputs, reconnect when needed!")
                 await socket.close(_NORMAL_CLOSURE)
                 return
+            try:
+                key = await key_still_good(socket)
+                key.require(Scope.SPEECH)
+            except (Forbidden, Unauthorized) as error:
+                await _send_error(socket, "UNAUTHORIZED", str(error))
+                await socket.close(_POLICY_VIOLATION)
+                return
+            except StorageFailed as error:
+                await _send_error(socket, "INTERNAL_ERROR", str(error))
+                continue
             try:
                 await self._speak(socket, _decoded(message), key)
             except RequestValidationError as error:

@@ -12,6 +12,7 @@ from serve_app.api.fal.tokens import TokenApi
 from serve_app.api.fal.uploads import UploadsApi
 from serve_app.api.fal.ways import APP, PREFIX, Surface
 from serve_app.api.services import Services
+from serve_app.keys.keys import Keys
 from serve_app.settings import Settings
 from serve_app.speech.service import SpeechService
 
@@ -24,7 +25,7 @@ SMALL = (f"{PREFIX}/{Surface.REST}/",)
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 
-def fal_router(speech: SpeechService, services: Services, settings: Settings) -> APIRouter:
+def fal_router(speech: SpeechService, services: Services, settings: Settings, keys: Keys | None = None) -> APIRouter:
     reader = SceneReader(speech, settings)
     router = APIRouter()
     # Routes are tried in their order, and clients ask for the status of their jobs ten times a second.
@@ -33,7 +34,7 @@ def fal_router(speech: SpeechService, services: Services, settings: Settings) ->
         RunApi(reader, speech),
         RealtimeApi(reader, speech, settings.limits),
         TokenApi(services, settings),
-        UploadsApi(services, settings),
+        UploadsApi(services, settings, keys),
         FilesApi(services.files, settings.limits),
     ):
         router.include_router(api.router())

@@ -72,7 +72,7 @@ class FalTokens:
             raise Unauthorized("this token is for another use: ask for one of the right kind")
         if claims["key"] == ANONYMOUS.id:
             raise Unauthorized("this token was issued when no keys were required: ask for a new one")
-        key = await self._keys.find(claims["key"])
+        key = await self._keys.confirm(claims["key"], claims.get("generation", ""))
         return replace(key, scopes=key.scopes & {_SCOPES[use]})
 
 
@@ -119,4 +119,4 @@ class TokenApi:
     def _token(self, request: Request, use: Use, seconds: float) -> str:
         key = key_of(request)
         key.require(_SCOPES[use])
-        return self._services.tokens.issue({"use": use, "key": key.id}, seconds)
+        return self._services.tokens.issue({"use": use, "key": key.id, "generation": key.generation}, seconds)

@@ -15,6 +15,7 @@ from serve_app.api.fal.ways import PREFIX, Surface, way_of
 from serve_app.api.services import Services
 from serve_app.errors import FileTooLarge, InvalidRequest, UnknownUpload
 from serve_app.keys.key import Key, Scope
+from serve_app.keys.keys import Keys
 from serve_app.settings import Settings
 from serve_app.store.multipart import MAX_PART_BYTES
 from serve_app.store.stored_file import (
@@ -50,9 +51,10 @@ class UploadAddress(BaseModel):
 
 
 class UploadsApi:
-    def __init__(self, services: Services, settings: Settings) -> None:
+    def __init__(self, services: Services, settings: Settings, keys: Keys | None) -> None:
         self._files = services.files
         self._urls = services.urls
+        self._keys = keys
         self._upload_seconds = settings.files.upload_seconds
 
     def router(self) -> APIRouter:
@@ -90,7 +92,7 @@ class UploadsApi:
 
     async def put(self, request: Request, upload_id: str, name: str) -> JSONResponse:
         """Upload a file to a signed address. A second upload changes nothing."""
-        claims = self._signed(request, upload_id, name)
+        claims = await self._signed(request, upload_id, name)
         if "name" not in claims:
             raise InvalidRequest("partNumber", "is missing: this address takes parts at /1, /2, … after its path")
         file = await self._files.put(
@@ -104,11 +106,11 @@ class UploadsApi:
         return self._stored(request, file)
 
     async def put_signed_part(self, request: Request, upload_id: str, name: str, number: int) -> JSONResponse:
-        self._signed(request, upload_id, name)
+        await self._signed(request, upload_id, name)
         return await self._put_part(request, upload_id, number)
 
     async def complete_signed(self, request: Request, upload_id: str, name: str) -> JSONResponse:
-        self._signed(request, upload_id, name)
+        await self._signed(request, upload_id, name)
         return await self._complete(request, upload_id)
 
     async def post(self, request: Request) -> JSONResponse:
@@ -160,11 +162,17 @@ class UploadsApi:
         self, request: Request, upload_id: str, name: str, claims: dict[str, str], path: str
     ) -> UploadAddress:
         way, target = way_of(request), _signed_path(upload_id, ascii_name(name))
-        query = self._urls.sign(target, self._upload_seconds, owner=_key_for_files(request).id, **claims)
+        key = _key_for_files(request)
+        query = self._urls.sign(target, self._upload_seconds, owner=key.id, generation=key.generation, **claims)
         return UploadAddress(upload_url=f"{way.url(Surface.CDN, target)}?{query}", file_url=way.url(Surface.CDN, path))
 
-    def _signed(self, request: Request, upload_id: str, name: str) -> dict[str, str]:
-        return self._urls.check(_signed_path(upload_id, name), request.query_params)
+    async def _signed(self, request: Request, upload_id: str, name: str) -> dict[str, str]:
+        """The claims. Raises InvalidSignature, and Unauthorized where the key that asked for the address is gone."""
+        claims = self._urls.check(_signed_path(upload_id, name), request.query_params)
+        if self._keys is not None:
+            key = await self._keys.confirm(claims["owner"], claims.get("generation", ""))
+            key.require(Scope.FILES)
+        return claims
 
 
 def _signed_path(upload_id: str, name: str) -> str:

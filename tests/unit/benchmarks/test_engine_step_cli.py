@@ -46,7 +46,7 @@ def test_a_run_writes_every_row_with_what_it_was_measured_on(tmp_path: Path) -> 
     ("options", "said"),
     [
         ("--preset huge", "'huge' is none of tiny, small, csm-1b"),
-        ("--dtype fp32,fp4", "'fp4' is none of fp32, bf16, int8, fp8"),
+        ("--dtype fp32,fp4", "'fp4' is none of fp32, bf16, int8, int4, fp8"),
         ("--batch 1,0", "'1,0' is not a list of numbers from 1 on"),
         ("--engines vllm", "'vllm' is none of csm-serve, transformers"),
         ("--step fastest", "'fastest' is none of auto, plain"),
@@ -76,4 +76,4 @@ def test_a_device_that_is_not_there_is_refused(
     with pytest.raises(SystemExit) as failure:
         engine_step.main(["--preset", "tiny", "--device", "cuda"])
     assert failure.value.code == 2
-    assert "torch sees no CUDA device" in capsys.readouterr().err
+    assert "torch finds no CUDA device" in capsys.readouterr().err

@@ -125,7 +125,7 @@ def test_a_server_that_is_not_there_is_one_line_a_failure_and_an_invalid_run(tmp
 
 def test_csm_serve_bench_hands_its_options_on(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
-    monkeypatch.setattr(sys.modules["serve_app.cli.main"], "run_bench", given.extend)
+    monkeypatch.setattr(sys.modules["serve_app.cli.bench"], "run_bench", given.extend)
     arguments = ["bench", "--rates", "1,2", "--extra", '{"a": 1}', "--help"]
     assert CliRunner().invoke(app, arguments).exit_code == 0
     assert given == arguments[1:]

@@ -254,3 +254,31 @@ def test_a_key_that_makes_no_sense_is_not_created(keys: Keys, values: dict[str, 
         keys.create(**values)
     assert refused.value.field == field
     assert keys.records() == []
+
+
+async def test_what_was_issued_for_a_secret_dies_with_it(keys: Keys, clock: Clock, new_replica: Any) -> None:
+    key, plaintext = keys.create("Ann", [Scope.SPEECH])
+    first = (await keys.check(plaintext)).generation
+    assert await new_replica().confirm(key.id, first) == key
+    second = (await keys.check(keys.rotate(key.id, grace_seconds=60))).generation
+    assert first != second and first not in plaintext
+    for generation in (first, second):
+        assert (await new_replica().confirm(key.id, generation)).generation == generation
+    clock.seconds += 61
+    assert await new_replica().confirm(key.id, second) == key
+    for generation in (first, "", "x"):
+        with pytest.raises(Unauthorized):
+            await new_replica().confirm(key.id, generation)
+
+
+async def test_a_rotation_without_grace_and_a_revocation_act_within_the_cached_time(keys: Keys, clock: Clock) -> None:
+    key, plaintext = keys.create("Ann")
+    first = (await keys.check(plaintext)).generation
+    await keys.confirm(key.id, first)
+    second = (await keys.check(keys.rotate(key.id, grace_seconds=0))).generation
+    await keys.confirm(key.id, second)
+    keys.revoke(key.id)
+    clock.seconds += 5.1
+    for generation in (first, second):
+        with pytest.raises(Unauthorized, match="was revoked or has a new secret"):
+            await keys.confirm(key.id, generation)

@@ -474,3 +474,13 @@ async def test_a_file_can_be_kept_for_longer_and_not_for_less(kit: Kit) -> None:
     kit.clock.now += 500
     assert not await kit.files.keep(file.id, 500)
     assert not await kit.files.keep("nobody", 500)
+
+
+async def test_a_part_sent_again_and_again_does_not_fill_the_disk(kit: Kit) -> None:
+    kit.files = kit.with_settings(quota_bytes=1000)
+    upload = await kit.files.multipart.begin(name="a", content_type="", owner="k")
+    for _ in range(4):
+        await kit.files.multipart.put_part(upload.id, 1, bytes(1000))
+    with pytest.raises(QuotaExceeded, match="still on the disk"):
+        await kit.files.multipart.put_part(upload.id, 1, bytes(1000))
+    await kit.put(bytes(1000), owner="another")

@@ -1,0 +1,143 @@
+"""Keys share the runners: one that submits much waits for itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select, text
+
+from serve_app.errors import LimitReached
+from serve_app.jobs.job import JobState
+from serve_app.jobs.tables import INPUTS, JOB_FILES
+from serve_app.jobs.webhooks import put
+from serve_app.store.database import Database
+from serve_app.store.tables import FILES
+from tests.support.jobs_harness import DONE, Clock, Harness, new_job
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database.open(f"sqlite:///{tmp_path}/state.db")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def harness(database: Database) -> Harness:
+    return Harness(database, Clock())
+
+
+async def order(harness: Harness, number: int) -> list[str]:
+    """The texts of the next jobs."""
+    return [(await harness.leased()).input["text"] for _ in range(number)]
+
+
+async def test_a_key_with_one_job_does_not_wait_for_one_with_many(harness: Harness) -> None:
+    for number in range(6):
+        await harness.submitted(f"a{number}", key_id="a")
+    first = await order(harness, 2)
+    late = await harness.submitted("b0", key_id="b")
+    assert (await harness.queue.status(late, "b")).position == 0
+    assert first + await order(harness, 3) == ["a0", "a1", "b0", "a2", "a3"]
+
+
+async def test_shares_are_weighted_by_the_audio_that_jobs_may_make(harness: Harness) -> None:
+    for number in range(3):
+        await harness.submitted(f"long{number}", key_id="a", cost_seconds=100.0)
+    for number in range(6):
+        await harness.submitted(f"short{number}", key_id="b", cost_seconds=40.0)
+    assert await order(harness, 6) == ["long0", "short0", "short1", "short2", "long1", "short3"]
+
+
+async def test_a_key_that_was_silent_has_not_saved_up(harness: Harness) -> None:
+    await harness.submitted("b0", key_id="b")
+    for number in range(4):
+        await harness.submitted(f"a{number}", key_id="a")
+    await order(harness, 4)
+    for number in range(1, 4):
+        await harness.submitted(f"b{number}", key_id="b")
+    await harness.submitted("a4", key_id="a")
+    assert sorted(await order(harness, 3)) == ["a3", "b1", "b2"]
+
+
+async def test_a_key_may_not_fill_the_queue(harness: Harness) -> None:
+    small = harness.with_settings(max_queued_per_key=2)
+    for number in range(2):
+        await small.submitted(f"{number}", key_id="a")
+    with pytest.raises(LimitReached, match=r"jobs of this key are waiting, the limit is jobs.max_queued_per_key"):
+        await small.queue.submit(new_job("3", key_id="a"))
+    await small.submitted("other", key_id="b")
+
+
+async def test_hanging_receivers_of_one_key_leave_room_for_others(harness: Harness) -> None:
+    with harness.database.writing() as connection:
+        for number in range(40):
+            put(connection, f"a{number}", "a", f"https://a/{number}", "{}", harness.clock.now)
+        put(connection, "b", "b", "https://b/", "{}", harness.clock.now)
+    taken = await harness.outbox.take(16)
+    assert sum(webhook.key_id == "a" for webhook in taken) == harness.webhooks.max_running_per_key
+    assert any(webhook.key_id == "b" for webhook in taken)
+    assert await harness.outbox.take(8, busy_keys=["a"]) == []
+
+
+async def test_hanging_receivers_behind_one_url_leave_room_too(harness: Harness) -> None:
+    with harness.database.writing() as connection:
+        for number in range(40):
+            put(connection, f"{number}", f"k{number}", "https://a/", "{}", harness.clock.now)
+    assert len(await harness.outbox.take(16)) == harness.webhooks.max_running_per_url
+    assert await harness.outbox.take(16, busy_urls=["https://a/"]) == []
+
+
+def stored(database: Database, file_id: str, expires_at: float) -> None:
+    row = {"id": file_id, "upload_id": file_id, "name": "context", "content_type": "a/b", "size": 1, "owner": "k"}
+    with database.writing() as connection:
+        connection.execute(insert(FILES).values(**row, created_at=0.0, expires_at=expires_at))
+
+
+def expiry(database: Database, file_id: str) -> float:
+    with database.reading() as connection:
+        return connection.scalars(select(FILES.c.expires_at).where(FILES.c.id == file_id)).one()
+
+
+@pytest.mark.parametrize("end", ["finished", "cancelled", "not started"])
+async def test_a_clip_that_was_stored_for_a_job_goes_with_its_end(harness: Harness, end: str) -> None:
+    far = harness.clock.now + 3650 * 86_400
+    stored(harness.database, "voice", far)
+    job_id = await harness.submitted(file_ids=("voice",), start_timeout_seconds=3600.0)
+    if end == "finished":
+        await harness.leases.finish(await harness.leased(), DONE)
+    elif end == "cancelled":
+        await harness.queue.cancel(job_id, "key-1")
+    else:
+        harness.clock.pass_by(3601)
+        await harness.leases.expire()
+    assert expiry(harness.database, "voice") <= harness.clock.now + 60
+    with harness.database.reading() as connection:
+        assert not connection.execute(select(INPUTS.c.number)).all()
+        assert not connection.execute(select(JOB_FILES.c.file_id)).all()
+
+
+async def test_a_clip_that_another_job_needs_stays(harness: Harness) -> None:
+    far = harness.clock.now + 86_400
+    stored(harness.database, "voice", far)
+    for name in ("one", "two"):
+        await harness.submitted(name, file_ids=("voice",))
+    await harness.leases.finish(await harness.leased(), DONE)
+    assert expiry(harness.database, "voice") == far
+    await harness.leases.finish(await harness.leased(), DONE)
+    assert expiry(harness.database, "voice") <= harness.clock.now + 60
+
+
+async def test_tables_of_an_older_release_get_what_they_lack(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/old.db"
+    database = Database.open(url)
+    with database.writing() as connection:
+        connection.execute(text("DROP INDEX jobs_in_turns"))
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN turn"))
+    database.close()
+    database = Database.open(url)
+    harness = Harness(database, Clock())
+    job_id = await harness.submitted()
+    assert (await harness.leased()).id == job_id
+    assert (await harness.queue.get(job_id, "key-1")).state is JobState.RUNNING
+    database.close()
