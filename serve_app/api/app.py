@@ -1,4 +1,4 @@
-"""Puts the dialects together."""
+"""Builds the HTTP API from the dialects."""
 
 from collections.abc import Awaitable, Callable
 
@@ -39,9 +39,9 @@ def build_api(
     keys: Keys | None = None,
     services: Services | None = None,
 ) -> FastAPI:
-    """The whole HTTP surface.
+    """The whole HTTP API.
 
-    `metrics_text` gives the text for Prometheus. Without `keys` no caller needs one. Without `services` there is no
+    `metrics_text` returns the text for Prometheus. Without `keys` no caller needs one. Without `services` there is no
     fal API.
     """
     app = FastAPIOffline(
@@ -64,17 +64,17 @@ def build_api(
     add_schemas(app, BODY_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
-    # The last one added is the outermost: what goes wrong inside is still answered with CORS headers.
+    # The last one added is the outermost, so errors inside are answered with CORS headers too.
     app.add_middleware(HeadAndOptions)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, streamed=STREAMED, small=SMALL)
-    # Outside of what reads bodies, inside of what changes paths: it knows by the path who needs no key.
+    # Runs after path rewriting, since the path decides whether a key is needed, and before any body is read.
     tokens = [] if keys is None or services is None else [FalTokens(services.tokens, keys)]
     app.add_middleware(Authentication, keys=keys, others=tokens)
     app.add_middleware(FalSurfaces, public_url=settings.public_url)
     app.add_middleware(PublicRedirects, public_url=settings.public_url)
     app.add_middleware(UnexpectedErrors)
-    # Browsers call from pages of other origins, as they may with vox-serve; there are no cookies to protect.
-    # That holds for public pages that call a server on their user's machine or network too.
+    # Pages of any origin may call, as with vox-serve: there are no cookies to protect. The same holds for public pages
+    # that call a server on their user's machine or network.
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],

@@ -1,4 +1,4 @@
-"""Errors as native and vox-serve clients read them: a sentence in `detail`. No traceback reaches a client."""
+"""Errors of the native dialect: a sentence in `detail`. No traceback reaches a client."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _WORDS = {
     "list_type": "must be a list of objects",
     "model_type": "must be an object",
 }
-"""By the beginning of pydantic's name of the error. Its own messages speak of inputs and parsing."""
+"""By the beginning of pydantic's error type, whose own messages talk about parsing."""
 
 
 class ErrorBody(BaseModel):
@@ -59,7 +59,7 @@ def _is_openai(scope: Scope) -> bool:
 
 
 def invalid_request(error: ValidationError | RequestValidationError) -> InvalidRequest:
-    """The first fault that pydantic found, in our words."""
+    """The first error that pydantic found, in our words."""
     first = _first(error)
     field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
     message = first["msg"].removeprefix("Value error, ")
@@ -76,7 +76,7 @@ def _first(error: ValidationError | RequestValidationError) -> Any:
 
 
 def install(app: FastAPI) -> None:
-    """Make `app` answer every expected exception in this module's shape."""
+    """Make `app` render every expected exception in this module's shape."""
 
     @app.exception_handler(CsmServeError)
     async def ours(request: Request, error: CsmServeError) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Our own dialect, which is also vox-serve's: `POST /generate`, and `GET /requests/{id}`."""
+"""The native dialect, which is also vox-serve's: `POST /generate` and `GET /requests/{id}`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ from serve_app.speech.service import Call, SpeechService
 
 
 class NativeApi:
-    """Holds what its routes share."""
+    """The routes of the native dialect."""
 
     def __init__(self, speech: SpeechService, settings: Settings) -> None:
         self._speech = speech
@@ -62,7 +62,7 @@ class NativeApi:
         return streamed_audio(answer, coding, headers)
 
     async def request_outcome(self, request: Request, request_id: str) -> dict[str, Any]:
-        """How a request of the last ten minutes ended; `finish_reason` is null while it runs."""
+        """How a request of the last ten minutes ended. `finish_reason` is null while it runs."""
         outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
         return {
             "request_id": outcome.request_id,
@@ -73,7 +73,7 @@ class NativeApi:
         }
 
     async def _read_body(self, request: Request) -> tuple[GenerateBody, bool]:
-        """The body, and whether to stream. By default a form is answered with a stream, and JSON with a file."""
+        """The body, and whether to stream. A form streams by default, JSON does not."""
         kind = await content_type(request)
         if kind == JSON:
             body = parse_json(await request.body(), self._settings.limits)
@@ -111,7 +111,7 @@ def _turns(body: GenerateBody) -> list[Turn]:
 
 @contextmanager
 def _named_as_sent(body: GenerateBody) -> Iterator[None]:
-    """A single text is a scene of one turn, but its caller sent `text` and not `scene[0].text`."""
+    """Rename fields in errors: for a single text the caller sent `text`, not `scene[0].text`."""
     try:
         yield
     except InvalidRequest as error:

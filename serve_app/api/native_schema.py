@@ -1,4 +1,4 @@
-"""The fields of `POST /generate`. Unknown ones are ignored, as the APIs that this one matches do."""
+"""The fields of `POST /generate`. Unknown fields are ignored, as vox-serve ignores them."""
 
 from typing import Annotated, Any, ClassVar, Self
 
@@ -60,7 +60,7 @@ class GenerateBody(LenientBody):
 
     @model_validator(mode="after")
     def _one_of_text_and_scene(self) -> Self:
-        """Clients that always send both leave the one they do not mean empty."""
+        """Drop the empty one of `text` and `scene`: some clients always send both."""
         if self.text is not None and self.scene is not None:
             if not any(turn.text.strip() for turn in self.scene):
                 self.scene = None
@@ -74,7 +74,7 @@ _USUAL = LimitSettings()
 
 
 def parse_json(body: bytes, limits: LimitSettings = _USUAL) -> GenerateBody:
-    """Raises InvalidRequest for what is not JSON or has a field of a wrong type."""
+    """The body. Raises InvalidRequest if it is not JSON or a field has a wrong type."""
     try:
         values = read_json("body", body)
     except (ValueError, RecursionError):
@@ -86,7 +86,7 @@ def parse_json(body: bytes, limits: LimitSettings = _USUAL) -> GenerateBody:
 
 
 def parse_form(fields: dict[str, str], limits: LimitSettings = _USUAL) -> GenerateBody:
-    """Form values are strings; `context` and `scene` hold JSON. Empty ones count as left out."""
+    """The body of a form, whose values are strings. `context` and `scene` hold JSON; empty ones count as left out."""
     values: dict[str, Any] = dict(fields)
     for name in _HOLD_JSON:
         if values.get(name, "").strip():
@@ -106,7 +106,7 @@ def _validated(values: dict[str, Any]) -> GenerateBody:
 
 
 def _schemas() -> dict[str, dict[str, Any]]:
-    """By name, for `#/components/schemas`. A form is the same but for the two fields that hold JSON."""
+    """Schemas by name, for `#/components/schemas`. A form differs in the two fields that hold JSON."""
     body = GenerateBody.model_json_schema(ref_template="#/components/schemas/{model}")
     nested = body.pop("$defs")
     as_json = {

@@ -1,4 +1,4 @@
-"""The files that speech leaves behind: answers, and context audio that a job will need."""
+"""Stores answers, and context audio that a job will need."""
 
 import base64
 import hashlib
@@ -13,10 +13,10 @@ from serve_app.store.stored_file import StoredFile
 
 
 class SpeechFiles:
-    """Gives each file an id that follows from its purpose, so that repeated work stores no second file."""
+    """Derives each file's id from its purpose, so that repeated work stores no second file."""
 
     def __init__(self, files: FileStore, secret: bytes) -> None:
-        """`secret`: the same in all replicas, for good. It keeps ids from being computed from job ids or clips."""
+        """`secret`: the same in all replicas, for good. Without it, ids cannot be computed from job ids or clips."""
         self._files = files
         self._secret = secret
 
@@ -36,7 +36,7 @@ class SpeechFiles:
         """Store context audio for at least `seconds`. Equal bytes of one owner are one file."""
         file_id = self._file_id("input", owner, hashlib.sha256(data).hexdigest())
         is_kept = False
-        while not is_kept:  # a file that exists already keeps its own expiry, which may be now
+        while not is_kept:  # an existing file keeps its own expiry, which may be now
             await self._files.put(
                 data,
                 name="context",

@@ -1,4 +1,4 @@
-"""From a request's body to a scene that can be spoken or queued: the same on every surface."""
+"""Turns a request's body into a scene to speak or queue, the same way on every surface."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,11 +21,11 @@ class SceneReader:
         self._settings = settings
 
     async def read(self, request: Request, is_job: bool = False) -> Scene:
-        """Raises RequestValidationError for a body of another shape, InvalidRequest for one beyond the limits."""
+        """Raises RequestValidationError for a wrong shape, InvalidRequest for values beyond the limits."""
         return await self._scene(parse(await request.body(), self._settings.limits), request, is_job)
 
     async def from_message(self, values: dict[str, Any], connection: HTTPConnection) -> Scene:
-        """The same for a message of an open connection."""
+        """The scene in a message of an open connection. Raises as `read`."""
         return await self._scene(validated(values, self._settings.limits), connection)
 
     async def _scene(self, body: FalInput, connection: HTTPConnection, is_job: bool = False) -> Scene:

@@ -64,7 +64,7 @@ class FalOutputFile(BaseModel):
 
 
 class FalOutput(BaseModel):
-    """fal's, and below `audio` what is ours."""
+    """`audio` is fal's. The fields below it are ours."""
 
     audio: FalOutputFile
     seed: int
@@ -89,7 +89,7 @@ def output_of(answer: StoredAnswer) -> dict[str, Any]:
 
 
 def parse(body: bytes, limits: LimitSettings = _USUAL) -> FalInput:
-    """Raises RequestValidationError with every place that is wrong, or for what is no JSON object.
+    """Raises RequestValidationError with every place that is wrong, or a body that is no JSON object.
 
     Raises InvalidRequest for more values than a request can have.
     """
@@ -139,7 +139,7 @@ def _problem(kind: str, message: str) -> dict[str, Any]:
 
 
 BODY_SCHEMAS = body_schemas(FalInput)
-"""Of bodies that routes read by themselves, which FastAPI therefore does not know."""
+"""Schemas of bodies that routes read by themselves, so that FastAPI does not know them."""
 INPUT_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": schema_ref("FalInput")}}}
 }
