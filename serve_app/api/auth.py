@@ -8,8 +8,9 @@ from typing import Protocol
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.api.error_responses import error_response
+from serve_app.api.error_responses import error_response_at
 from serve_app.api.openapi import DOCS_ASSETS
+from serve_app.api.playground.router import PAGE_FILES
 from serve_app.errors import CsmServeError, StorageFailed, Unauthorized
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.key import Scope as KeyScope
@@ -24,7 +25,9 @@ _READING = frozenset({"GET", "HEAD"})
 _OPEN = (
     # Probes, and the reference that says how to send a key.
     (_READING, re.compile(rf"/health|/ready|/openapi\.json|/docs|/docs/oauth2-redirect|/redoc|{DOCS_ASSETS}/[^/]+")),
-    # The public keys by which receivers check webhooks.
+    # The page, which asks for a key itself. Below a path prefix its path may be empty: it is redirected.
+    (_READING, re.compile("|".join(("", *map(re.escape, PAGE_FILES))))),
+    # Webhooks are checked by whoever receives them.
     (_READING, re.compile(r"/fal/rest/\.well-known/jwks\.json")),
     # Clients pass the addresses of files on, and ids cannot be guessed.
     (_READING, re.compile(r"/fal/cdn/files/[^/]+/[^/]+")),
@@ -114,4 +117,4 @@ async def _refuse(error: CsmServeError, scope: Scope, receive: Receive, send: Se
             code = _POLICY_VIOLATION if isinstance(error, Unauthorized) else _TRY_AGAIN_LATER
             await send({"type": "websocket.close", "code": code, "reason": str(error)})
             return
-    await error_response(error)(scope, receive, send)
+    await error_response_at(scope, error)(scope, receive, send)

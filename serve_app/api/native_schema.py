@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_
 from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.error_responses import invalid_request
 from serve_app.api.lenient import Lenient, LenientBody, always_in_schema
+from serve_app.audio.encode.formats import MEDIA_TYPES
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
 
@@ -45,6 +46,9 @@ class GenerateBody(LenientBody):
     scene: list[SceneTurn] | None = None
     context: list[ContextItem] = Field(default=[])
     streaming: bool | None = Field(default=None, description="Default: false for JSON, true for forms.")
+    format: str | None = Field(default=None, description=f"{', '.join(MEDIA_TYPES)}; wav by default.")
+    response_format: str | None = Field(default=None, description="The same as `format`.")
+    sample_rate: Integer | None = Field(default=None, description="In Hz, 8000 to 48000 where the format allows.")
     normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
     temperature: Number | None = Field(default=None, description="0 is greedy.")
     top_k: Integer | None = Field(default=None, description="0 and -1 switch it off.")

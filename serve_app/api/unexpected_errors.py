@@ -6,7 +6,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.api.error_responses import error_response
+from serve_app.api.error_responses import error_response_at
 from serve_app.errors import GenerationFailed
 
 _log = logging.getLogger(__name__)
@@ -41,4 +41,5 @@ class UnexpectedErrors:
             if is_begun or scope["type"] != "http":
                 raise
             _log.error("unexpected error at %s", scope["path"], exc_info=error)
-            await error_response(GenerationFailed("an unexpected error; the server's log has it"))(scope, receive, send)
+            failed = GenerationFailed("an unexpected error; the server's log has it")
+            await error_response_at(scope, failed)(scope, receive, send)

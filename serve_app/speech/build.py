@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from serve_app.audio.encode.formats import coding_of
 from serve_app.audio.payload import audio_bytes
 from serve_app.errors import InvalidRequest
 from serve_app.messages import ModelInfo
@@ -52,6 +53,8 @@ class Asked:
 def build_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene:
     """The scene that `asked` describes. Raises InvalidRequest for the first field beyond a limit."""
     limits = settings.limits
+    if asked.file is not None:
+        coding_of(asked.file.format, asked.file.sample_rate_hz)
     turns = _turns(asked, limits)
     context = _context(asked.context, limits)
     sampling, sampling_remarks = sampling_of(asked.sampling, info, settings.sampling)

@@ -4,14 +4,12 @@ import base64
 import hashlib
 import hmac
 
-from serve_app.audio.wav import wav_file
+from serve_app.audio.encode.formats import coding_of
 from serve_app.errors import DownloadFailed, FileTooLarge, UnknownFile
+from serve_app.speech.encoding import encoded_whole
 from serve_app.speech.scene import AnswerFile, FileAudio
 from serve_app.store.files import FileStore
 from serve_app.store.stored_file import StoredFile
-
-MEDIA_TYPES = {"wav": "audio/wav"}
-"""Formats of stored answers."""
 
 
 class SpeechFiles:
@@ -23,11 +21,12 @@ class SpeechFiles:
         self._secret = secret
 
     async def put_answer(self, wish: AnswerFile, request_id: str, owner: str, pcm: bytes) -> StoredFile:
-        """The stored answer. Raises errors of the file store."""
+        """The stored answer. Raises what storing a file raises."""
+        coding = coding_of(wish.format, wish.sample_rate_hz)
         return await self._files.put(
-            wav_file(pcm),
-            name=f"speech.{wish.format}",
-            content_type=MEDIA_TYPES[wish.format],
+            await encoded_whole(pcm, coding),
+            name=f"speech.{coding.format.extension}",
+            content_type=coding.format.media_type,
             owner=owner,
             seconds=wish.kept_seconds,
             file_id=self._file_id("answer", request_id),

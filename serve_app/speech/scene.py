@@ -86,6 +86,8 @@ class AnswerFile:
     format: str = "wav"
     kept_seconds: float | None = None
     """None keeps it for the server's default time."""
+    sample_rate_hz: int | None = None
+    """None is the format's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ FIELD_NAMES = FieldNames(
         "context[].speaker": "speaker_id",
         "context[].text": "prompt",
         "context[].audio": "audio_url",
+        "format": "output_format",
         "part_number": "partNumber",
     }
 )

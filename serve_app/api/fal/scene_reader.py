@@ -30,7 +30,7 @@ class SceneReader:
 
     async def _scene(self, body: FalInput, connection: HTTPConnection, is_job: bool = False) -> Scene:
         cdn = way_of(connection).url(Surface.CDN, "")
-        file = AnswerFile(cdn, body.output_format, kept_seconds(connection.headers))
+        file = AnswerFile(cdn, body.output_format, kept_seconds(connection.headers), body.sample_rate)
         scene = await self._speech.scene(replace(asked(body, file), is_job=is_job), self._settings)
         add_headers(connection, weights_headers(await self._speech.info(), scene.remarks) | text_headers(scene.notices))
         return await self._speech.context.locate(scene, cdn)

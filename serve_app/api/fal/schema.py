@@ -51,7 +51,8 @@ class FalInput(LenientBody):
     temperature: Number | None = None
     top_k: Integer | None = None
     max_audio_seconds: Number | None = Field(default=None, description="Of the whole scene.")
-    output_format: Literal["wav"] = "wav"
+    output_format: Literal["wav", "pcm", "mp3", "opus", "flac", "aac", "mulaw", "alaw"] = "wav"
+    sample_rate: Integer | None = Field(default=None, description="In Hz, 8000 to 48000 where the format allows.")
     normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
 
 
