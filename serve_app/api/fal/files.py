@@ -56,7 +56,7 @@ class FilesApi:
         return router
 
     async def delete(self, request: Request, file_id: str) -> Response:
-        """Delete a file of this key. It is unknown at once; its bytes go some minutes later."""
+        """Delete a file of this key. Its address answers 404 at once, and its bytes are deleted some minutes later."""
         key = key_of(request, Scope.FILES)
         file = await self._files.info(file_id)
         if file.owner != key.id:
