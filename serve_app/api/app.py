@@ -1,6 +1,7 @@
 """Builds the HTTP API from the dialects."""
 
 from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -15,6 +16,7 @@ from serve_app.api.fal.schema import BODY_SCHEMAS as FAL_SCHEMAS
 from serve_app.api.fal.surface import FalSurfaces
 from serve_app.api.fal.tokens import FalTokens
 from serve_app.api.fal.upload_parts import BODY_SCHEMAS as UPLOAD_SCHEMAS
+from serve_app.api.fal.ways import FAL_HOSTS
 from serve_app.api.health import health_router
 from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
@@ -24,6 +26,7 @@ from serve_app.api.openai import router as openai_router
 from serve_app.api.openai.schema import BODY_SCHEMAS as OPENAI_SCHEMAS
 from serve_app.api.openapi import DOCS_ASSETS, add_keys, add_schemas
 from serve_app.api.origin import PublicRedirects
+from serve_app.api.pages import OwnPages
 from serve_app.api.playground.router import playground_router
 from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
@@ -73,8 +76,12 @@ def build_api(
     app.add_middleware(FalSurfaces, public_url=settings.public_url)
     app.add_middleware(PublicRedirects, public_url=settings.public_url)
     app.add_middleware(UnexpectedErrors)
-    # Pages of any origin may call, as with vox-serve: there are no cookies to protect. The same holds for public pages
-    # that call a server on their user's machine or network.
+    if keys is None and not settings.keys.open:
+        host = urlsplit(settings.public_url or "").hostname or ""
+        names = {*FAL_HOSTS, host, f"queue.{host}"}
+        app.add_middleware(OwnPages, allowed_names=names, allowed_pages=settings.allowed_pages)
+    # Pages of other origins may call, as with vox-serve: there are no cookies to protect. Where there are no keys either,
+    # `OwnPages` refuses the pages of strangers.
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],

@@ -23,6 +23,8 @@ STALLED_SECONDS = 120.0
 """A client that reads nothing for so long has left. What it does not read is held in memory."""
 MAX_CONNECTIONS = 8192
 
+_MODEL_ID = b"serve_multiplexed_model_id"
+
 
 def install() -> list[Any]:
     """Have uvicorn use the guarded protocol in this process. Returns no middleware: Serve asks for a list of them."""
@@ -67,6 +69,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._has_progress = True
         self._set_deadline(None)
         super().handle_websocket_upgrade()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == _MODEL_ID:
+            return  # Serve reads it as text and fails on other bytes; this server's models are not chosen by it
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._progress()

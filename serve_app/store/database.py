@@ -217,7 +217,7 @@ def _engine(url: str) -> Engine:
 
 def _prepare_file(path: Path) -> None:
     """Create the file for its owner alone: it holds the server's secrets. SQLite's side files get the same mode."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
 
 

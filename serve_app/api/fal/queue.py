@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -101,6 +102,7 @@ class QueueApi:
                 max_attempts=None if preferences.retries else 1,
                 stores_io=preferences.stores_io,
                 cost_seconds=scene.longest_seconds,
+                identity=_identity(scene),
                 file_ids=file_ids,
             )
         )
@@ -193,6 +195,11 @@ class QueueApi:
 
 def _key_for_speech(request: Request) -> Key:
     return key_of(request, Scope.SPEECH)
+
+
+def _identity(scene: Scene) -> dict[str, Any]:
+    """The scene without the address by which its caller reached this server: a repeated submit may come by another."""
+    return replace(scene, file=scene.file and replace(scene.file, url_base="")).to_json()
 
 
 def _stored_ids(read: Scene, kept: Scene) -> tuple[str, ...]:

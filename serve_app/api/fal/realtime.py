@@ -116,7 +116,7 @@ class RealtimeApi:
                     if chunk.pcm:
                         await _send(socket, chunk_content(chunk, index) | {"audio_chunk": chunk.pcm} | echoed)
                         index += 1
-            notices = {"notices": told} if (told := [*scene.remarks, *scene.notices]) else {}
+            notices = {"notices": told} if (told := [*scene.remarks, *answer.notices]) else {}
             await _send(socket, output_of(await answer.file()) | notices | echoed)
 
 
