@@ -24,6 +24,7 @@ from serve_app.api.openai import router as openai_router
 from serve_app.api.openai.schema import BODY_SCHEMAS as OPENAI_SCHEMAS
 from serve_app.api.openapi import DOCS_ASSETS, add_keys, add_schemas
 from serve_app.api.origin import PublicRedirects
+from serve_app.api.playground.router import playground_router
 from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
 from serve_app.keys.keys import Keys
@@ -49,6 +50,7 @@ def build_api(
         description="Conversational speech from CSM",
         static_url=DOCS_ASSETS,
     )
+    app.include_router(playground_router())
     app.include_router(health_router(speech, settings))
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))

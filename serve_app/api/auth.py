@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.error_responses import error_response_at
 from serve_app.api.openapi import DOCS_ASSETS
+from serve_app.api.playground.router import PAGE_FILES
 from serve_app.errors import CsmServeError, StorageFailed, Unauthorized
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.key import Scope as KeyScope
@@ -24,6 +25,8 @@ _READING = frozenset({"GET", "HEAD"})
 _OPEN = (
     # Probes, and the reference that says how to send a key.
     (_READING, re.compile(rf"/health|/ready|/openapi\.json|/docs|/docs/oauth2-redirect|/redoc|{DOCS_ASSETS}/[^/]+")),
+    # The page, which asks for a key itself. Below a path prefix its path may be empty: it is redirected.
+    (_READING, re.compile("|".join(("", *map(re.escape, PAGE_FILES))))),
     # Webhooks are checked by whoever receives them.
     (_READING, re.compile(r"/fal/rest/\.well-known/jwks\.json")),
     # Clients pass the addresses of files on: their ids cannot be guessed.

@@ -149,6 +149,7 @@ def _greet(settings: Settings, host: str, port: int, weights: str) -> None:
     if notice := WEIGHTS_NOTICES.get(weights):
         _log.warning("%s: %s", settings.model, notice)
     console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")
+    console.print(f"  open {url}/ in a browser to type a text and hear it")
     console.print(
         f"  curl {url}/generate -F text='Hello, how are you?' -F streaming=false -o hello.wav", soft_wrap=True
     )

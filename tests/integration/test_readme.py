@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.listener import Listener
+from tests.listener import Listener
 from tests.support.ray_server import free_port
 from tests.support.server_process import ROOT, environment, running
 from tests.support.system_packages import need

@@ -13,7 +13,7 @@ import pytest
 from serve_app.messages import FinishReason
 from serve_app.settings import CodecSettings, EngineSettings, Settings
 from serve_app.verify.served import ServedModel, Sound
-from tests.support.listener import Listener
+from tests.listener import Listener
 from tests.support.system_packages import need
 from training.texts import read_lines
 
