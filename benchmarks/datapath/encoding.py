@@ -22,7 +22,7 @@ _FRAME_BYTES = 2 * FRAME_SAMPLES
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=20.0, help="of speech in a round")
     seconds = parser.parse_args().seconds
     pcm = _speech_like(seconds)
