@@ -16,10 +16,11 @@ from serve_app.speech.scene import Scene
 
 def answer_headers(request: Request, answer: Answer, scene: Scene, info: ModelInfo) -> dict[str, str]:
     """What every answer with speech in it says of itself before it is made."""
+    of_recordings = [notice for notice in answer.notices if notice not in scene.notices]
     return (
         id_headers(request, answer.accepted.request_id)
-        | weights_headers(info, scene.remarks)
-        | text_headers(answer.notices)
+        | weights_headers(info, (*scene.remarks, *of_recordings))
+        | text_headers(scene.notices)
         | {"X-CSM-Seed": str(answer.accepted.seed), "Cache-Control": "no-store"}
     )
 

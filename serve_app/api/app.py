@@ -80,7 +80,7 @@ def build_api(
         host = urlsplit(settings.public_url or "").hostname or ""
         names = {*FAL_HOSTS, host, f"queue.{host}"}
         app.add_middleware(OwnPages, allowed_names=names, allowed_pages=settings.allowed_pages)
-    # Pages of other origins may call, as with vox-serve: there are no cookies to protect. Where there are no keys either,
+    # Pages of other origins may call, as with vox-serve: there are no cookies to protect. Without keys,
     # `OwnPages` refuses the pages of strangers.
     app.add_middleware(
         CORSMiddleware,

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import httpx2
 import openai
 import pytest
 
+from serve_app.api.openai.voices import listed_voices
 from serve_app.keys.key import Scope
 from tests.support.contract_server import Server, serving
 from tests.support.decoded import decoded
@@ -17,6 +19,7 @@ from tests.support.fakes import pcm_of
 from tests.support.waiting import until
 
 SIX_WORDS: dict[str, Any] = {"model": "tts-1", "voice": "alloy", "input": "One two three four five six."}
+DOCS = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists()) / "docs" / "api.md"
 FRAMES = 6
 SAMPLES = FRAMES * 1920
 
@@ -223,3 +226,18 @@ def test_keys_are_bearer_tokens(tmp_path: Path) -> None:
 
 def made_key(server: Server, scope: Scope) -> str:
     return server.keys.create("test", [scope])[1]
+
+
+def test_the_example_in_the_docs_works(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = DOCS.read_text().partition("\n## OpenAI\n")[2]
+    example = section.partition("```python\n")[2].partition("```")[0]
+    assert "http://localhost:8000" in example
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace("http://localhost:8000", server.url), {})
+    assert len(decoded("mp3", (tmp_path / "hello.mp3").read_bytes())) >= 2 * 1920
+
+
+def test_the_docs_list_every_voice_at_its_speaker() -> None:
+    rows = re.findall(r"^\| (\d) \| (`.+) \|$", DOCS.read_text().partition("**Voices.**")[2], re.MULTILINE)
+    listed = {voice: int(speaker) for speaker, voices in rows for voice in re.findall(r"`(\w+)`", voices)}
+    assert listed == {voice["id"]: voice["speaker"] for voice in listed_voices()}

@@ -14,7 +14,7 @@ from serve_app.api.codings import AUDIO_CONTENT, asked_coding, coding_headers
 from serve_app.api.openai.errors import PREFIX, documented, error_content
 from serve_app.api.openai.schema import SPEECH_BODY, SpeechBody, asked, parse
 from serve_app.api.origin import origin_of
-from serve_app.api.request_ids import request_id_of
+from serve_app.api.request_ids import kept_id, request_id_of
 from serve_app.api.streaming import EVENT_STREAM, StreamedAnswer, disconnect, event, while_connected
 from serve_app.audio.encode.formats import MP3, Coding
 from serve_app.errors import CsmServeError
@@ -22,6 +22,7 @@ from serve_app.keys.key import Scope
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.encoded import encoded
+from serve_app.speech.outcomes import Outcome
 from serve_app.speech.scene import Scene
 from serve_app.speech.service import Call, SpeechService
 
@@ -36,7 +37,18 @@ class OpenAiSpeech:
         router.add_api_route(
             f"{PREFIX}/audio/speech", self.create, methods=["POST"], openapi_extra=SPEECH_BODY, **_AUDIO_OR_EVENTS
         )
+        router.add_api_route(
+            f"{PREFIX}/audio/speech/{{request_id:path}}",
+            self.outcome,
+            methods=["GET"],
+            responses=documented(401, 403, 404, 422),
+        )
         return router
+
+    async def outcome(self, request: Request, request_id: str) -> dict[str, Any]:
+        """How a request of the last ten minutes ended; `finish_reason` is null while it runs."""
+        outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
+        return {"id": outcome.request_id, "object": "audio.speech", **_told(outcome)}
 
     async def create(self, request: Request) -> Response:
         """Speak a text with one of OpenAI's voices or a speaker's number."""
@@ -76,17 +88,17 @@ async def _events(answer: Answer, coding: Coding) -> AsyncGenerator[str, None]:
         yield event({"type": "error", **error_content(error)})
         raise
     outcome = answer.outcome
-    yield event(
-        {
-            "type": "speech.audio.done",
-            "usage": _usage(answer),
-            "finish_reason": outcome.finish_reason,
-            "audio_seconds": outcome.audio_seconds,
-            "characters_spoken": outcome.spoken_chars,
-            "seed": outcome.seed,
-            "request_id": outcome.request_id,
-        }
-    )
+    done = {"type": "speech.audio.done", "usage": _usage(answer), "request_id": outcome.request_id}
+    yield event(done | _told(outcome))
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "finish_reason": outcome.finish_reason,
+        "audio_seconds": outcome.audio_seconds,
+        "characters_spoken": outcome.spoken_chars,
+        "seed": outcome.seed,
+    }
 
 
 def _usage(answer: Answer) -> dict[str, int]:
