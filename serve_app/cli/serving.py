@@ -19,7 +19,7 @@ from serve_app.deployments import proxy_guard
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.deployments.ray_private import listens_on
 from serve_app.errors import StartupError
-from serve_app.keys.exposure import check_exposure
+from serve_app.keys.exposure import check_exposure, is_loopback
 from serve_app.messages import WEIGHTS_NOTICES
 from serve_app.preflight.placement import check_shares, replicas_of
 from serve_app.preflight.serve_config import OurApplication
@@ -111,6 +111,8 @@ def _start_ray(host: str, port: int) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     local: dict[str, Any] = {"address": "local", "include_dashboard": False} if _is_local() else {}
+    if local and is_loopback(host):
+        local["_node_ip_address"] = "127.0.0.1"  # Ray's own servers listen there too, and not on all addresses
     try:
         ray.init(**local, **quiet)
         serve.start(http_options={"host": host, "port": port}, logging_config=LoggingConfig(enable_access_log=False))
@@ -151,5 +153,6 @@ def _greet(settings: Settings, host: str, port: int, weights: str) -> None:
     console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")
     console.print(f"  open {url}/ in a browser to type a text and hear it")
     console.print(
-        f"  curl {url}/generate -F text='Hello, how are you?' -F streaming=false -o hello.wav", soft_wrap=True
+        f"  curl {url}/generate --form-string 'text=Hello, how are you?' -F streaming=false -o hello.wav",
+        soft_wrap=True,
     )

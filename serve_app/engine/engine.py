@@ -132,6 +132,7 @@ class Engine:
 
     def _make_way(self, capacity: int) -> None:
         """Set aside background sequences whose rows interactive ones wait for."""
+        self._scheduler.age(self._clock())
         while (sequence := self._scheduler.next_to_yield(capacity)) is not None:
             if self._in_flight:  # The sequence's next frame may be among them, and may be its last.
                 self._take_oldest()
@@ -142,7 +143,7 @@ class Engine:
         """Queue a running sequence again. It continues from its frames, which the prefix cache may hold by then."""
         self._runner.keep_spoken(self._scheduler.rows.index(sequence), sequence)
         self._leave(sequence)
-        sequence.set_aside()
+        sequence.set_aside(self._clock())
         self._scheduler.put_back(sequence)
         self._num_set_aside += 1
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from serve_app.engine.sequence import Sequence
 
+AGED_SECONDS = 120.0
+"""How long a background sequence may be set aside in all."""
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -79,6 +82,14 @@ class Scheduler:
     def put_back(self, sequence: Sequence) -> None:
         """Queue a sequence that gave up its row. It keeps its place in the order of arrival."""
         heapq.heappush(self._waiting, (sequence.place_in_line, sequence))
+
+    def age(self, now: float) -> None:
+        """Count background sequences that were set aside for long as interactive, so that each is heard in the end."""
+        aged = [s for s in self.waiting if s.is_background and s.seconds_aside(now) >= AGED_SECONDS]
+        for sequence in aged:
+            self._remove_waiting(sequence)
+            sequence.has_aged = True
+            self.put_back(sequence)
 
     def next_to_yield(self, capacity: int) -> Sequence | None:
         """The background sequence, last to arrive, whose row an interactive one needs. None if none is needed."""

@@ -3,6 +3,7 @@
 Only the engine and its scheduler change a sequence. Runners read it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -39,6 +40,12 @@ class Sequence:
     """Its stream is open. It may have to wait for a row again, but it is not refused any more."""
     arrival: int = 0
     """A number that the scheduler counts up, to order sequences that arrived at the same time."""
+    aside_since: float | None = None
+    """Set while it waits because it gave up its row to a request that is in a hurry."""
+    aside_seconds: float = 0.0
+    """How long it was set aside in all. This time is not its own fault and does not count."""
+    has_aged: bool = False
+    """It was set aside for so long that it counts as interactive from then on."""
     played_out_at: float = 0.0
     """When a listener who plays every frame as it arrives has heard all frames so far."""
     _frames: list[bytes] = field(default_factory=list)
@@ -55,12 +62,18 @@ class Sequence:
 
     @property
     def expires_at(self) -> float:
-        return self.arrived_at + self.request.timeout_seconds
+        if self.aside_since is not None:
+            return math.inf
+        return self.arrived_at + self.aside_seconds + self.request.timeout_seconds
+
+    def seconds_aside(self, now: float) -> float:
+        """How long it was set aside so far."""
+        return self.aside_seconds + (0.0 if self.aside_since is None else now - self.aside_since)
 
     @property
     def place_in_line(self) -> tuple[int, float, int]:
         """Sorts by priority, then by arrival."""
-        return self.request.priority, self.arrived_at, self.arrival
+        return 0 if self.has_aged else self.request.priority, self.arrived_at, self.arrival
 
     @property
     def is_continuation(self) -> bool:
@@ -69,7 +82,7 @@ class Sequence:
 
     @property
     def is_background(self) -> bool:
-        return self.request.priority > 0
+        return self.request.priority > 0 and not self.has_aged
 
     @property
     def num_unsent(self) -> int:
@@ -102,6 +115,9 @@ class Sequence:
 
     def accept(self, replica: str, now: float) -> None:
         """Open the stream, now that the sequence has a row. A sequence that was set aside has an open stream."""
+        if self.aside_since is not None:
+            self.aside_seconds = self.seconds_aside(now)
+            self.aside_since = None
         if self.is_accepted:
             return
         self.is_accepted = True
@@ -153,10 +169,11 @@ class Sequence:
         if self.num_unsent >= min(2 ** (self._num_messages // 2), max_frames):
             self._send(None)
 
-    def set_aside(self) -> None:
+    def set_aside(self, now: float) -> None:
         """Give up the row. The frames so far become the end of the prompt, from which the sequence continues."""
         if self.num_unsent:
             self._send(None)
+        self.aside_since = now
         self.prompt = self.prompt.after(self.codes)
         self.num_prefilled = self.num_restored = self.num_launched = self.num_steps = 0
 

@@ -57,13 +57,16 @@ class NewJob:
     """False deletes the result an hour after the job's end. Files keep their own lifetime."""
     cost_seconds: float = 1.0
     """The audio that it may make: its weight in its key's share of the runners."""
+    identity: dict[str, Any] | None = None
+    """What of the input tells two requests apart. None: all of it."""
     file_ids: tuple[str, ...] = ()
     """Files that were stored for the job alone. They are deleted once no job needs them."""
 
     @property
     def fingerprint(self) -> str:
         """Hash that is equal only for equal requests of one caller."""
-        said = [self.key_id, self.endpoint, self.input, self.priority, self.start_timeout_seconds, self.webhook_url]
+        same = self.input if self.identity is None else self.identity
+        said = [self.key_id, self.endpoint, same, self.priority, self.start_timeout_seconds, self.webhook_url]
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

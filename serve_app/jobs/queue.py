@@ -1,8 +1,7 @@
 """The callers' side of the job queue: submit, ask for status and result, cancel. Old jobs are deleted here too."""
 
 import asyncio
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from sqlalchemy import Connection, delete, select, update
@@ -15,7 +14,7 @@ from serve_app.jobs.submission import Submission, submit
 from serve_app.jobs.tables import JOBS, RESULTS, UNSTORED, WEBHOOKS
 from serve_app.jobs.webhooks import WebhookFormat, WebhookState
 from serve_app.settings import JobSettings
-from serve_app.store.database import Database, reads, writes
+from serve_app.store.database import Clock, Database, reads, time_of, writes
 
 UNSTORED_SECONDS = 3600.0
 """How long the result of a job with `stores_io=False` can be fetched after its end."""
@@ -40,12 +39,12 @@ class JobQueue:
         database: Database,
         settings: JobSettings,
         webhook_format: WebhookFormat,
-        clock: Callable[[], float] = time.time,
+        clock: Clock | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._webhook_format = webhook_format
-        self._clock = clock
+        self._now = time_of(clock)
 
     async def submit(self, new: NewJob) -> Job:
         """A new job, or the existing one if this submit repeats an earlier one.
@@ -56,13 +55,13 @@ class JobQueue:
         Raises InvalidRequest if the idempotency key belongs to another request, Overloaded if `jobs.max_queued` jobs
         are waiting.
         """
-        came_at = self._clock()
+        came_at = await self._database.read(self._now)
         while (job_id := await self._try_submit(new, came_at)) is None:
             await asyncio.sleep(_ANSWER_POLL_SECONDS)
         return await self.get(job_id, new.key_id)
 
     async def _try_submit(self, new: NewJob, came_at: float) -> str | None:
-        submission = Submission(new, came_at, self._clock())
+        submission = Submission(new, came_at, await self._database.read(self._now))
         try:
             return await self._submit(submission)
         except IntegrityError:
@@ -103,7 +102,7 @@ class JobQueue:
     @writes
     def cancel(self, connection: Connection, job_id: str, key_id: str) -> CancelAnswer:
         """End a queued job, or ask the runner of a running one to stop it. Raises UnknownJob."""
-        return transitions.cancel(connection, job_id, key_id, self._webhook_format, self._clock())
+        return transitions.cancel(connection, job_id, key_id, self._webhook_format, self._now(connection))
 
     async def delete(self, job_id: str, key_id: str, files: Files) -> bool:
         """Delete a job that has ended: its result, its log, and the file that goes with it.
@@ -142,7 +141,7 @@ class JobQueue:
         query = (
             select(JOBS.c.number, RESULTS.c.file_id)
             .outerjoin_from(JOBS, RESULTS, RESULTS.c.number == JOBS.c.number)
-            .where(JOBS.c.ended_at < self._clock() - self._settings.kept_seconds)
+            .where(JOBS.c.ended_at < self._now(connection) - self._settings.kept_seconds)
             .order_by(JOBS.c.ended_at)
             .limit(_SWEEP_BATCH)
         )
@@ -155,7 +154,7 @@ class JobQueue:
         query = (
             select(UNSTORED.c.number)
             .join_from(UNSTORED, JOBS, UNSTORED.c.number == JOBS.c.number)
-            .where(JOBS.c.ended_at < self._clock() - UNSTORED_SECONDS, JOBS.c.id.not_in(pending))
+            .where(JOBS.c.ended_at < self._now(connection) - UNSTORED_SECONDS, JOBS.c.id.not_in(pending))
             .limit(_SWEEP_BATCH)
         )
         return dict.fromkeys(connection.scalars(query))

@@ -7,17 +7,18 @@ that submits a thousand stand behind each other, and a key that submits one is n
 from sqlalchemy import Connection, insert, select, update
 
 from serve_app.jobs.tables import SHARES
+from serve_app.store.database import lock_name
 
+_SHARING = 7_210_034
+"""PostgreSQL advisory lock, one for each row."""
 _QUEUE = ""
 """No key has this id. Its row holds the turn of the job that was leased last."""
 
 
 def next_turn(connection: Connection, key_id: str, cost_seconds: float) -> float:
-    """The turn of a new job. Its key's next one comes `cost_seconds` later.
-
-    Raises IntegrityError where another transaction adds the key's first job at the same time.
-    """
-    used = connection.scalar(select(SHARES.c.used).where(SHARES.c.key_id == key_id).with_for_update())
+    """The turn of a new job. Its key's next one comes `cost_seconds` later."""
+    lock_name(connection, _SHARING, key_id)
+    used = connection.scalar(select(SHARES.c.used).where(SHARES.c.key_id == key_id))
     now = connection.scalar(select(SHARES.c.used).where(SHARES.c.key_id == _QUEUE)) or 0.0
     turn = max(used or 0.0, now)
     _set(connection, key_id, turn + cost_seconds, is_new=used is None)
@@ -26,7 +27,8 @@ def next_turn(connection: Connection, key_id: str, cost_seconds: float) -> float
 
 def note_leased(connection: Connection, turn: float) -> None:
     """Record how far the queue is."""
-    used = connection.scalar(select(SHARES.c.used).where(SHARES.c.key_id == _QUEUE).with_for_update())
+    lock_name(connection, _SHARING, _QUEUE)
+    used = connection.scalar(select(SHARES.c.used).where(SHARES.c.key_id == _QUEUE))
     if used is None or used < turn:
         _set(connection, _QUEUE, turn, is_new=used is None)
 

@@ -4,8 +4,7 @@ A runner names the attempt it speaks for. Its call changes nothing once that att
 """
 
 import json
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from serve_app.jobs.status import IN_TURN, append_log
 from serve_app.jobs.tables import INPUTS, JOB_FILES, JOBS, RESULTS
 from serve_app.jobs.webhooks import WebhookFormat
 from serve_app.settings import JobSettings
-from serve_app.store.database import Database, reads, writes
+from serve_app.store.database import Clock, Database, reads, time_of, writes
 from serve_app.store.tables import FILES
 
 RELEASED_SECONDS = 60.0
@@ -42,12 +41,12 @@ class JobLeases:
         database: Database,
         settings: JobSettings,
         webhook_format: WebhookFormat,
-        clock: Callable[[], float] = time.time,
+        clock: Clock | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._webhook_format = webhook_format
-        self._clock = clock
+        self._now = time_of(clock)
 
     async def lease(self, owner: str, excluded_keys: Collection[str] = ()) -> LeasedJob | None:
         """Lease the next job: `normal` before `low`, then by turn (`shares`). None if there is none to run.
@@ -59,12 +58,12 @@ class JobLeases:
 
     @reads
     def _is_waiting(self, connection: Connection, excluded_keys: Collection[str]) -> bool:
-        waiting = select(JOBS.c.number).where(_may_start(self._clock()), JOBS.c.key_id.not_in(excluded_keys))
+        waiting = select(JOBS.c.number).where(_may_start(self._now(connection)), JOBS.c.key_id.not_in(excluded_keys))
         return connection.scalar(waiting.limit(1)) is not None
 
     @writes
     def _take(self, connection: Connection, owner: str, excluded_keys: Collection[str]) -> LeasedJob | None:
-        now = self._clock()
+        now = self._now(connection)
         job = connection.execute(
             select(JOBS)
             .where(_may_start(now), JOBS.c.key_id.not_in(excluded_keys))
@@ -106,7 +105,7 @@ class JobLeases:
             renewed = connection.execute(
                 update(JOBS)
                 .where(_current(leased))
-                .values(lease_until=self._clock() + self._settings.lease_seconds)
+                .values(lease_until=self._now(connection) + self._settings.lease_seconds)
                 .returning(JOBS.c.cancel_requested)
             ).first()
             if renewed is None or renewed.cancel_requested:
@@ -143,12 +142,12 @@ class JobLeases:
         """Record a failed attempt. Another follows after a pause; after the last one the job fails with `error`."""
         pause_seconds = self._settings.retry_seconds * 2.0**leased.failures
         job = _locked(connection, leased)
-        return None if job is None else self._fail(connection, job, error, self._clock() + pause_seconds)
+        return None if job is None else self._fail(connection, job, error, self._now(connection) + pause_seconds)
 
     @writes
     def refuse(self, connection: Connection, leased: LeasedJob, reason: str, pause_seconds: float) -> JobState | None:
         """Return a job that found no free slot. It keeps its place, and counts neither as started nor as failed."""
-        values = {"available_at": self._clock() + pause_seconds, "started_at": leased.started_before}
+        values = {"available_at": self._now(connection) + pause_seconds, "started_at": leased.started_before}
         return self._put_back(connection, leased, reason=reason, **values)
 
     @writes
@@ -162,12 +161,12 @@ class JobLeases:
 
     @reads
     def _has_expired(self, connection: Connection) -> bool:
-        expired = _lost(self._clock()) | _overdue(self._clock())
+        expired = _lost(self._now(connection)) | _overdue(self._now(connection))
         return connection.scalar(select(JOBS.c.number).where(expired).limit(1)) is not None
 
     @writes
     def _expire(self, connection: Connection) -> Expired:
-        now = self._clock()
+        now = self._now(connection)
         lost = connection.execute(select(JOBS).where(_lost(now)).with_for_update(skip_locked=True)).all()
         error = RunnerLost("the process that ran the request died; send it again")
         states = [self._fail(connection, job, error, available_at=now) for job in lost]
@@ -184,7 +183,7 @@ class JobLeases:
         return Backlog(counts.get(JobState.QUEUED, 0), counts.get(JobState.RUNNING, 0))
 
     def _end(self, connection: Connection, job: Row[Any], state: JobState, result: JobResult) -> JobState:
-        return end(connection, job, state, result, self._webhook_format, self._clock())
+        return end(connection, job, state, result, self._webhook_format, self._now(connection))
 
     def _fail(self, connection: Connection, job: Row[Any], error: CsmServeError, available_at: float) -> JobState:
         if job.cancel_requested:

@@ -22,7 +22,7 @@ from serve_app.jobs.periodic import repeat
 from serve_app.jobs.tables import JOBS, UNSTORED, WEBHOOKS
 from serve_app.metrics import NO_METER, Meter
 from serve_app.settings import WebhookSettings
-from serve_app.store.database import Database, reads, writes
+from serve_app.store.database import Clock, Database, reads, time_of, writes
 
 _log = logging.getLogger(__name__)
 
@@ -84,10 +84,10 @@ def put(connection: Connection, job_id: str, key_id: str, url: str, body: str, n
 class Outbox:
     """The webhooks of the database. Each call is one transaction, and any process may make it."""
 
-    def __init__(self, database: Database, settings: WebhookSettings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, database: Database, settings: WebhookSettings, clock: Clock | None = None) -> None:
         self._database = database
         self._settings = settings
-        self._clock = clock
+        self._now = time_of(clock)
 
     async def take(self, limit: int, busy_keys: Collection[str] = (), busy_urls: Collection[str] = ()) -> list[Webhook]:
         """Lease up to `limit` webhooks that are due. A lease that runs out makes its webhook due again.
@@ -98,7 +98,7 @@ class Outbox:
 
     @reads
     def _is_due(self, connection: Connection, busy_keys: Collection[str], busy_urls: Collection[str]) -> bool:
-        due = select(WEBHOOKS.c.id).where(self._due(busy_keys, busy_urls))
+        due = select(WEBHOOKS.c.id).where(self._due(connection, busy_keys, busy_urls))
         return connection.scalar(due.limit(1)) is not None
 
     @writes
@@ -108,20 +108,20 @@ class Outbox:
         of_key = func.row_number().over(partition_by=WEBHOOKS.c.key_id, order_by=WEBHOOKS.c.next_at)
         of_url = func.row_number().over(partition_by=WEBHOOKS.c.url, order_by=WEBHOOKS.c.next_at)
         places = select(WEBHOOKS.c.id, of_key.label("of_key"), of_url.label("of_url"))
-        places = places.where(self._due(busy_keys, busy_urls)).subquery()
+        places = places.where(self._due(connection, busy_keys, busy_urls)).subquery()
         shares = (
             places.c.of_key <= self._settings.max_running_per_key,
             places.c.of_url <= self._settings.max_running_per_url,
         )
         turns = select(places.c.id).where(*shares).order_by(places.c.of_key).limit(limit)
-        due = select(*_COLUMNS).where(WEBHOOKS.c.id.in_(list(connection.scalars(turns))), self._due((), ()))
+        due = select(*_COLUMNS).where(WEBHOOKS.c.id.in_(list(connection.scalars(turns))), self._due(connection, (), ()))
         found = connection.execute(due.order_by(WEBHOOKS.c.next_at).with_for_update(skip_locked=True)).all()
         if found:
             lease_seconds = 2 * self._settings.timeout_seconds  # an attempt is recorded well before
             connection.execute(
                 update(WEBHOOKS)
                 .where(WEBHOOKS.c.id.in_([row.id for row in found]))
-                .values(lease=WEBHOOKS.c.lease + 1, next_at=self._clock() + lease_seconds)
+                .values(lease=WEBHOOKS.c.lease + 1, next_at=self._now(connection) + lease_seconds)
             )
         return [_webhook(row, lease=row.lease + 1) for row in found]
 
@@ -129,7 +129,7 @@ class Outbox:
     def delivered(self, connection: Connection, webhook: Webhook) -> None:
         """Record a delivery, even if its lease ran out meanwhile."""
         pending = (WEBHOOKS.c.id == webhook.id) & (WEBHOOKS.c.state == WebhookState.PENDING)
-        done = {"state": WebhookState.DELIVERED, "ended_at": self._clock()}
+        done = {"state": WebhookState.DELIVERED, "ended_at": self._now(connection)}
         connection.execute(update(WEBHOOKS).where(pending).values(**done))
         unstored = select(JOBS.c.id).join_from(JOBS, UNSTORED, JOBS.c.number == UNSTORED.c.number)
         forgotten = (WEBHOOKS.c.id == webhook.id) & WEBHOOKS.c.id.in_(unstored)
@@ -144,9 +144,9 @@ class Outbox:
         gives_up = for_good or webhook.failures >= self._settings.max_retries
         values: dict[str, Any] = {"failures": webhook.failures + 1, "reason": reason}
         if gives_up:
-            values |= {"state": WebhookState.DEAD, "ended_at": self._clock()}
+            values |= {"state": WebhookState.DEAD, "ended_at": self._now(connection)}
         else:
-            values |= {"next_at": self._clock() + retry_delay(webhook.failures, self._settings)}
+            values |= {"next_at": self._now(connection) + retry_delay(webhook.failures, self._settings)}
         held = (WEBHOOKS.c.id == webhook.id) & (WEBHOOKS.c.lease == webhook.lease)
         connection.execute(update(WEBHOOKS).where(held, WEBHOOKS.c.state == WebhookState.PENDING).values(**values))
         return WebhookState.DEAD if gives_up else WebhookState.PENDING
@@ -163,7 +163,7 @@ class Outbox:
     def revive(self, connection: Connection, webhook_id: str) -> bool:
         """Make a dead letter due again with all its retries. False if there is no dead letter with that id."""
         dead = (WEBHOOKS.c.id == webhook_id) & (WEBHOOKS.c.state == WebhookState.DEAD)
-        values = {"state": WebhookState.PENDING, "failures": 0, "next_at": self._clock(), "ended_at": None}
+        values = {"state": WebhookState.PENDING, "failures": 0, "next_at": self._now(connection), "ended_at": None}
         return connection.execute(update(WEBHOOKS).where(dead).values(**values)).rowcount == 1
 
     @reads
@@ -177,12 +177,12 @@ class Outbox:
     @writes
     def sweep(self, connection: Connection) -> int:
         """Delete webhooks that ended `webhooks.kept_seconds` ago. Returns how many."""
-        ended_before = self._clock() - self._settings.kept_seconds
+        ended_before = self._now(connection) - self._settings.kept_seconds
         return connection.execute(delete(WEBHOOKS).where(WEBHOOKS.c.ended_at < ended_before)).rowcount
 
-    def _due(self, busy_keys: Collection[str], busy_urls: Collection[str]) -> Any:
+    def _due(self, connection: Connection, busy_keys: Collection[str], busy_urls: Collection[str]) -> Any:
         is_free = WEBHOOKS.c.key_id.not_in(busy_keys) & WEBHOOKS.c.url.not_in(busy_urls)
-        return (WEBHOOKS.c.state == WebhookState.PENDING) & (WEBHOOKS.c.next_at <= self._clock()) & is_free
+        return (WEBHOOKS.c.state == WebhookState.PENDING) & (WEBHOOKS.c.next_at <= self._now(connection)) & is_free
 
 
 class WebhookSender:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import platformdirs
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serve_app.errors import StartupError
@@ -64,6 +64,9 @@ class Settings(BaseSettings):
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+(/[^\s]*)?$")
     """Beginning of the URLs in answers, such as `https://speech.example.com`. Unset: taken from each request, by
     `Host` or `X-Forwarded-Host` and `X-Forwarded-Proto`."""
+    allowed_pages: list[str] = Field(default=[])
+    """Origins whose web pages may call a server without keys, such as `https://app.example.com`; `*` for all. Pages of
+    this machine and network always may. With keys, or with `keys.open`, all pages may."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
     """Lowest level that is logged."""
     log_format: Literal["text", "json"] = "text"
@@ -81,6 +84,13 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     tracing: TracingSettings = Field(default_factory=TracingSettings)
     stand_in: StandInSettings | None = None
+
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _check_data_dir_is_named(cls, value: object) -> object:
+        if value == "":
+            raise StartupError("data_dir is set and empty (CSM_DATA_DIR): name a folder, or leave it out")
+        return value
 
     @property
     def database_url(self) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -178,6 +179,22 @@ def lock_name(connection: Connection, purpose: int, name: str) -> None:
         connection.execute(lock, {"purpose": purpose, "name": name})
 
 
+Clock = Callable[[], float]
+"""Unix seconds, set by hand in tests."""
+
+
+def time_of(clock: Clock | None) -> Callable[[Connection], float]:
+    """The time within a transaction: the database's, so that clocks of machines that differ take no lease away."""
+    return database_time if clock is None else lambda _: clock()
+
+
+def database_time(connection: Connection) -> float:
+    """Unix seconds by the clock that all processes share: PostgreSQL's, or that of the machine with the SQLite file."""
+    if connection.dialect.name == "postgresql":
+        return float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    return time.time()
+
+
 def _failed(reason: object) -> StorageFailed:
     _log.error("the database failed: %s", reason)
     return StorageFailed("the database does not answer or has no room; try again later")
@@ -200,7 +217,7 @@ def _engine(url: str) -> Engine:
 
 def _prepare_file(path: Path) -> None:
     """Create the file for its owner alone: it holds the server's secrets. SQLite's side files get the same mode."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.touch(mode=0o600)
 
 

@@ -49,7 +49,10 @@ class Objects:
         """Raises StartupError for an unusable URL, option or folder. It does not contact a server."""
         try:
             if settings.url is None:
-                return cls(LocalStore(data_dir / "files", mkdir=True))
+                folder = data_dir / "files"
+                data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                folder.mkdir(mode=0o700, exist_ok=True)
+                return cls(LocalStore(folder))
             return cls(
                 _store(settings.url, {name: value.get_secret_value() for name, value in settings.options.items()})
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.audio.wav import wav_file
-from serve_app.settings import JobSettings, NetSettings, WebhookSettings
+from serve_app.settings import JobSettings, KeySettings, NetSettings, WebhookSettings
 from tests.support.contract_server import Server, serving
 from tests.support.fakes import pcm_of
 from tests.support.system_packages import need, require
@@ -23,6 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         jobs=JobSettings(poll_seconds=0.02, max_running=8),
         webhooks=WebhookSettings(first_delay_seconds=0.1),
         net=NetSettings(allowed_hosts=["127.0.0.1"]),
+        keys=KeySettings(open=True),
     ) as server:
         yield server
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -101,10 +102,11 @@ class QueueApi:
                 max_attempts=None if preferences.retries else 1,
                 stores_io=preferences.stores_io,
                 cost_seconds=scene.longest_seconds,
+                identity=_identity(scene),
                 file_ids=file_ids,
             )
         )
-        for file_id in file_ids:  # a job with the same clip may have ended since, and have let it go
+        for file_id in file_ids:  # another job with the same clip may have ended since, and deleted it
             await self._services.files.keep(file_id, kept_seconds)
         name_request(request, job.id)
         status = await queue.status(job.id, key.id)
@@ -164,7 +166,7 @@ class QueueApi:
         return JSONResponse({"status": word}, status)
 
     async def delete(self, request: Request, request_id: str) -> Response:
-        """Delete a job that has ended, with its result and the file of its answer. Cancel one that has not."""
+        """Delete a job that has ended, with its result and the file of its answer. 400 while it is in progress."""
         key = _key_for_speech(request)
         if not await self._services.queue.delete(request_id, key.id, self._services.files):
             return answered({"detail": "Request is still in progress: cancel it first"}, 400)
@@ -195,8 +197,13 @@ def _key_for_speech(request: Request) -> Key:
     return key_of(request, Scope.SPEECH)
 
 
+def _identity(scene: Scene) -> dict[str, Any]:
+    """The scene without the address by which its caller reached this server: a repeated submit may come by another."""
+    return replace(scene, file=scene.file and replace(scene.file, url_base="")).to_json()
+
+
 def _stored_ids(read: Scene, kept: Scene) -> tuple[str, ...]:
-    """Of the files that inline audio was stored as."""
+    """Ids of the files in which inline audio was stored."""
     pairs = zip(read.context, kept.context, strict=True)
     audio = [after.audio for before, after in pairs if isinstance(before.audio, InlineAudio)]
     return tuple(stored.file_id for stored in audio if isinstance(stored, FileAudio))

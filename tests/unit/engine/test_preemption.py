@@ -223,7 +223,7 @@ def test_a_reduced_capacity_makes_a_background_sequence_give_way_too() -> None:
     assert job.finish is FinishReason.LENGTH
 
 
-def test_a_background_sequence_set_aside_is_dropped_when_its_own_time_is_up_and_not_refused() -> None:
+def test_a_background_sequence_that_is_set_aside_outlives_its_own_time_and_goes_on() -> None:
     timed = Timed({1: 20.0}, max_batch_size=1, max_wait_seconds=1)
     job = timed.add(spoken(100, "job", priority=1, timeout_seconds=15))
     timed.run_for(0.5)
@@ -231,4 +231,6 @@ def test_a_background_sequence_set_aside_is_dropped_when_its_own_time_is_up_and_
     timed.run_for(10)
     assert (job.finish, job.error) == (None, None)
     timed.run_for(9)
-    assert (job.finish, job.error) == (FinishReason.CANCELLED, None)
+    assert (job.finish, job.error) == (None, None)
+    timed.run_for(30)
+    assert job.finish not in (None, FinishReason.CANCELLED) and job.error is None

@@ -3,7 +3,7 @@
 import numpy as np
 
 from serve_app.engine.prompt import Prompt
-from serve_app.engine.scheduler import Move, Scheduler, Swap
+from serve_app.engine.scheduler import AGED_SECONDS, Move, Scheduler, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import GenerationRequest
 
@@ -167,3 +167,36 @@ def test_background_makes_way_for_as_many_as_wait_the_last_to_arrive_first() -> 
     assert names(scheduler.admit(3)) == ["urgent"]
     scheduler.remove(scheduler.rows[0])
     assert names(scheduler.admit(3)) == ["c"], "it came before the job that never ran"
+
+
+def set_aside(scheduler: Scheduler, aside: Sequence, now: float) -> None:
+    """As the engine does."""
+    scheduler.remove(aside)
+    aside.set_aside(now)
+    scheduler.put_back(aside)
+
+
+def test_the_time_that_a_sequence_is_set_aside_does_not_count_against_it() -> None:
+    job = sequence("job", 1, timeout_seconds=30)
+    scheduler = decoding(job)
+    job.accept("here", 0)
+    set_aside(scheduler, job, now=10)
+    assert scheduler.take_overdue(10_000) == []
+    scheduler.admit(1)
+    job.accept("here", 10_010)
+    assert job.expires_at == 10_030
+
+
+def test_background_that_was_set_aside_for_long_comes_next_and_stays() -> None:
+    job = sequence("job", 1)
+    scheduler = decoding(job)
+    job.accept("here", 0)
+    set_aside(scheduler, job, now=0)
+    scheduler.add(sequence("urgent", arrived_at=100))
+    scheduler.age(AGED_SECONDS - 1)
+    assert names(scheduler.admit(1)) == ["urgent"]
+    scheduler.add(sequence("another", arrived_at=101))
+    scheduler.age(AGED_SECONDS)
+    scheduler.remove(scheduler.rows[0])
+    assert names(scheduler.admit(1)) == ["job"]
+    assert scheduler.next_to_yield(1) is None
