@@ -13,6 +13,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from serve_app.settings import LimitSettings
 from tests.support.browser import chromium, opened
 from tests.support.contract_server import Server, serving
 from tests.support.system_packages import need
@@ -111,6 +112,20 @@ def test_an_error_stands_at_its_field(page: Page) -> None:
     speak(page, "Hi.")
     status(page).to_contain_text("Spoken: ")
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_clips_that_are_too_large_together_are_refused_before_they_are_sent(browser: Browser, tmp_path: Path) -> None:
+    clip = tmp_path / "large.wav"
+    clip.write_bytes(bytes(5000))
+    with (
+        serving(tmp_path, limits=LimitSettings(max_body_bytes=4096)) as server,
+        opened(browser, server.url) as page,
+    ):
+        expect(page.locator("#health")).to_contain_text("ready: ")
+        page.get_by_label("Add files").set_input_files(clip)
+        speak(page, "Hi.")
+        expect(page.get_by_role("alert")).to_contain_text("Use fewer or shorter ones.")
+        assert server.decoder.requests == []
 
 
 def test_a_stream_that_breaks_off_is_an_error_and_leaves_what_came(page: Page) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.system_packages import need
 
@@ -25,6 +25,7 @@ _FLAGS = (
 @contextmanager
 def chromium() -> Iterator[Browser]:
     need("chromium")
+    expect.set_options(timeout=30_000)  # the machine may be busy
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=list(_FLAGS))
         yield browser

@@ -8,7 +8,7 @@ import { showInfo, watchHealth } from "./health.js";
 import { askForKey } from "./key.js";
 import { Listener } from "./listener.js";
 import { record } from "./microphone.js";
-import { ask } from "./server.js";
+import { ask, ServerError } from "./server.js";
 import { History } from "./takes.js";
 
 const byId = (id) => document.getElementById(id);
@@ -20,18 +20,28 @@ const history = new History({
   edit: (take) => fillForm(take),
 });
 let shown = null; // the take whose code stands there
+let maxBodyBytes = Infinity;
 
 async function speak(asked) {
   unmarkFields();
   paintLines();
   byId("failure").hidden = true;
   try {
+    checkSize(asked.request);
     const take = await listener.speak(asked, needKey);
     if (take) history.add((shown = take));
     showCode();
   } catch (error) {
     showError(error);
   }
+}
+
+/** Raises ServerError. Browsers do not show the server's own refusal, which comes while they still send. */
+function checkSize({ context = [] }) {
+  const bytes = context.reduce((sum, clip) => sum + clip.audio.length, 0);
+  if (bytes < maxBodyBytes) return;
+  const [has, most] = [bytes, maxBodyBytes].map((number) => `${Math.ceil(number / 2 ** 20)} MiB`);
+  throw new ServerError(`The clips have ${has} as sent, the limit is ${most}. Use fewer or shorter ones.`, 413, "context");
 }
 
 function showError(error) {
@@ -99,6 +109,7 @@ async function addFiles() {
 
 function onInfo(info) {
   showDefaults(info);
+  maxBodyBytes = info.limits.max_body_bytes;
   listener.hideNotice(info.notice ?? "");
 }
 
