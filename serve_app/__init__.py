@@ -1,3 +1,3 @@
 """A server for CSM, the Conversational Speech Model, on Ray Serve."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -16,7 +16,7 @@ from transformers import CsmForConditionalGeneration
 
 from training.espeak import VOICES
 from training.shape import NUM_CODEBOOKS, csm_config
-from training.turns import MOST_PHONEMES, PARTS, Batch
+from training.turns import MAX_PHONEMES, PARTS, Batch
 
 LETTER_LAYERS = 2
 """The lowest ones learn what a word sounds like, before there is any sound."""
@@ -45,7 +45,7 @@ class Network(nn.Module):
         self.csm = CsmForConditionalGeneration(csm_config())
         self.csm.codec_model.requires_grad_(False)
         width = self.csm.config.hidden_size
-        self.letters_head = nn.Linear(width, MOST_PHONEMES * (num_phonemes + 1))
+        self.letters_head = nn.Linear(width, MAX_PHONEMES * (num_phonemes + 1))
         self.phoneme_head = nn.Linear(width, num_phonemes * PARTS)
         self.voice_head = nn.Linear(width, len(VOICES))
 
@@ -54,7 +54,7 @@ class Network(nn.Module):
         return [*self.csm.embed_text_tokens.parameters(), *layers.parameters(), *self.letters_head.parameters()]
 
     def word_logits(self, text: Tensor, word_ends: Tensor) -> Tensor:
-        """`[words, MOST_PHONEMES, phonemes + 1]` from text alone."""
+        """`[words, MAX_PHONEMES, phonemes + 1]` from text alone."""
         read = self._read(self.csm.embed_text_tokens(text), LETTER_LAYERS)
         return self._word_logits(read.inputs[-1], word_ends)
 
@@ -89,7 +89,7 @@ class Network(nn.Module):
         return audio * batch.is_audio[..., None] + self.csm.embed_text_tokens(batch.text) * batch.is_text[..., None]
 
     def _word_logits(self, hidden: Tensor, word_ends: Tensor) -> Tensor:
-        return self.letters_head(hidden[word_ends[:, 0], word_ends[:, 1]]).unflatten(-1, (MOST_PHONEMES, -1))
+        return self.letters_head(hidden[word_ends[:, 0], word_ends[:, 1]]).unflatten(-1, (MAX_PHONEMES, -1))
 
     def _depth_loss(self, state: Tensor, wanted: Tensor) -> Tensor:
         some = torch.randperm(len(wanted))[: math.ceil(len(wanted) * _DEPTH_SHARE)]

@@ -25,7 +25,7 @@ _TWO_FRAMES = frozenset(
 )
 _COMMA_FRAMES, _END_FRAMES = 3, 1
 _STOPS = frozenset({"p", "t", "k", "b", "d", "g", "tS", "dZ", "t#", "t2", "d#", "?", "t;", "k;", "d;"})
-_LONGEST_CLOSURE = 80
+_MAX_CLOSURE_MS = 80
 """Milliseconds of near-silence before a stop's burst, which belong to the stop."""
 _SILENT = 0.06
 _STEP = SAMPLE_RATE_HZ // 200
@@ -94,7 +94,7 @@ def _starts(phonemes: Sequence[Phoneme], wave: NDArray[np.float32]) -> list[int]
     starts = []
     for phoneme in phonemes:
         start = min(phoneme.start, latest)
-        earliest = start - SAMPLE_RATE_HZ * _LONGEST_CLOSURE // 1000
+        earliest = start - SAMPLE_RATE_HZ * _MAX_CLOSURE_MS // 1000
         while phoneme.name in _STOPS and start - _STEP > max(0, earliest) and silent[start // _STEP - 1]:
             start -= _STEP
         starts.append(start)

@@ -14,7 +14,7 @@ from training.tokens import SPEAKER_OFFSET, TEXT_OFFSET, new_tokenizer, turn_ids
 
 PARTS = 3
 """Frames of a phoneme at most; a comma's pause is the longest."""
-MOST_PHONEMES = 12
+MAX_PHONEMES = 12
 """Of a word, that are asked for at its end."""
 
 
@@ -71,7 +71,7 @@ class Batch:
     word_ends: Tensor
     """`[words, 2]`: row and position."""
     word_phonemes: Tensor
-    """`[words, MOST_PHONEMES]`"""
+    """`[words, MAX_PHONEMES]`"""
 
 
 class Phonemes:
@@ -88,7 +88,7 @@ class Phonemes:
         return self._numbers[name]
 
     def padded(self, numbers: Sequence[int]) -> list[int]:
-        return [*numbers, *[len(self.names)] * MOST_PHONEMES][:MOST_PHONEMES]
+        return [*numbers, *[len(self.names)] * MAX_PHONEMES][:MAX_PHONEMES]
 
 
 def make_turn(utterance: Utterance, phonemes: Phonemes) -> Turn:
@@ -201,7 +201,7 @@ class WordLists:
         self._tokenizer = new_tokenizer()
 
     def batch(self, draw: np.random.Generator, rows: int, positions: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Text `[rows, positions]`, where words end `[words, 2]`, their phonemes `[words, MOST_PHONEMES]`."""
+        """Text `[rows, positions]`, where words end `[words, 2]`, their phonemes `[words, MAX_PHONEMES]`."""
         text = np.zeros((rows, positions), np.int64)
         ends, sounds = [], []
         for row in range(rows):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.common.server_process import Server, free_port, own_ray, started
 
-_MOST_STREAMS = 1024
+_MAX_STREAMS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ _AT_ITS_PACE = {
     "CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 80}',
     "CSM_ENGINE__MAX_STEP_MS": "0",  # at its pace, one stream would be all that keeps up
     "CSM_ENGINE__CHUNK_RESERVE_MS": "0",  # nor would messages grow, and the bare process sends the same ones
-    "CSM_ENGINE__MAX_BATCH_SIZE": str(_MOST_STREAMS),
-    "CSM_CODEC__MAX_STREAMS": str(_MOST_STREAMS),
+    "CSM_ENGINE__MAX_BATCH_SIZE": str(_MAX_STREAMS),
+    "CSM_CODEC__MAX_STREAMS": str(_MAX_STREAMS),
 }
 _GRAPH = ("-c", "from serve_app.cli import main; main()", "serve", "--model", "stand-in", "--host", "127.0.0.1")
 PROFILES = (

@@ -20,7 +20,7 @@ from benchmarks.routing.figures import busiest_share, counters, figures, growth,
 MANY_VOICES, ONE_VOICE, NO_VOICE = "many voices", "one popular voice", "no voice"
 _TEXT = "So that is how it is."
 _OTHER_TRANSCRIPT = "Said for the encoder alone, which knows its clips then."
-_SHORTEST_SECONDS = 0.08
+_MIN_SECONDS = 0.08
 _REQUEST_SECONDS = 60.0
 _START_SECONDS = 120.0
 _LOOK_SECONDS = 0.5
@@ -63,7 +63,7 @@ def requests(clips: Sequence[Clip | None], each: int, audio_seconds: float, seed
 def for_the_encoder(clips: Sequence[Clip]) -> tuple[Item, ...]:
     """Requests after which the encoder knows all clips, and no generator anything of them that a prompt will hold: the
     transcript comes first in it. What is measured then is the generators' work."""
-    return requests([replace(clip, text=_OTHER_TRANSCRIPT) for clip in clips], 1, _SHORTEST_SECONDS, 0)
+    return requests([replace(clip, text=_OTHER_TRANSCRIPT) for clip in clips], 1, _MIN_SECONDS, 0)
 
 
 class Traffic:

@@ -1,4 +1,4 @@
-"""Puts the dialects together."""
+"""Builds the HTTP API from the dialects."""
 
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
@@ -22,9 +22,12 @@ from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
 from serve_app.api.native_schema import BODY_SCHEMAS
+from serve_app.api.openai import router as openai_router
+from serve_app.api.openai.schema import BODY_SCHEMAS as OPENAI_SCHEMAS
 from serve_app.api.openapi import DOCS_ASSETS, add_keys, add_schemas
 from serve_app.api.origin import PublicRedirects
 from serve_app.api.pages import OwnPages
+from serve_app.api.playground.router import playground_router
 from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
 from serve_app.keys.keys import Keys
@@ -39,9 +42,9 @@ def build_api(
     keys: Keys | None = None,
     services: Services | None = None,
 ) -> FastAPI:
-    """The whole HTTP surface.
+    """The whole HTTP API.
 
-    `metrics_text` gives the text for Prometheus. Without `keys` no caller needs one. Without `services` there is no
+    `metrics_text` returns the text for Prometheus. Without `keys` no caller needs one. Without `services` there is no
     fal API.
     """
     app = FastAPIOffline(
@@ -50,21 +53,24 @@ def build_api(
         description="Conversational speech from CSM",
         static_url=DOCS_ASSETS,
     )
+    app.include_router(playground_router())
     app.include_router(health_router(speech, settings))
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))
     app.include_router(NativeApi(speech, settings).router())
+    app.include_router(openai_router.openai_router(speech, settings))
     if services is not None:
         app.include_router(fal_router(speech, services, settings, keys))
         add_unknown_paths(app)
+    openai_router.add_unknown_paths(app)
     error_responses.install(app)
-    add_schemas(app, BODY_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
+    add_schemas(app, BODY_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
-    # The last one added is the outermost: what goes wrong inside is still answered with CORS headers.
+    # The last one added is the outermost, so errors inside are answered with CORS headers too.
     app.add_middleware(HeadAndOptions)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, streamed=STREAMED, small=SMALL)
-    # Outside of what reads bodies, inside of what changes paths: it knows by the path who needs no key.
+    # Runs after path rewriting, since the path decides whether a key is needed, and before any body is read.
     tokens = [] if keys is None or services is None else [FalTokens(services.tokens, keys)]
     app.add_middleware(Authentication, keys=keys, others=tokens)
     app.add_middleware(FalSurfaces, public_url=settings.public_url)
@@ -74,8 +80,8 @@ def build_api(
         host = urlsplit(settings.public_url or "").hostname or ""
         names = {*FAL_HOSTS, host, f"queue.{host}"}
         app.add_middleware(OwnPages, allowed_names=names, allowed_pages=settings.allowed_pages)
-    # Browsers call from pages of other origins, as they may with vox-serve; there are no cookies to protect, and
-    # `OwnPages` has a say where there are no keys.
+    # Pages of other origins may call, as with vox-serve: there are no cookies to protect. Without keys,
+    # `OwnPages` refuses the pages of strangers.
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],

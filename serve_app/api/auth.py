@@ -1,4 +1,4 @@
-"""Who calls: keys in the `Authorization` header, for every API alike. 401 comes before a body is read."""
+"""Identifies callers by keys in the `Authorization` header, for every dialect. 401 comes before a body is read."""
 
 import re
 from collections.abc import Sequence
@@ -8,8 +8,9 @@ from typing import Protocol
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve_app.api.error_responses import error_response
+from serve_app.api.error_responses import error_response_at
 from serve_app.api.openapi import DOCS_ASSETS
+from serve_app.api.playground.router import PAGE_FILES
 from serve_app.errors import CsmServeError, StorageFailed, Unauthorized
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.key import Scope as KeyScope
@@ -24,25 +25,27 @@ _READING = frozenset({"GET", "HEAD"})
 _OPEN = (
     # Probes, and the reference that says how to send a key.
     (_READING, re.compile(rf"/health|/ready|/openapi\.json|/docs|/docs/oauth2-redirect|/redoc|{DOCS_ASSETS}/[^/]+")),
+    # The page, which asks for a key itself. Below a path prefix its path may be empty: it is redirected.
+    (_READING, re.compile("|".join(("", *map(re.escape, PAGE_FILES))))),
     # Webhooks are checked by whoever receives them.
     (_READING, re.compile(r"/fal/rest/\.well-known/jwks\.json")),
-    # Clients pass the addresses of files on: their ids cannot be guessed.
+    # Clients pass the addresses of files on, and ids cannot be guessed.
     (_READING, re.compile(r"/fal/cdn/files/[^/]+/[^/]+")),
-    # Addresses to upload to are signed, which their route checks.
+    # Addresses for uploads are signed. Their route checks the signature.
     (frozenset({"PUT", "POST"}), re.compile(r"/fal/cdn/upload/.+")),
 )
 
 
 class Credential(Protocol):
-    """Something else than a key that a request may bring."""
+    """Another proof of identity than a key, such as a token."""
 
     async def __call__(self, connection: HTTPConnection) -> Key | None:
-        """The key that it was given out for; None where the request brings none. Raises Unauthorized for a bad one."""
+        """The key that it was issued for, or None if the request has none. Raises Unauthorized for a bad one."""
         ...
 
 
 class Authentication:
-    """ASGI middleware. Without `keys` everybody is ANONYMOUS; `others` are asked before the header is."""
+    """ASGI middleware. Without `keys` every caller is ANONYMOUS. `others` are tried before the header."""
 
     def __init__(self, app: ASGIApp, keys: Keys | None, others: Sequence[Credential] = ()) -> None:
         self._app = app
@@ -90,7 +93,7 @@ async def key_still_good(connection: HTTPConnection) -> Key:
 
 
 def _is_open(scope: Scope) -> bool:
-    """By the path as the routes will see it: nothing between here and them may change it."""
+    """Whether the path needs no key. No middleware between here and the routes may change the path."""
     if scope["type"] != "http":
         return False
     method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
@@ -114,4 +117,4 @@ async def _refuse(error: CsmServeError, scope: Scope, receive: Receive, send: Se
             code = _POLICY_VIOLATION if isinstance(error, Unauthorized) else _TRY_AGAIN_LATER
             await send({"type": "websocket.close", "code": code, "reason": str(error)})
             return
-    await error_response(error)(scope, receive, send)
+    await error_response_at(scope, error)(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Reads a request's body as field values, whichever content type it has."""
+"""Reads a request's body as field values, for any content type."""
 
 import codecs
 from urllib.parse import parse_qsl
@@ -16,9 +16,9 @@ _MAX_FIELDS = 1000
 
 
 async def content_type(request: Request) -> str:
-    """The body's, without parameters. Raises InvalidRequest for one that is not read.
+    """The body's content type, without parameters. Raises InvalidRequest for an unsupported one.
 
-    A body that begins as a JSON object is JSON whatever the header says: curl calls it a form, a page's `fetch` text.
+    A body that begins as a JSON object is JSON whatever the header says: curl says form, a page's `fetch` says text.
     """
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if kind != JSON and (await request.body()).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{"):
@@ -29,11 +29,11 @@ async def content_type(request: Request) -> str:
 
 
 async def form_fields(request: Request, kind: str, max_bytes: int) -> dict[str, str]:
-    """The last value of each field. A file counts as its text: `curl -F context=@context.json`."""
+    """The last value of each field. A file is read as text: `curl -F context=@context.json`."""
     if kind == URLENCODED:
         return _urlencoded(await request.body())
     try:
-        # One field may be as long as the whole body may: context audio comes inside of one.
+        # One field may be as long as the whole body, since it may hold context audio.
         async with request.form(max_part_size=max_bytes) as form:
             return {name: await _text(value) for name, value in form.items()}
     except HTTPException:
@@ -43,7 +43,7 @@ async def form_fields(request: Request, kind: str, max_bytes: int) -> dict[str, 
 
 
 def _urlencoded(body: bytes) -> dict[str, str]:
-    """Not Starlette's parser, which reads UTF-8 that was not escaped (`curl -d 'text=Grüße'`) as Latin-1."""
+    """The fields of a form. Starlette's parser reads unescaped UTF-8 (`curl -d 'text=Grüße'`) as Latin-1."""
     try:
         return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MAX_FIELDS))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Refuses bodies that are too large, before they are read whole."""
+"""Refuses bodies that are too large before they are read whole."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.errors import BodyTooLarge
 
 _SMALL_BYTES = 64 * 1024
-_MOST_DIGITS = 18
+_MAX_DIGITS = 18
 """Of a length: Python reads no number of thousands of digits."""
 
 
 class BodyLimit:
     """ASGI middleware: by the declared length at once, by the counted bytes where none is declared.
 
-    Raises BodyTooLarge into whoever reads the body, who answers it in its own dialect. Paths that start as one of
-    `streamed` count for themselves; those that start as one of `small` take a few fields and no audio.
+    Raises BodyTooLarge to the route that reads the body, which renders it in its dialect. Routes below `streamed`
+    count for themselves. Those below `small` take a few fields and no audio.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, streamed: Sequence[str] = (), small: Sequence[str] = ()) -> None:
@@ -31,7 +31,7 @@ class BodyLimit:
             return
         limit = min(_SMALL_BYTES, self._max_bytes) if path.startswith(self._small) else self._max_bytes
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        is_too_large = declared.isdigit() and (len(declared) > _MOST_DIGITS or int(declared) > limit)
+        is_too_large = declared.isdigit() and (len(declared) > _MAX_DIGITS or int(declared) > limit)
         num_bytes = 0
 
         async def counted() -> Message:

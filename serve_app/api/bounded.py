@@ -1,7 +1,7 @@
-"""Reads what callers wrote in JSON or MessagePack at a bounded cost.
+"""Reads JSON and MessagePack from callers at a bounded cost.
 
-A few bytes can stand for millions of empty lists. They cost more to build and to validate than the rest of the request,
-so they are counted first.
+A few bytes can stand for millions of empty lists, which cost more to build and validate than the rest of the request.
+So values are counted first.
 """
 
 import json
@@ -13,18 +13,18 @@ import msgpack
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
 
-MOST_VALUES = 150_000
-"""Far above every honest request: commas inside of texts count too."""
-_LONGEST = 10_000
-"""Of one list or map: msgpack takes the memory for all of it as soon as its length was read."""
+MAX_VALUES = 150_000
+"""Far above any honest request. Commas inside texts count too."""
+_MAX_LENGTH = 10_000
+"""Items of one list or map. msgpack allocates all of it as soon as it has read the length."""
 
 
 def read_json(field: str, data: bytes | str) -> Any:
-    """The values of `data`. Raises InvalidRequest for more than MOST_VALUES, and json's ValueError or RecursionError.
+    """The values of `data`. Raises InvalidRequest for more than MAX_VALUES, and json's ValueError or RecursionError.
 
     Every value but the first follows a comma or an opening bracket, so these are counted before anything is built.
     """
-    check_count(field, data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data, MOST_VALUES)
+    check_count(field, data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data, MAX_VALUES)
     return json.loads(data)
 
 
@@ -35,18 +35,18 @@ def check_count(field: str, data: bytes, most: int) -> None:
 
 
 def read_msgpack(field: str, data: bytes) -> Any:
-    """The values of `data`. Raises InvalidRequest for more than MOST_VALUES, and what msgpack raises."""
+    """The values of `data`. Raises InvalidRequest for more than MAX_VALUES, and what msgpack raises."""
     num_values = 0
 
     def counted(values: Any) -> Any:
         """Called for each list and each map, innermost first."""
         nonlocal num_values
         num_values += 1 + len(values)
-        if num_values > MOST_VALUES:
-            raise _too_many(field, MOST_VALUES)
+        if num_values > MAX_VALUES:
+            raise _too_many(field, MAX_VALUES)
         return values
 
-    most = {"max_array_len": _LONGEST, "max_map_len": _LONGEST}
+    most = {"max_array_len": _MAX_LENGTH, "max_map_len": _MAX_LENGTH}
     return msgpack.unpackb(data, list_hook=counted, object_hook=counted, **most)
 
 

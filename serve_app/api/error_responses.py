@@ -1,4 +1,4 @@
-"""Errors as native and vox-serve clients read them: a sentence in `detail`. No traceback reaches a client."""
+"""Errors of the native dialect: a sentence in `detail`. No traceback reaches a client."""
 
 from typing import Any
 
@@ -7,9 +7,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from serve_app.api.error_table import headers_of, status_of
 from serve_app.api.field_names import FieldNames
+from serve_app.api.openai import errors as openai
 from serve_app.errors import CsmServeError, InvalidRequest
 
 FIELD_NAMES = FieldNames({"turns": "scene"})
@@ -24,7 +26,7 @@ _WORDS = {
     "list_type": "must be a list of objects",
     "model_type": "must be an object",
 }
-"""By the beginning of pydantic's name of the error. Its own messages speak of inputs and parsing."""
+"""By the beginning of pydantic's error type, whose own messages talk about parsing."""
 
 
 class ErrorBody(BaseModel):
@@ -47,8 +49,17 @@ def error_response(error: CsmServeError) -> JSONResponse:
     return JSONResponse(content, status_of(error), headers_of(error, "Bearer"))
 
 
+def error_response_at(scope: Scope, error: CsmServeError) -> JSONResponse:
+    """In the shape of the dialect that the path belongs to. fal's routes answer by themselves."""
+    return openai.error_answer(error) if _is_openai(scope) else error_response(error)
+
+
+def _is_openai(scope: Scope) -> bool:
+    return scope["path"].removeprefix(scope.get("root_path", "")).startswith(f"{openai.PREFIX}/")
+
+
 def invalid_request(error: ValidationError | RequestValidationError) -> InvalidRequest:
-    """The first fault that pydantic found, in our words."""
+    """The first error that pydantic found, in our words."""
     first = _first(error)
     field = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
     message = first["msg"].removeprefix("Value error, ")
@@ -65,16 +76,18 @@ def _first(error: ValidationError | RequestValidationError) -> Any:
 
 
 def install(app: FastAPI) -> None:
-    """Make `app` answer every expected exception in this module's shape."""
+    """Make `app` render every expected exception in this module's shape."""
 
     @app.exception_handler(CsmServeError)
     async def ours(request: Request, error: CsmServeError) -> JSONResponse:
-        return error_response(error)
+        return error_response_at(request.scope, error)
 
     @app.exception_handler(RequestValidationError)
     async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return error_response(invalid_request(error))
+        return error_response_at(request.scope, invalid_request(error))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"detail": error.detail}, error.status_code, error.headers)
+        is_openai, status = _is_openai(request.scope), error.status_code
+        content = openai.content(status, error.detail) if is_openai else {"detail": error.detail}
+        return JSONResponse(content, status, error.headers)

@@ -1,4 +1,4 @@
-"""From our errors to HTTP: one table for all dialects."""
+"""Maps errors to HTTP statuses and retryability, for all dialects."""
 
 from dataclasses import dataclass
 
@@ -50,7 +50,7 @@ _ROWS: dict[type[CsmServeError], Row] = {
     GenerationFailed: Row(500),
     CsmServeError: Row(500),
 }
-"""A class without a row of its own has its parent's."""
+"""A class without a row inherits its parent's."""
 
 _RETRYABLE_STATUSES = frozenset({502, *(row.status for row in _ROWS.values() if row.is_retryable)})
 
@@ -64,7 +64,7 @@ def status_of(error: CsmServeError) -> int:
 
 
 def is_retryable(status: int) -> bool:
-    """For stored results, which keep the status alone."""
+    """Whether clients may try again. For stored results, which keep only the status."""
     return status in _RETRYABLE_STATUSES
 
 

@@ -1,4 +1,4 @@
-"""How a dialect names the fields that core errors point at.
+"""Renders the fields that core errors point at in a dialect's names.
 
 The core writes neutral paths, such as `context[2].audio`. A dialect maps their parts to its own names.
 """

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, what does it serve."""
+"""`/health`, `/ready` and `/info`."""
 
 from dataclasses import asdict
 from typing import Any
@@ -15,7 +15,7 @@ def health_router(speech: SpeechService, settings: Settings) -> APIRouter:
 
     @router.get("/health")
     async def health() -> dict[str, str]:
-        """The process answers; says nothing of the models."""
+        """200 as long as the process answers, whatever the models do."""
         return {"status": "healthy"}
 
     @router.get("/ready")
@@ -26,7 +26,7 @@ def health_router(speech: SpeechService, settings: Settings) -> APIRouter:
 
     @router.get("/info")
     async def info() -> dict[str, Any]:
-        """The model, where it runs, and the limits and defaults of this server."""
+        """The model, its device, and the limits and defaults of this server."""
         model = await speech.info()
         answer = {
             "version": __version__,

@@ -1,4 +1,4 @@
-"""Bodies as loosely typed clients write them: empty fields count as left out, unknown ones are named in a notice."""
+"""Reads bodies of loosely typed clients: empty fields count as left out, unknown ones are named in a notice."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -8,18 +8,18 @@ from typing import Any, ClassVar, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, model_validator
 
-_MOST_NAMED = 5
-_MOST_NAME_CHARS = 40
+_MAX_NAMED = 5
+_MAX_NAME_CHARS = 40
 _UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
 
 
 class Lenient(BaseModel):
-    """Fields that it does not know are ignored. null counts as left out, and so does "" where a field is optional."""
+    """Ignores unknown fields. null counts as left out, and so does "" in an optional field."""
 
     model_config = ConfigDict(extra="ignore")
 
     keeps_empty: ClassVar[frozenset[str]] = frozenset()
-    """Optional fields whose "" is not the same as none."""
+    """Optional fields in which "" differs from a field that is left out."""
 
     @model_validator(mode="before")
     @classmethod
@@ -37,7 +37,7 @@ class Lenient(BaseModel):
 
 
 class LenientBody(Lenient):
-    """A whole body, with notices of the fields that were ignored."""
+    """A whole body, with notices about the fields that were ignored."""
 
     _notices: tuple[str, ...] = PrivateAttr(default=())
 
@@ -54,7 +54,7 @@ class LenientBody(Lenient):
 
 
 def always_in_schema(*names: str) -> Callable[[dict[str, Any]], None]:
-    """For `json_schema_extra`: fields that have a default for the sake of a better error, and are required."""
+    """For `json_schema_extra`: marks fields as required that have a default only for a better error."""
 
     def add(schema: dict[str, Any]) -> None:
         for name in names:
@@ -66,14 +66,14 @@ def always_in_schema(*names: str) -> Callable[[dict[str, Any]], None]:
 
 def _unknown_notices(values: Mapping[str, Any], model: type[BaseModel]) -> tuple[str, ...]:
     unknown = _unknown(values, model, "")
-    named = list(islice(unknown, _MOST_NAMED))
+    named = list(islice(unknown, _MAX_NAMED))
     num_more = sum(1 for _ in unknown)
     notices = [_notice(path, name, list(known)) for path, name, known in named]
     return (*notices, f"{num_more} more unknown fields were ignored") if num_more else tuple(notices)
 
 
 def _unknown(values: Mapping[Any, Any], model: type[BaseModel], path: str) -> Iterator[tuple[str, str, Any]]:
-    """Path, name, and the names that are known there."""
+    """Path and name of each unknown field, and the names that are known there."""
     known = model.model_fields
     for name, value in values.items():
         if name not in known:
@@ -94,8 +94,8 @@ def _item_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def _notice(path: str, name: str, known: list[str]) -> str:
-    """Nothing of what the caller wrote but the field's name, cut and without signs that a header could not carry."""
-    shown = _UNSAFE.sub("?", name[:_MOST_NAME_CHARS])
-    nearest = get_close_matches(name[:_MOST_NAME_CHARS].lower(), known, 1)
+    """A notice that quotes only the field's name, shortened and in characters that a header can carry."""
+    shown = _UNSAFE.sub("?", name[:_MAX_NAME_CHARS])
+    nearest = get_close_matches(name[:_MAX_NAME_CHARS].lower(), known, 1)
     hint = f", did you mean {nearest[0]}?" if nearest else ""
     return f"unknown field {path}{shown} was ignored{hint}"

@@ -8,7 +8,7 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 class HeadAndOptions:
-    """ASGI middleware, inside of what changes paths. A path that has a HEAD route of its own keeps it."""
+    """ASGI middleware, to run after paths are rewritten. A path with its own HEAD route keeps it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -30,14 +30,14 @@ class HeadAndOptions:
 
 
 def _is_answered(scope: Scope, method: str) -> bool:
-    """Whether a route takes this method. One of the whole application that takes any path says what is not found."""
+    """Whether a route takes this method. Catch-all routes do not count, since they answer 404."""
     asked = {**scope, "method": method}
     routes = (route for route in scope["app"].routes if not getattr(route, "path", "").endswith(":path}"))
     return any(route.matches(asked)[0] is Match.FULL for route in routes)
 
 
 class _HeadOfGet:
-    """Sends status and headers of a GET without its body. To the route the client leaves then, which ends a stream."""
+    """Sends status and headers of a GET without its body. The route then sees a client leave, which ends streams."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive

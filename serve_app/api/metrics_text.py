@@ -1,4 +1,4 @@
-"""`GET /metrics`, where Prometheus looks for them."""
+"""`GET /metrics` for Prometheus."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,7 +18,7 @@ def metrics_router(metrics_text: Callable[[], Awaitable[str]]) -> APIRouter:
 
     @router.get("/metrics", response_class=Response, responses=_RESPONSES)
     async def metrics(request: Request) -> Response:
-        """The whole server's metrics in Prometheus' text format, from all of its replicas on all nodes."""
+        """The metrics of all replicas on all nodes, in Prometheus' text format."""
         key_of(request, Scope.METRICS)
         return Response(await metrics_text(), media_type=_PROMETHEUS_TEXT)
 

@@ -1,33 +1,33 @@
-"""Our own dialect, which is also vox-serve's: `POST /generate`, and `GET /requests/{id}`."""
+"""The native dialect, which is also vox-serve's: `POST /generate` and `GET /requests/{id}`."""
 
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from serve_app.api.answers import answer_headers, streamed_audio, whole_audio
 from serve_app.api.auth import key_of
 from serve_app.api.body import JSON, MULTIPART, URLENCODED, content_type, form_fields
+from serve_app.api.codings import AUDIO_CONTENT, asked_coding
 from serve_app.api.error_responses import documented
 from serve_app.api.native_schema import GenerateBody, parse_form, parse_json
-from serve_app.api.notices import text_headers, weights_headers
 from serve_app.api.openapi import schema_ref
 from serve_app.api.origin import origin_of
-from serve_app.api.request_ids import id_headers, kept_id, request_id_of
-from serve_app.api.streaming import StreamedAnswer, disconnect, while_connected
-from serve_app.audio.wav import wav_file, wav_header
+from serve_app.api.request_ids import kept_id, request_id_of
+from serve_app.api.streaming import disconnect, while_connected
+from serve_app.audio.encode.formats import WAV
 from serve_app.errors import InvalidRequest
 from serve_app.keys.key import Scope
 from serve_app.settings import Settings
-from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, AskedClip
 from serve_app.speech.scene import Scene, Turn
 from serve_app.speech.service import Call, SpeechService
 
 
 class NativeApi:
-    """Holds what its routes share."""
+    """The routes of the native dialect."""
 
     def __init__(self, speech: SpeechService, settings: Settings) -> None:
         self._speech = speech
@@ -35,7 +35,7 @@ class NativeApi:
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["speech"])
-        router.add_api_route("/generate", self.generate, methods=["POST"], openapi_extra=_REQUEST_BODY, **_WAV)
+        router.add_api_route("/generate", self.generate, methods=["POST"], openapi_extra=_REQUEST_BODY, **_AUDIO)
         router.add_api_route(
             "/requests/{request_id:path}",
             self.request_outcome,
@@ -45,9 +45,10 @@ class NativeApi:
         return router
 
     async def generate(self, request: Request) -> Response:
-        """Speak a text, or a scene of several turns, in one WAV: whole, or streamed while it is made."""
+        """Speak a text, or a scene of several turns, in one file: whole, or streamed while it is made."""
         key = key_of(request, Scope.SPEECH)
         body, is_streamed = await self._read_body(request)
+        coding = asked_coding(request, body.format or body.response_format, body.sample_rate, WAV)
         call = Call(request_id_of(request), key, is_streamed, trace=request.headers.get("traceparent", ""))
         async with while_connected(partial(disconnect, request.receive)):
             with _named_as_sent(body):
@@ -55,18 +56,13 @@ class NativeApi:
                 scene = await self._scene(body, request)
                 # The status waits for admission: a refusal is raised here, and never after a 200.
                 answer = await self._speech.open(scene, call)
-            headers = (
-                id_headers(request, call.request_id)
-                | weights_headers(info, scene.remarks)
-                | text_headers(answer.notices)
-                | {"X-CSM-Seed": str(answer.accepted.seed), "Cache-Control": "no-store"}
-            )
+            headers = answer_headers(request, answer, scene, info)
             if not is_streamed:
-                return await _whole(answer, headers)
-        return StreamedAnswer(_streamed_wav(answer), "audio/wav", answer, headers=headers | _attachment(answer))
+                return await whole_audio(answer, coding, headers)
+        return streamed_audio(answer, coding, headers)
 
     async def request_outcome(self, request: Request, request_id: str) -> dict[str, Any]:
-        """How a request of the last ten minutes ended; `finish_reason` is null while it runs."""
+        """How a request of the last ten minutes ended. `finish_reason` is null while it runs."""
         outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
         return {
             "request_id": outcome.request_id,
@@ -77,7 +73,7 @@ class NativeApi:
         }
 
     async def _read_body(self, request: Request) -> tuple[GenerateBody, bool]:
-        """The body, and whether to stream. By default a form is answered with a stream, and JSON with a file."""
+        """The body, and whether to stream. A form streams by default, JSON does not."""
         kind = await content_type(request)
         if kind == JSON:
             body = parse_json(await request.body(), self._settings.limits)
@@ -115,36 +111,11 @@ def _turns(body: GenerateBody) -> list[Turn]:
 
 @contextmanager
 def _named_as_sent(body: GenerateBody) -> Iterator[None]:
-    """A single text is a scene of one turn, but its caller sent `text` and not `scene[0].text`."""
+    """Rename fields in errors: for a single text the caller sent `text`, not `scene[0].text`."""
     try:
         yield
     except InvalidRequest as error:
         raise (error.at(error.field.removeprefix("turns[0].")) if body.text is not None else error) from None
-
-
-async def _streamed_wav(answer: Answer) -> AsyncGenerator[bytes, None]:
-    # Alone and early: vox-serve's clients take the first read for the header and drop it.
-    yield wav_header(None)
-    async with aclosing(answer.chunks()) as chunks:
-        async for chunk in chunks:
-            if chunk.pcm:
-                yield chunk.pcm
-
-
-async def _whole(answer: Answer, headers: dict[str, str]) -> Response:
-    async with answer:
-        pcm = await answer.pcm()
-    known = {
-        "X-CSM-Finish-Reason": str(answer.outcome.finish_reason),
-        "X-CSM-Audio-Seconds": f"{answer.outcome.audio_seconds:.2f}",
-        "X-CSM-Characters-Spoken": str(answer.outcome.spoken_chars),
-        "Content-Disposition": f'attachment; filename="{answer.accepted.request_id}.wav"',
-    }
-    return Response(wav_file(pcm), media_type="audio/wav", headers=headers | known)
-
-
-def _attachment(answer: Answer) -> dict[str, str]:
-    return {"Content-Disposition": f"attachment; filename=stream_{answer.accepted.request_id[:8]}.wav"}
 
 
 _SAMPLING_FIELDS = {"temperature", "top_k", "top_p", "repetition_penalty", "greedy"}
@@ -155,10 +126,10 @@ _REQUEST_BODY: dict[str, Any] = {
         "content": {kind: {"schema": schema_ref(name)} for kind, name in _BODIES.items()},
     }
 }
-_WAV: dict[str, Any] = {
+_AUDIO: dict[str, Any] = {
     "response_class": Response,
     "responses": {
-        200: {"content": {"audio/wav": {}}, "description": "24 kHz mono, signed 16 bit"},
+        200: {"content": AUDIO_CONTENT, "description": "Mono; WAV of 24 kHz and 16 bit unless asked otherwise"},
         **documented(401, 403, 413, 422, 429, 500, 503),
     },
 }

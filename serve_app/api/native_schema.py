@@ -1,4 +1,4 @@
-"""The fields of `POST /generate`. Unknown ones are ignored, as the APIs that this one matches do."""
+"""The fields of `POST /generate`. Unknown fields are ignored, as vox-serve ignores them."""
 
 from typing import Annotated, Any, ClassVar, Self
 
@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_
 from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.error_responses import invalid_request
 from serve_app.api.lenient import Lenient, LenientBody, always_in_schema
+from serve_app.audio.encode.formats import MEDIA_TYPES
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
 
@@ -45,6 +46,9 @@ class GenerateBody(LenientBody):
     scene: list[SceneTurn] | None = None
     context: list[ContextItem] = Field(default=[])
     streaming: bool | None = Field(default=None, description="Default: false for JSON, true for forms.")
+    format: str | None = Field(default=None, description=f"{', '.join(MEDIA_TYPES)}; wav by default.")
+    response_format: str | None = Field(default=None, description="The same as `format`.")
+    sample_rate: Integer | None = Field(default=None, description="In Hz, 8000 to 48000 where the format allows.")
     normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
     temperature: Number | None = Field(default=None, description="0 is greedy.")
     top_k: Integer | None = Field(default=None, description="0 and -1 switch it off.")
@@ -56,7 +60,7 @@ class GenerateBody(LenientBody):
 
     @model_validator(mode="after")
     def _one_of_text_and_scene(self) -> Self:
-        """Clients that always send both leave the one they do not mean empty."""
+        """Drop the empty one of `text` and `scene`: some clients always send both."""
         if self.text is not None and self.scene is not None:
             if not any(turn.text.strip() for turn in self.scene):
                 self.scene = None
@@ -70,7 +74,7 @@ _USUAL = LimitSettings()
 
 
 def parse_json(body: bytes, limits: LimitSettings = _USUAL) -> GenerateBody:
-    """Raises InvalidRequest for what is not JSON or has a field of a wrong type."""
+    """The body. Raises InvalidRequest if it is not JSON or a field has a wrong type."""
     try:
         values = read_json("body", body)
     except (ValueError, RecursionError):
@@ -82,7 +86,7 @@ def parse_json(body: bytes, limits: LimitSettings = _USUAL) -> GenerateBody:
 
 
 def parse_form(fields: dict[str, str], limits: LimitSettings = _USUAL) -> GenerateBody:
-    """Form values are strings; `context` and `scene` hold JSON. Empty ones count as left out."""
+    """The body of a form, whose values are strings. `context` and `scene` hold JSON; empty ones count as left out."""
     values: dict[str, Any] = dict(fields)
     for name in _HOLD_JSON:
         if values.get(name, "").strip():
@@ -102,7 +106,7 @@ def _validated(values: dict[str, Any]) -> GenerateBody:
 
 
 def _schemas() -> dict[str, dict[str, Any]]:
-    """By name, for `#/components/schemas`. A form is the same but for the two fields that hold JSON."""
+    """Schemas by name, for `#/components/schemas`. A form differs in the two fields that hold JSON."""
     body = GenerateBody.model_json_schema(ref_template="#/components/schemas/{model}")
     nested = body.pop("$defs")
     as_json = {

@@ -1,4 +1,4 @@
-"""Schemas of bodies that routes read by themselves, which FastAPI therefore does not know."""
+"""Adds to the OpenAPI schema what FastAPI cannot know: bodies that routes read by themselves, and keys."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 DOCS_ASSETS = "/docs-assets"
-"""Where scripts and styles of the interactive reference are served: it works without the internet."""
+"""Scripts and styles of the interactive reference are served here, so that it works offline."""
 
 
 def add_schemas(app: FastAPI, schemas: dict[str, dict[str, Any]]) -> None:
-    """Put `schemas` beside those that FastAPI finds in `app`, for `$ref`s to point at."""
+    """Add `schemas` to those that FastAPI finds in `app`, as targets of `$ref`."""
     described = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -18,11 +18,11 @@ def add_schemas(app: FastAPI, schemas: dict[str, dict[str, Any]]) -> None:
         description.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
         return description
 
-    app.openapi = openapi  # type: ignore[method-assign]  the way that FastAPI's documentation names
+    app.openapi = openapi  # type: ignore[method-assign]  as FastAPI's documentation recommends
 
 
 def add_keys(app: FastAPI) -> None:
-    """Say that a key is needed, so that the interactive reference asks for one."""
+    """Declare that a key is needed, so that the interactive reference asks for one."""
     described = app.openapi
 
     def openapi() -> dict[str, Any]:

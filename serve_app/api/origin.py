@@ -10,9 +10,9 @@ _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 
 
 def origin_of(scope: Scope, public_url: str | None) -> str:
-    """Scheme, host and root path, without a slash at the end. `public_url` comes first, then what a proxy forwards.
+    """Scheme, host and root path, without a slash at the end. `public_url` wins, then a proxy's headers.
 
-    What a proxy forwards counts where it is a scheme of HTTP, and a host name or address.
+    Forwarded values are ignored unless they are a scheme of HTTP and a host name or address.
     """
     if public_url is not None:
         return public_url.rstrip("/")
@@ -24,7 +24,7 @@ def origin_of(scope: Scope, public_url: str | None) -> str:
 
 
 def _first(headers: Headers, name: str) -> str:
-    """The value that the outermost proxy wrote; "" where there is none."""
+    """The value of the outermost proxy, or ""."""
     return headers.get(name, "").partition(",")[0].strip()
 
 

@@ -1,4 +1,4 @@
-"""Bounds what stays open: status streams, sockets, downloads. Each counts in the ingress replica that serves it."""
+"""Bounds open status streams, sockets and downloads. Each counts in the ingress replica that serves it."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _RETRY_SECONDS = 5
 
 
 class Places:
-    """Of one kind of connection, or of bytes that wait: so many for all, and so many for each owner.
+    """Places for one kind of connection, or for waiting bytes: a bound for all owners, and one for each.
 
     The owner is a key's id. Without keys all callers are one owner, and only the bound for all holds.
     """

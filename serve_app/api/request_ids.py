@@ -1,7 +1,7 @@
-"""Ids of requests: a caller's own `X-Request-Id`, as far as it can be kept.
+"""Ids of requests: the caller's `X-Request-Id` where it is safe to use.
 
-Serve's proxy writes the caller's header into every answer as it came, and makes one up where there is none. So this
-header is the echo, and `X-CSM-Request-Id` names the id that the server uses.
+Serve's proxy echoes the caller's header in every answer, and makes one up if there is none. So this header is the
+echo, and `X-CSM-Request-Id` names the id that the server uses.
 """
 
 import hashlib
@@ -14,15 +14,15 @@ from serve_app.errors import InvalidRequest
 
 CALLERS_ID = "X-Request-Id"
 OUR_ID = "X-CSM-Request-Id"
-_MOST_BYTES = 512
+_MAX_BYTES = 512
 _SAFE = re.compile(r"[\w.-]{1,128}", re.ASCII)
 
 
 def request_id_of(request: Request) -> str:
-    """The caller's id, the one that stands for it, or a new one. Raises InvalidRequest above 512 bytes."""
+    """The caller's id, its hash, or a new id. Raises InvalidRequest above 512 bytes."""
     sent = request.headers.get(CALLERS_ID, "").encode("latin-1")
-    if len(sent) > _MOST_BYTES:
-        raise InvalidRequest(CALLERS_ID, f"has {len(sent)} bytes, at most {_MOST_BYTES} are allowed: send a shorter id")
+    if len(sent) > _MAX_BYTES:
+        raise InvalidRequest(CALLERS_ID, f"has {len(sent)} bytes, at most {_MAX_BYTES} are allowed: send a shorter id")
     try:
         text = sent.decode()
     except UnicodeDecodeError:
@@ -31,7 +31,7 @@ def request_id_of(request: Request) -> str:
 
 
 def kept_id(sent: str) -> str:
-    """`sent` where it is safe in paths, file names and logs; else an id made of it, so that both find the request."""
+    """`sent` if it is safe in paths, file names and logs, else its hash. Either finds the request later."""
     return (
         sent
         if _SAFE.fullmatch(sent)
@@ -40,6 +40,6 @@ def kept_id(sent: str) -> str:
 
 
 def id_headers(request: Request, request_id: str) -> dict[str, str]:
-    """Serve adds the caller's header by itself; twice would reach clients as one odd value."""
+    """The id headers of an answer. Serve's proxy adds the caller's own header, and clients would join two into one."""
     named = {} if CALLERS_ID in request.headers else {CALLERS_ID: request_id}
     return named | {OUR_ID: request_id}

@@ -1,4 +1,4 @@
-"""What the APIs of jobs and files stand on, opened once for a process."""
+"""The services behind the routes of jobs and files, opened once per process."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

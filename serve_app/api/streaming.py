@@ -1,4 +1,4 @@
-"""Answers that are sent while they are made: WAV, server-sent events, WebSockets."""
+"""Streams answers while they are generated: WAV, server-sent events, WebSockets."""
 
 import asyncio
 import json
@@ -12,10 +12,10 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 PING = ": ping\n\n"
-"""A comment among server-sent events: it keeps a proxy's connection open and reaches no listener."""
+"""A comment among server-sent events. It keeps connections through proxies open, and clients ignore it."""
 EVENT_STREAM = "text/event-stream"
-_UNHELD = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-"""nginx and its kind send a stream on as it comes, and no cache keeps it."""
+_UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Proxies such as nginx pass the stream on at once, and no cache keeps it."""
 
 
 def event(value: Any) -> str:
@@ -27,7 +27,7 @@ def event(value: Any) -> str:
 async def while_connected(leaving: Callable[[], Awaitable[None]]) -> AsyncGenerator[None, None]:
     """Cancel the block and raise ClientDisconnect as soon as `leaving` returns, which it does when the client leaves.
 
-    Serve cancels a handler by itself; a plain ASGI server does not.
+    Serve cancels a handler by itself. A plain ASGI server does not.
     """
     handler = asyncio.current_task()
     assert handler is not None, "runs in a task"
@@ -43,7 +43,7 @@ async def while_connected(leaving: Callable[[], Awaitable[None]]) -> AsyncGenera
     try:
         yield
     except asyncio.CancelledError:
-        # Both may come at once: then the handler's own cancellation is not to be swallowed.
+        # Both may come at once. Then the handler's own cancellation must not be swallowed.
         if has_left and handler.uncancel() == 0:
             raise ClientDisconnect from None
         raise
@@ -58,7 +58,7 @@ async def disconnect(receive: Receive) -> None:
 
 
 class StreamedAnswer(StreamingResponse):
-    """A body that is made while it is sent. However the sending ends, `held` is closed when this returns.
+    """Sends a body while it is generated. `held` is closed when this returns, however the sending ends.
 
     An exception breaks the body off, so that no client takes a part for the whole.
     """
@@ -73,10 +73,10 @@ class StreamedAnswer(StreamingResponse):
     ) -> None:
         self._body = body
         self._held = held
-        super().__init__(body, status, _UNHELD | (headers or {}), media_type)
+        super().__init__(body, status, _UNBUFFERED | (headers or {}), media_type)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Starlette's own way cancels again and again, and so also the clean-up after a first cancellation.
+        # Starlette's own task group cancels repeatedly, and so would cancel the clean-up too.
         async with AsyncExitStack() as stack:
             for held in self._held:
                 await stack.enter_async_context(held)

@@ -1,4 +1,4 @@
-"""The last resort: for clients that left, and for exceptions that nobody raised on purpose."""
+"""Answers clients that left and exceptions that are faults of ours."""
 
 import logging
 
@@ -6,19 +6,19 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app.api.error_responses import error_response
+from serve_app.api.error_responses import error_response_at
 from serve_app.errors import GenerationFailed
 
 _log = logging.getLogger(__name__)
 
 _CLIENT_CLOSED_REQUEST = 499
-"""Nginx's number for an answer that nobody reads any more."""
+"""Nginx's status for a client that left."""
 
 
 class UnexpectedErrors:
-    """ASGI middleware: a plain 500 where nothing was sent yet; a body that was begun is broken off.
+    """ASGI middleware: answers 500 if nothing was sent yet, and breaks off a body that has begun.
 
-    FastAPI's own handler stands outside of CORS, so that pages of other origins could not read its answer.
+    FastAPI's own handler runs outside of the CORS middleware, so pages of other origins could not read its answer.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -41,4 +41,5 @@ class UnexpectedErrors:
             if is_begun or scope["type"] != "http":
                 raise
             _log.error("unexpected error at %s", scope["path"], exc_info=error)
-            await error_response(GenerationFailed("an unexpected error; the server's log has it"))(scope, receive, send)
+            failed = GenerationFailed("an unexpected error; the server's log has it")
+            await error_response_at(scope, failed)(scope, receive, send)

@@ -22,7 +22,7 @@ _BLOCK_FRAMES = 16_384
 _MAX_PACKETS_PER_SECOND = 1000
 """All tracks of a file together, video included; AAC alone has at most 94."""
 
-_MOST_FRUITLESS_PACKETS = 500
+_MAX_FRUITLESS_PACKETS = 500
 """In a row without sound. Then the rest of a recording is given up: crafted files hold millions."""
 _NO_INDEX = (
     "the audio cannot be decoded: its index (moov) is missing, as in a recording that was not finished or is only a "
@@ -130,7 +130,7 @@ def _ffmpeg_blocks(part: Part, losses: Losses) -> Iterator[Block]:
         for frames in _decoded_packets(file, stream):
             losses.pieces += frames is None
             fruitless = 0 if frames else fruitless + 1
-            if fruitless > _MOST_FRUITLESS_PACKETS:
+            if fruitless > _MAX_FRUITLESS_PACKETS:
                 return
             for frame in frames or ():
                 yield Block(packer.samples(frame), frame.sample_rate)

@@ -4,7 +4,7 @@ import re
 
 _SYNC = re.compile(rb"\xff[\xe2-\xff]|\xff[\xf0\xf1\xf8\xf9]")
 _FRAMES_IN_A_ROW = 3
-_MOST_CANDIDATES = 20_000
+_MAX_CANDIDATES = 20_000
 
 _MPEG1_RATES_HZ = (44_100, 48_000, 32_000)
 _KBITS = {  # (MPEG 1, layer)
@@ -20,7 +20,7 @@ _KBITS = {  # (MPEG 1, layer)
 def first_frame(data: bytes) -> tuple[str, int] | None:
     """FFmpeg's name of the stream and where its first frame begins: one that others of its kind follow directly."""
     for number, match in enumerate(_SYNC.finditer(data)):
-        if number == _MOST_CANDIDATES:
+        if number == _MAX_CANDIDATES:
             return None
         if demuxer := _stream_at(data, match.start()):
             return demuxer, match.start()

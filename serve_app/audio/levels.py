@@ -14,7 +14,7 @@ _SILENT_DBFS = -60.0
 _QUIET_DBFS = -40.0
 _PAUSE_DB = 40.0
 """Below the loudest 20 ms."""
-_LEAST_SHARE_OF_SOUND = 0.2
+_MIN_SHARE_OF_SOUND = 0.2
 _CLIPPED_SHARE = 0.001
 _NEARLY_FULL = 0.97
 _FULL = 0.9999
@@ -46,7 +46,7 @@ def level_notices(pcm: NDArray[np.int16], num_clipped: int, num_frames: int) -> 
             f"the audio is very quiet (its loudest part has {loudest:.0f} dBFS); record it at a higher level"
         )
     with_sound = int(np.count_nonzero(levels > max(_SILENT_DBFS, loudest - _PAUSE_DB)))
-    if with_sound < _LEAST_SHARE_OF_SOUND * len(levels):
+    if with_sound < _MIN_SHARE_OF_SOUND * len(levels):
         seconds = _WINDOW_SAMPLES / SAMPLE_RATE_HZ
         notices.append(
             f"the audio is mostly silence ({with_sound * seconds:.1f} of {len(levels) * seconds:.1f} seconds hold "

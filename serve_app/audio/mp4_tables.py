@@ -14,7 +14,7 @@ from collections.abc import Iterator
 _COMPRESSED_INDEX = b"cmov"
 _COUNT_OFFSETS = {b"stsz": 12, b"stz2": 12, b"trun": 8}
 """From the start of the box's name to its number of packets."""
-_MOST_PACKETS_PER_BYTE = 4
+_MAX_PACKETS_PER_BYTE = 4
 """Old ADPCM counts its unpacked samples, about two a byte and channel."""
 
 
@@ -24,7 +24,7 @@ def mp4_tables_fit(data: bytes, max_packets: int) -> bool:
     if _COMPRESSED_INDEX in index:
         return False
     packets = sum(sum(_counts(index, name, offset)) for name, offset in _COUNT_OFFSETS.items())
-    return packets <= max(max_packets, _MOST_PACKETS_PER_BYTE * len(data))
+    return packets <= max(max_packets, _MAX_PACKETS_PER_BYTE * len(data))
 
 
 def has_mp4_index(data: bytes) -> bool:

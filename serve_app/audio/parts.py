@@ -31,8 +31,8 @@ _AFTER_JUNK = {
     "au": re.compile(rb"\.snd\0\0..\xff?.{3}\0\0\0[\1-\x1b]", re.DOTALL),
 }
 """Stricter, where the first bytes alone turn up by chance."""
-_MOST_PARTS = 1000
-_MOST_JUNK_BYTES = 1 << 20
+_MAX_PARTS = 1000
+_MAX_JUNK_BYTES = 1 << 20
 _CHUNKED = ("aiff", "au", "caf")
 _MIDDLE_OF_WEBM = (b"\x1fC\xb6u", b"\xa3")
 _BEGINS_IN_THE_MIDDLE = (
@@ -66,8 +66,8 @@ def parts(data: bytes) -> Iterator[Part]:
         yield from (Part("wav", part) for part in wav_parts(data[offset:]))
         return
     starts = joints(demuxer, data, offset)
-    if len(starts) > _MOST_PARTS:
-        raise Unreadable(f"the audio is joined from more than {_MOST_PARTS} recordings; send one")
+    if len(starts) > _MAX_PARTS:
+        raise Unreadable(f"the audio is joined from more than {_MAX_PARTS} recordings; send one")
     if not starts:
         raise Unreadable(_BEGINS_IN_THE_MIDDLE)
     for begin, end in zip(starts, (*starts[1:], len(data)), strict=True):
@@ -83,7 +83,7 @@ def _start(data: bytes) -> tuple[str, int] | None:
         return demuxer, begin
     # A tag may lie about its size, so the search begins behind the tag's own head.
     for area in dict.fromkeys((begin, min(begin, 10))):
-        if found := _found_after_junk(data[area : area + _MOST_JUNK_BYTES]):
+        if found := _found_after_junk(data[area : area + _MAX_JUNK_BYTES]):
             return found[0], area + found[1]
     return None
 

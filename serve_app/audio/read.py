@@ -15,10 +15,10 @@ from serve_app.audio.reader_process import ANSWER, CLIP, READY, REFUSALS, STOPPE
 from serve_app.audio.turns import TurnLimits, Turns
 from serve_app.errors import GenerationFailed, InvalidAudio
 
-_MOST_PROCESSES = 4
-_MOST_WAITING = 64
-_MOST_WAITING_OF_OWNER = 16
-_MOST_WAIT_SECONDS = 60.0
+_MAX_PROCESSES = 4
+_MAX_WAITING = 64
+_MAX_WAITING_OF_OWNER = 16
+_MAX_WAIT_SECONDS = 60.0
 _BOOT = "import sys; sys.path[:] = sys.argv[1:]; from serve_app.audio.reader_process import main; main()"
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """A thread's stack would count against the memory of each child."""
@@ -29,7 +29,7 @@ class ClipReader:
 
     def __init__(self, most_processes: int) -> None:
         self._turns = Turns(
-            TurnLimits(most_processes, _MOST_WAITING, _MOST_WAITING_OF_OWNER, wait_seconds=_MOST_WAIT_SECONDS)
+            TurnLimits(most_processes, _MAX_WAITING, _MAX_WAITING_OF_OWNER, wait_seconds=_MAX_WAIT_SECONDS)
         )
         self._idle: deque[_Reader] = deque()
 
@@ -96,7 +96,7 @@ class _Reader:
         raise GenerationFailed("the process that reads audio does not start or has died: try again")
 
 
-_here = ClipReader(_MOST_PROCESSES)
+_here = ClipReader(_MAX_PROCESSES)
 read_clip = _here.read
 read_recording = _here.read_recording
 """This process's own."""

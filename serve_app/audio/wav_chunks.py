@@ -16,8 +16,8 @@ _FORM_AND_CHUNK = re.compile(rb"WAVE(?:fmt |ds64|JUNK|bext|LIST)")
 _W64_START = b"riff\x2e\x91\xcf\x11"
 _UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 _CHUNK_NAME = re.compile(rb"[A-Za-z0-9_][\w \-+.]{3}")
-_MOST_FORMAT_BYTES = 4096
-_MOST_CHUNKS = 10_000
+_MAX_FORMAT_BYTES = 4096
+_MAX_CHUNKS = 10_000
 _UINT32 = struct.Struct("<I")
 _FORMAT = struct.Struct("<HHIIHH")
 _FORMAT_BIG = struct.Struct(">HHIIHH")
@@ -26,7 +26,7 @@ _PCM = 1
 _FLOAT = 3
 _EXTENSIBLE = 0xFFFE
 _CONTAINER_BITS = (8, 16, 24, 32)
-_LONGEST_SIZE = 0xFFFFFFFF
+_MAX_SIZE = 0xFFFFFFFF
 
 
 def wav_parts(data: bytes) -> Iterator[bytes]:
@@ -61,17 +61,17 @@ _Parsed = tuple[bytes, bytes, int, int | None]
 def _riff(data: bytes, begin: int) -> _Parsed | None:
     head = b"RIFX" if data.startswith(b"RIFX", begin) else b"RIFF"
     position, format_chunk, long_size = begin + 12, b"", None
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         if position + 8 > len(data):
             return None
         name, size = data[position : position + 4], _size(data, head, position + 4)
         content = position + 8
         if name == b"data" and format_chunk:
-            if size == _LONGEST_SIZE and long_size:
+            if size == _MAX_SIZE and long_size:
                 size = long_size
             return head, format_chunk, content, None if size in _UNKNOWN_SIZES else content + size
         if name == b"fmt ":
-            format_chunk = data[content : content + min(size, _MOST_FORMAT_BYTES)]
+            format_chunk = data[content : content + min(size, _MAX_FORMAT_BYTES)]
         elif name == b"ds64":
             long_size = int.from_bytes(data[content + 8 : content + 16], "little")
         position = _next_chunk(data, content, size)
@@ -87,7 +87,7 @@ def _next_chunk(data: bytes, content: int, size: int) -> int:
 def _w64(data: bytes, begin: int) -> _Parsed | None:
     """Names of 16 bytes, of which the first four say enough; sizes count the head of 24 and are rounded up to 8."""
     position, format_chunk = begin + 40, b""
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         if position + 24 > len(data):
             return None
         name, size = data[position : position + 4], int.from_bytes(data[position + 16 : position + 24], "little")
@@ -95,7 +95,7 @@ def _w64(data: bytes, begin: int) -> _Parsed | None:
         if name == b"data" and format_chunk:
             return b"RIFF", format_chunk, content, position + size if 24 < size < 1 << 62 else None
         if name == b"fmt ":
-            format_chunk = data[content : min(position + size, content + _MOST_FORMAT_BYTES)]
+            format_chunk = data[content : min(position + size, content + _MAX_FORMAT_BYTES)]
         position += max(24, size + 7 & ~7)
     return None
 
@@ -118,11 +118,11 @@ def _plain(head: bytes, format_chunk: bytes, samples: bytes) -> bytes:
         format_chunk, samples = _little_endian(format_chunk, samples)
     mended = _mended_format(format_chunk)
     mended += bytes(len(mended) & 1)
-    riff_size = min(20 + len(mended) + len(samples), _LONGEST_SIZE)
+    riff_size = min(20 + len(mended) + len(samples), _MAX_SIZE)
     return b"".join((
         b"RIFF", _UINT32.pack(riff_size), b"WAVE",
         b"fmt ", _UINT32.pack(len(mended)), mended,
-        b"data", _UINT32.pack(min(len(samples), _LONGEST_SIZE)), samples,
+        b"data", _UINT32.pack(min(len(samples), _MAX_SIZE)), samples,
     ))  # fmt: skip
 
 

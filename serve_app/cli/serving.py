@@ -35,11 +35,11 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     host = host.removeprefix("[").removesuffix("]")  # as an IPv6 address stands in URLs
     check_exposure(settings.keys, listens_on(host))
     require_free_port(host, port)
-    if settings.database.url is None or settings.files.url is None:
-        require_data_folder(settings.data_dir)
     if not _is_local():
         require_ray(os.environ["RAY_ADDRESS"])
     weights = _open_checkpoint(settings)
+    if settings.database.url is None or settings.files.url is None:
+        require_data_folder(settings.data_dir)
     try:
         with progress("starting Ray"):
             _start_ray(host, port)
@@ -149,6 +149,8 @@ def _greet(settings: Settings, host: str, port: int, weights: str) -> None:
     if notice := WEIGHTS_NOTICES.get(weights):
         _log.warning("%s: %s", settings.model, notice)
     console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")
+    console.print(f"  open {url}/ in a browser to type a text and hear it")
     console.print(
-        f"  curl {url}/generate -F text='Hello, how are you?' -F streaming=false -o hello.wav", soft_wrap=True
+        f"  curl {url}/generate --form-string 'text=Hello, how are you?' -F streaming=false -o hello.wav",
+        soft_wrap=True,
     )

@@ -17,7 +17,7 @@ class SlotDecoder:
     """Owns a Mimi and its streaming state, one row a slot. Not thread-safe.
 
     The reference of `native.decoder.NativeSlotDecoder`, and what runs where that cannot. Every step decodes one frame
-    at the full number of slots, whoever takes part: CUDA graphs want one shape, and so a stream's samples depend
+    at the full number of slots, whichever take part: CUDA graphs want one shape, and so a stream's samples depend
     neither on its mates, nor on when it was opened, nor on how its frames are grouped, bit for bit.
     """
 

@@ -88,7 +88,7 @@ class _Stream:
 
 @dataclass(frozen=True, slots=True)
 class DecoderStats:
-    """`busy` slots of all `slots`, and the streams that somebody consumes: a slot beyond them was left behind."""
+    """`busy` slots of all `slots`, and the streams with a consumer. More busy slots than streams mean a leak."""
 
     slots: int
     busy: int

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 IMPORT_PATH = f"{__name__}:install"
 
-MOST_SILENT_BYTES = 64 * 1024
+MAX_SILENT_BYTES = 64 * 1024
 """Of headers, of a chunk's extension, of trailers: bytes that bring the request no further."""
 HEADER_SECONDS = 20.0
 """From a connection, or from the first byte of its next request, to the end of the headers."""
@@ -21,7 +21,8 @@ BODY_SECONDS = 600.0
 """For a whole body. It is the time in which a slow line sends the largest one."""
 STALLED_SECONDS = 120.0
 """A client that reads nothing for so long has left. What it does not read is held in memory."""
-MOST_CONNECTIONS = 8192
+MAX_CONNECTIONS = 8192
+
 _MODEL_ID = b"serve_multiplexed_model_id"
 
 
@@ -43,7 +44,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
             return
         self._set_deadline(HEADER_SECONDS)
@@ -60,7 +61,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().data_received(data)
         # At most one read of the transport, 256 KiB, is beyond the bound.
         self._num_silent = 0 if self._has_progress else self._num_silent + len(data)
-        if self._num_silent > MOST_SILENT_BYTES and not self.transport.is_closing():
+        if self._num_silent > MAX_SILENT_BYTES and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 

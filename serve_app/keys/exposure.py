@@ -10,7 +10,7 @@ def check_exposure(settings: KeySettings, host: str | None) -> None:
     """Raises StartupError if others could use the server without keys. `host`: the listening address, None for none."""
     if not (settings.required or settings.open or host is None or is_loopback(host)):
         raise StartupError(
-            f"listening on {host} without keys would let everybody in who reaches it: set keys.required and make keys "
+            f"listening on {host} without keys would let in anyone who reaches it: set keys.required and make keys "
             "with csm-serve keys create, or listen on 127.0.0.1, or allow open access (keys.open, --open)"
         )
 

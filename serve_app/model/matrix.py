@@ -19,7 +19,7 @@ QuantizationChoice = Quantization | Literal["auto"]
 
 GROUP_SIZE = 32
 """Weights of a row that share a scale in int4."""
-LARGEST_AUTO_ERROR = 0.025
+MAX_AUTO_ERROR = 0.025
 """What `auto` accepts of a matrix, as `rounding_error` has it; docs/benchmarks.md says why."""
 _MEDIAN_SAMPLES = 256
 
@@ -90,10 +90,10 @@ def rounding_error(matrix: Tensor, quantized: QuantizedMatrix) -> float:
 
 
 def quantize_where_allowed(matrix: Tensor) -> Matrix:
-    """int8 where its error is at most `LARGEST_AUTO_ERROR`, else `matrix` itself."""
+    """int8 where its error is at most `MAX_AUTO_ERROR`, else `matrix` itself."""
     quantized = quantize(matrix, "int8")
     assert isinstance(quantized, QuantizedMatrix)
-    return quantized if rounding_error(matrix, quantized) <= LARGEST_AUTO_ERROR else matrix
+    return quantized if rounding_error(matrix, quantized) <= MAX_AUTO_ERROR else matrix
 
 
 def _to_int4(matrix: Tensor) -> QuantizedMatrix:

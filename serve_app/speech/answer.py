@@ -1,4 +1,4 @@
-"""An answer while it is being spoken, whichever dialect asked for it."""
+"""An answer while it is being spoken, for every dialect."""
 
 import logging
 import time
@@ -33,7 +33,7 @@ class StoredAnswer:
 
 
 class Answer:
-    """Use with `async with`: leaving the block frees every slot, settles the allowance and records the outcome."""
+    """Use it with `async with`. Leaving the block frees every slot, settles the allowance and records the outcome."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Answer:
         held: AsyncExitStack,
         notices: tuple[str, ...] = (),
     ) -> None:
-        """`store` takes the PCM and returns the file and its URL. `held`: what is to be left when the answer ends.
+        """`store` takes the PCM and returns the file and its URL. `held` is closed when the answer ends.
 
         notices: what the caller should know about texts and recordings, in words.
         """
@@ -55,7 +55,7 @@ class Answer:
         self.notices = notices
         self.outcome = Outcome(accepted.request_id, accepted.seed)
         self.stored: StoredAnswer | None = None
-        """Set once `chunks` has ended, where the scene asks for a file."""
+        """Set once `chunks` has ended, if the scene asks for a file."""
         self._speech = speech
         self._taken = taken
         self._record = record
@@ -75,10 +75,10 @@ class Answer:
                 self._note(finish_reason=FinishReason.CANCELLED)
 
     async def chunks(self) -> AsyncGenerator[AudioChunk, None]:
-        """The audio as it is made. The last chunk has no audio and carries `finish`. Then the file is stored.
+        """The audio as it is generated. The last chunk has no audio and carries `finish`. Then the file is stored.
 
-        Raises what the pipeline raises; where a file is asked for, also GenerationFailed when the engine gave up, and
-        what storing a file raises.
+        Raises the pipeline's errors. If the scene asks for a file, also GenerationFailed when the engine gave up, and
+        errors of the file store.
         """
         try:
             async for message in self._speech:

@@ -1,4 +1,4 @@
-"""From what a dialect read to a scene within this server's limits. All dialects share these checks.
+"""Checks a request that a dialect has read, and builds its scene. All dialects share these checks.
 
 Errors carry neutral paths: `turns[0].text`, `context[2].audio`, `temperature`. Each dialect renders them in its names.
 """
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from serve_app.audio.encode.formats import coding_of
 from serve_app.audio.payload import audio_bytes
 from serve_app.errors import InvalidRequest
 from serve_app.messages import ModelInfo
@@ -32,7 +33,7 @@ class AskedClip:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as a dialect read it: the types are right, and nothing else is checked. None means left out."""
+    """A request as a dialect read it. Types are right, limits are not checked. None means left out."""
 
     turns: Sequence[Turn]
     context: Sequence[AskedClip] = ()
@@ -46,12 +47,14 @@ class Asked:
     is_job: bool = False
     """Whether the scene is queued. A job may be longer than a request whose caller waits."""
     remarks: Sequence[str] = ()
-    """Of the dialect; those of the core follow them in the scene."""
+    """Remarks of the dialect. Those of the core follow them in the scene."""
 
 
 def build_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene:
     """The scene that `asked` describes. Raises InvalidRequest for the first field beyond a limit."""
     limits = settings.limits
+    if asked.file is not None:
+        coding_of(asked.file.format, asked.file.sample_rate_hz)
     turns = _turns(asked, limits)
     context = _context(asked.context, limits)
     sampling, sampling_remarks = sampling_of(asked.sampling, info, settings.sampling)
@@ -70,7 +73,7 @@ def build_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene:
 
 
 def _prepared(path: str, turn: Turn, is_normalized: bool, info: ModelInfo) -> tuple[Turn, tuple[Notice, ...]]:
-    """The turn with its text as the model will speak it, and what of the text is not spoken."""
+    """The turn with its text as the model will speak it, and notices about text that is not spoken."""
     trained = info.trained_for
     text = normalize(turn.text) if is_normalized else Prepared.typed(turn.text)
     if trained.alphabet:
@@ -81,7 +84,7 @@ def _prepared(path: str, turn: Turn, is_normalized: bool, info: ModelInfo) -> tu
 
 
 def audio_source(path: str, value: str) -> Audio:
-    """Where a clip's audio is, from what a caller sends. Raises InvalidAudio for text that is none of the three."""
+    """The audio in `value`: base64, a data URI or a URL. Raises InvalidAudio for any other text."""
     if value[:8].lower().startswith(("http://", "https://")):
         return UrlAudio(value)
     return InlineAudio(audio_bytes(path, value))

@@ -33,7 +33,7 @@ class Fetcher(Protocol):
         ...
 
     async def fetch(self, field: str, url: str) -> bytes:
-        """Raises InvalidRequest, or DownloadFailed where the URL gives nothing."""
+        """The bytes at `url`. Raises InvalidRequest, or DownloadFailed if they cannot be fetched."""
         ...
 
 
@@ -57,13 +57,13 @@ class ContextAudio:
     async def keep(self, scene: Scene, owner: str, seconds: float) -> Scene:
         """The same scene, with inline audio stored for at least `seconds`, so that a job's row stays small.
 
-        Equal scenes give equal results. Raises what storing a file raises.
+        Equal scenes give equal results. Raises errors of the file store.
         """
         kept = [await self._kept(item, owner, seconds) for item in scene.context]
         return scene.with_context(tuple(kept))
 
     async def clips(self, scene: Scene, owner: str) -> tuple[tuple[ContextClip, ...], tuple[str, ...]]:
-        """The context, fetched and decoded, and what its sender should know about the recordings.
+        """The context, fetched and decoded, and notices about the recordings.
 
         owner: the key that sends it; "" where all callers are one. Raises DownloadFailed, InvalidAudio, InvalidRequest,
         and Overloaded where too many clips wait to be decoded.
@@ -123,7 +123,7 @@ def _file_id_in(url: str) -> str | None:
     try:
         match = _OUR_FILE.search(urlsplit(url).path)
     except ValueError:
-        return None  # `check_url` names the fault
+        return None  # `check_url` explains the error
     return match[1] if match else None
 
 

@@ -1,4 +1,4 @@
-"""How much of a context can condition an answer: what the prompt cannot hold is not worth encoding."""
+"""Leaves out clips that the prompt cannot hold, before they are encoded."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from serve_app.messages import FRAME_RATE_HZ, FRAME_SAMPLES
 from serve_app.speech.request import ContextClip
 
 _OTHER_POSITIONS = 2
-"""Of a clip's text, at least one, and of the frame that ends it."""
+"""For a clip's text, at least one, and for the frame that ends the clip."""
 
 
 def fitting(clips: Sequence[ContextClip], max_positions: int) -> tuple[ContextClip, ...]:

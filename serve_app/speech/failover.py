@@ -1,5 +1,5 @@
-"""Streams that outlive the replica that made them: what was lost is asked for again, from the last frame received.
-And clips, which are encoded again from their beginning."""
+"""Keeps requests alive when a replica dies: streams resume on another one from the last frame received, and clips are
+encoded again."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class ResumingGenerator:
-    """A `ports.TokenGenerator` that goes on when the replica behind a stream dies."""
+    """A `ports.TokenGenerator` that resumes a stream when its replica dies."""
 
     def __init__(self, generator: TokenGenerator, settings: FailoverSettings, meter: Meter = NO_METER) -> None:
         self._generator = generator
@@ -50,7 +50,7 @@ class ResumingGenerator:
 
 
 class ResumingDecoder:
-    """A `ports.AudioDecoder` that goes on when the replica behind a stream dies."""
+    """A `ports.AudioDecoder` that resumes a stream when its replica dies."""
 
     def __init__(self, decoder: AudioDecoder, settings: FailoverSettings, meter: Meter = NO_METER) -> None:
         self._decoder = decoder
@@ -65,7 +65,7 @@ class ResumingDecoder:
 
 
 class RetryingEncoder:
-    """A `ports.ContextEncoder` that asks again when the replica that was asked dies."""
+    """A `ports.ContextEncoder` that asks another replica when one dies."""
 
     def __init__(self, encoder: ContextEncoder, settings: FailoverSettings, meter: Meter = NO_METER) -> None:
         self._encoder = encoder
@@ -98,12 +98,12 @@ async def _resuming(
     request: GenerationRequest,
     attempts: "_Attempts",
 ) -> AsyncGenerator[Accepted | M, None]:
-    """`Accepted` comes once; frames come once each, however many replicas made them."""
+    """One stream over as many replicas as it takes. `Accepted` comes once, and so does each frame."""
     received, is_accepted = request.resume, False
     while True:
         try:
-            # A stream that goes on is not refused for want of a slot: its listener is there already.
-            # Background work that goes on stays in the background.
+            # A resumed stream must not be refused for lack of a slot, since its listener is there already.
+            # Resumed background work stays in the background.
             urgent = request.priority if request.priority > 0 else min(request.priority, -1)
             goes_on = replace(request, resume=received, priority=urgent) if is_accepted else request
             async with aclosing(open_stream(goes_on)) as messages:
@@ -120,7 +120,7 @@ async def _resuming(
                         return
             raise ReplicaLost("a stream ended without saying how")
         except (ReplicaLost, Overloaded, NotReady) as error:
-            # Before it was accepted a busy server refuses; a stream that is heard already waits for its turn instead.
+            # A busy server refuses a new stream. A stream that was accepted waits for a slot instead.
             if not is_accepted and not isinstance(error, ReplicaLost):
                 raise
             num_frames = received.num_frames if received else 0
@@ -129,7 +129,7 @@ async def _resuming(
 
 
 class _Attempts:
-    """How often a stream was lost, and since when it has not got on."""
+    """How often a stream was lost, and since when it makes no progress."""
 
     def __init__(self, settings: FailoverSettings, meter: Meter, part: str) -> None:
         self._settings = settings
@@ -140,7 +140,7 @@ class _Attempts:
 
     @property
     def pause_seconds(self) -> float:
-        """Short at first, since another replica may be there; then what it takes to start one."""
+        """Short at first, since another replica may be free. Then as long as a start of a replica takes."""
         return min(0.05 * 2**self.num_losses, 1.0)
 
     @property
@@ -153,7 +153,7 @@ class _Attempts:
             self._lost_at = None
 
     def count_loss(self, who: str, where: str, error: CsmServeError) -> None:
-        """Raises GenerationFailed where the stream is given up: nobody further up should begin all over."""
+        """Raises GenerationFailed once the stream is given up, which callers do not retry."""
         now = time.monotonic()
         self.num_losses += isinstance(error, ReplicaLost)
         self._lost_at = self._lost_at or now

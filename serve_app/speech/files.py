@@ -1,33 +1,32 @@
-"""The files that speech leaves behind: answers, and context audio that a job will need."""
+"""Stores answers, and context audio that a job will need."""
 
 import base64
 import hashlib
 import hmac
 
-from serve_app.audio.wav import wav_file
+from serve_app.audio.encode.formats import coding_of
 from serve_app.errors import DownloadFailed, FileTooLarge, UnknownFile
+from serve_app.speech.encoding import encoded_whole
 from serve_app.speech.scene import AnswerFile, FileAudio
 from serve_app.store.files import FileStore
 from serve_app.store.stored_file import StoredFile
 
-MEDIA_TYPES = {"wav": "audio/wav"}
-"""The formats in which an answer can be stored."""
-
 
 class SpeechFiles:
-    """Gives each file an id that follows from its purpose, so that repeated work stores no second file."""
+    """Derives each file's id from its purpose, so that repeated work stores no second file."""
 
     def __init__(self, files: FileStore, secret: bytes) -> None:
-        """`secret`: the same in all replicas, for good. It keeps ids from being computed from job ids or clips."""
+        """`secret`: the same in all replicas, for good. Without it, ids cannot be computed from job ids or clips."""
         self._files = files
         self._secret = secret
 
     async def put_answer(self, wish: AnswerFile, request_id: str, owner: str, pcm: bytes) -> StoredFile:
         """The stored answer. Raises what storing a file raises."""
+        coding = coding_of(wish.format, wish.sample_rate_hz)
         return await self._files.put(
-            wav_file(pcm),
-            name=f"speech.{wish.format}",
-            content_type=MEDIA_TYPES[wish.format],
+            await encoded_whole(pcm, coding),
+            name=f"speech.{coding.format.extension}",
+            content_type=coding.format.media_type,
             owner=owner,
             seconds=wish.kept_seconds,
             file_id=self._file_id("answer", request_id),
@@ -37,7 +36,7 @@ class SpeechFiles:
         """Store context audio for at least `seconds`. Equal bytes of one owner are one file."""
         file_id = self._file_id("input", owner, hashlib.sha256(data).hexdigest())
         is_kept = False
-        while not is_kept:  # a file that exists already keeps its own expiry, which may be now
+        while not is_kept:  # an existing file keeps its own expiry, which may be now
             await self._files.put(
                 data,
                 name="context",

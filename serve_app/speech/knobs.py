@@ -1,4 +1,4 @@
-"""Seed, sampling and length of an answer, with the conventions that clients bring from other servers."""
+"""Checks seed, sampling and length of an answer, and reads the conventions of other servers' clients."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ _OFF = (0, -1)
 
 
 def seed_of(asked: int | None) -> int | None:
-    """None lets the server choose one, and so does -1. Raises InvalidRequest."""
+    """The seed, or None if the server is to choose, which -1 asks for too. Raises InvalidRequest."""
     if asked is None or asked == _BY_CHANCE:
         return None
     if not 0 <= asked <= MAX_SEED:
@@ -24,7 +24,7 @@ def seed_of(asked: int | None) -> int | None:
 def sampling_of(
     given: Mapping[str, Any], info: ModelInfo, defaults: SamplingSettings
 ) -> tuple[SamplingParams, tuple[str, ...]]:
-    """The server's defaults, overridden by what was given, and remarks on values brought within a limit.
+    """The server's defaults, overridden by the caller's values, and remarks on values lowered to a limit.
 
     Temperature 0 is greedy. `top_k` 0 and -1 switch it off. Raises InvalidRequest.
     """
@@ -54,13 +54,13 @@ def _check(params: SamplingParams, size: int) -> None:
 
 
 def max_audio_seconds_of(asked: float | None, limits: LimitSettings) -> tuple[float, tuple[str, ...]]:
-    """At most the server's limit, and a remark where more was asked for. Raises InvalidRequest."""
+    """The length, at most the server's limit, and a remark if it was lowered. Raises InvalidRequest."""
     limit = limits.max_audio_seconds
     if asked is None:
         return limit, ()
     if asked > limit:
         return limit, (f"max_audio_seconds: lowered to {limit:g}, the limit of this server",)
-    if not asked > 0:  # NaN is neither
+    if not asked > 0:  # also refuses NaN
         raise InvalidRequest(
             "max_audio_seconds", f"must be above 0 and at most {limit:g}; leave it out for the longest"
         )

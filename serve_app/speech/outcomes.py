@@ -1,4 +1,4 @@
-"""What became of recent requests, for those who could not be told in a header."""
+"""How recent requests ended, for clients of streams, whose headers were sent before the end."""
 
 import time
 from collections import OrderedDict
@@ -9,7 +9,7 @@ from serve_app.errors import UnknownRequest
 from serve_app.messages import FRAME_RATE_HZ, FinishReason
 
 _KEPT_SECONDS = 600.0
-_MOST_KEPT = 10_000
+_MAX_KEPT = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Outcome:
     num_frames: int = 0
     finish_reason: FinishReason | None = None
     spoken_chars: int = 0
-    """Of the typed texts together, as far as whole pieces were spoken."""
+    """Typed characters of all turns, up to the last piece that was spoken whole."""
 
     @property
     def audio_seconds(self) -> float:
@@ -29,9 +29,9 @@ class Outcome:
 
 
 class RecentOutcomes:
-    """Remembers each request for ten minutes after its last news; of two with one id, the last that had news.
+    """Remembers each request for ten minutes after its last change. Of two with the same id, the later change counts.
 
-    `owner` is the id of the caller's key: of an id that two callers chose, each sees its own request.
+    `owner` is the id of the caller's key. If two callers chose the same request id, each sees its own.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +44,7 @@ class RecentOutcomes:
         self._forget_old()
 
     def get(self, owner: str, request_id: str) -> Outcome:
-        """Raises UnknownRequest for one that is not known, not any more, or not the owner's."""
+        """The outcome. Raises UnknownRequest if the id is unknown, forgotten, or another owner's."""
         self._forget_old()
         if (owner, request_id) not in self._entries:
             raise UnknownRequest(request_id)
@@ -54,6 +54,6 @@ class RecentOutcomes:
         oldest_kept = self._clock() - _KEPT_SECONDS
         while self._entries:
             oldest, (written_at, _) = next(iter(self._entries.items()))
-            if written_at >= oldest_kept and len(self._entries) <= _MOST_KEPT:
+            if written_at >= oldest_kept and len(self._entries) <= _MAX_KEPT:
                 return
             del self._entries[oldest]

@@ -1,4 +1,4 @@
-"""From a speech request to its audio: encode the context, speak part after part, each conditioned on those before."""
+"""Turns a speech request into audio: encodes the context and speaks the parts, each conditioned on those before."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -26,7 +26,7 @@ from serve_app.speech.spoken import Spoken
 from serve_app.speech.watch import Watcher
 
 _ENCODED_AT_ONCE = 4
-"""Clips of one request. The encoder takes clips in the order in which they come, so others get in between."""
+"""Clips of one request. The encoder takes clips in order of arrival, so those of other requests get their turn."""
 
 
 class SpeechPipeline:
@@ -40,7 +40,7 @@ class SpeechPipeline:
         self._voices: dict[int, ContextSegment] | None = None
 
     async def info(self) -> ModelInfo:
-        """What is served; asked once, since a checkpoint does not change under a running graph."""
+        """The served model. Asked once, since a checkpoint does not change while the graph runs."""
         if self._info is None:
             self._info = await self._decoder.info()
         return self._info
@@ -50,9 +50,9 @@ class SpeechPipeline:
         await asyncio.gather(self._decoder.info(), self._default_voices())
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Yield `Accepted` once, then the audio of all turns; a last chunk without audio carries `finish`.
+        """Yield `Accepted` once, then the audio of all turns. A last chunk without audio carries `finish`.
 
-        Closing it frees every slot behind it. Raises what the ports raise; before `Accepted` nothing was spoken.
+        Closing it frees every slot behind it. Raises errors of the ports. Before `Accepted` nothing was spoken.
         """
         log.current_request_id.set(request.request_id)
         with self._watcher.answer(request) as watched:
@@ -64,7 +64,7 @@ class SpeechPipeline:
 
     async def _speak(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         info = await self.info()
-        # Encoding is work: what the prompt would drop afterwards is dropped before.
+        # Dropped before encoding, which is work, although the prompt would drop them too.
         kept = fitting(request.context, info.max_positions)
         num_dropped = len(request.context) - len(kept)
         context = await self._context(replace(request, context=kept))
@@ -87,22 +87,22 @@ class SpeechPipeline:
     async def _utterance(
         self, request: GenerationRequest, part: Part, info: ModelInfo
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """What the decoder yields for one part, rescued where it runs away."""
+        """The decoder's stream for one part, rescued if it runs away."""
         rescue = Rescue(self._decoder.stream, request, part.piece.num_words)
-        # Random weights never end by themselves: there is nothing to rescue.
+        # Random weights never end by themselves, so there is nothing to rescue.
         ends_itself = info.weights in (TRAINED, DEMO_VOICE)
         try:
             async with aclosing(rescue.messages() if ends_itself else self._decoder.stream(request)) as messages:
                 async for message in messages:
                     yield message
         except InvalidRequest as error:
-            # The engine knows one text; its path in the scene is known here.
+            # The engine calls it `text`. Only the pipeline knows its place in the scene.
             raise (error.at(f"turns[{part.turn}].text") if error.field == "text" else error) from None
         if ends_itself:
             self._watcher.count_piece(rescue.end)
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
-        """The caller's clips; and for each speaker of the scene without one, the voice the checkpoint brings."""
+        """The caller's clips, and the checkpoint's voice for each speaker of the scene without a clip."""
         encoded = await self._encoded(request)
         given = [
             ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context))

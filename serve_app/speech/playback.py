@@ -1,4 +1,4 @@
-"""A listener's player, in numbers: it starts with the first chunk and stands still where one is late."""
+"""Models a listener's player: it starts with the first chunk and stands still while one is late."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ class Playback:
     audio_seconds: float = 0.0
     """Of all chunks so far."""
     underrun_seconds: float = 0.0
-    """The worst lateness: as long as that, all in all, a player stands still that waits for what is late."""
+    """The worst lateness, which is how long a player that waits for late chunks stands still in total."""
     _began_at: float = 0.0
 
     def hear(self, at: float, audio_seconds: float) -> float | None:
-        """A chunk's lateness, negative where it is early; None for the first, which starts the player."""
+        """A chunk's lateness, negative if it is early. None for the first, which starts the player."""
         lateness = None
         if self.num_chunks:
             lateness = at - self._began_at - self.audio_seconds

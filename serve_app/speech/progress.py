@@ -1,4 +1,4 @@
-"""Progress lines for somebody who waits for a scene: which turn of how many, frames, seconds."""
+"""Progress lines for a job's log: the turn, frames and seconds."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ _BYTES_PER_SECOND = 2 * SAMPLE_RATE_HZ
 
 
 class SpeechProgress:
-    """Follows one answer. Its lines hold numbers and none of the caller's text."""
+    """Follows one answer. Its lines hold numbers and no text of the caller."""
 
     def __init__(self, answer: Answer) -> None:
         self._request = answer.request
@@ -29,7 +29,7 @@ class SpeechProgress:
         return f"started: {_count(len(self._request.turns), 'turn')}, {context}; {self._where()}"
 
     def lines(self, chunk: AudioChunk) -> Iterator[str]:
-        """The lines that `chunk` gives rise to, often none."""
+        """Progress lines after `chunk`, often none."""
         if chunk.turn != self._turn:
             yield f"{self._where()} done: {_amount(self._frames)}"
             self._turn, self._frames, self._frames_told = chunk.turn, 0, 0

@@ -1,4 +1,4 @@
-"""What the pipeline takes: a scene whose context audio has been fetched and decoded."""
+"""The pipeline's input: a scene whose context audio has been fetched and decoded."""
 
 import dataclasses
 import time
@@ -30,9 +30,9 @@ class SpeechRequest:
     sampling: SamplingParams
     max_audio_seconds: float
     is_streamed: bool = True
-    """True where a listener may play it as it is made. An answer that is sent whole has no deadlines."""
+    """True if a listener may play it while it is generated. An answer that is sent whole has no deadlines."""
     priority: int = 0
-    """Above 0 every turn is background work; see `messages.GenerationRequest`."""
+    """Above 0: background work. See `messages.GenerationRequest`."""
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
     trace: str = ""
     """The caller's W3C `traceparent`."""

@@ -1,8 +1,8 @@
-"""Utterances that do not end by themselves are taken back to their last good frame and drawn again from there.
+"""Takes utterances that do not end by themselves back to their last good frame, and draws them again from there.
 
-About one CSM utterance in six runs away: the text is spoken, and silence or babble follows. Frames beyond a plausible
-length, and silence within speech, are held back until the utterance has ended, so that they can be dropped unheard.
-All decisions follow from frames and not from time, so a seed gives the same answer streamed or whole.
+About one CSM utterance in six runs away: silence or babble follows the text. Frames beyond a plausible length, and long
+silence within speech, are held back until the utterance goes on or ends, so that they can be dropped unheard. All
+decisions follow from frames and not from time, so a seed gives the same answer streamed or whole.
 """
 
 import dataclasses
@@ -27,11 +27,11 @@ from serve_app.speech.seeds import sub_seed
 from serve_app.speech.text.duration import frame_cap
 
 MAX_ATTEMPTS = 2
-"""Further draws of one utterance."""
+"""Draws of one utterance after the first."""
 PLAUSIBLE_WORDS_PER_SECOND = 1.5
 """A slow reader, pauses included. English is read at 2 to 3 words a second."""
 _KEPT_SILENCE_FRAMES = 5
-"""0.4 s: silence as between two sentences, which is sent at once and stays at the end of a rescued utterance."""
+"""0.4 s, a pause as between two sentences. It is sent at once, and stays at the end of a rescued utterance."""
 _BYTES_PER_FRAME = 2 * FRAME_SAMPLES
 
 OpenStream = Callable[[GenerationRequest], AsyncGenerator[Accepted | AudioChunk, None]]
@@ -43,7 +43,7 @@ class PieceEnd(StrEnum):
     ITSELF = "itself"
     RESCUED = "rescued"
     CUT = "cut"
-    """It ran away in every attempt, so it ends at its last good frame."""
+    """It ran away in every attempt, and ends at its last good frame."""
     LIMIT = "limit"
     """The request's own limit of audio was reached."""
     BROKEN = "broken"
@@ -63,8 +63,8 @@ class Rescue:
         self._held = _Held(plausible_frames(self.num_words))
 
     async def messages(self) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """As the decoder's stream. The last chunk carries `finish`: EOS where the utterance ended or was rescued."""
-        # A greedy draw would be the same again.
+        """The decoder's stream of this utterance. The last chunk carries `finish`, EOS if it ended or was rescued."""
+        # A second greedy draw would give the same frames.
         for attempt in range(1 if self.request.sampling.greedy else MAX_ATTEMPTS + 1):
             request = self._attempt(attempt)
             async with aclosing(self.open_stream(request)) as messages:
@@ -92,11 +92,11 @@ class Rescue:
 
     @property
     def _urgent(self) -> int:
-        """A listener is there already; background work stays in the background."""
+        """A priority that is not refused, since a listener is there. Background work stays in the background."""
         return self.request.priority if self.request.priority > 0 else min(self.request.priority, -1)
 
     def _ran_away(self, finish: FinishReason) -> bool:
-        """A stream that reached the cap of its text ran away; one that reached the request's own limit did not."""
+        """Whether the stream ran away. One that stopped at the request's own limit did not."""
         if finish is FinishReason.LENGTH:
             return self.request.sampling.max_frames >= frame_cap(self.num_words)
         return finish is FinishReason.RUNAWAY
@@ -108,7 +108,7 @@ class Rescue:
 
 
 class _Held:
-    """The frames of one utterance: those that were sent, and behind them those that are held back."""
+    """The frames of one utterance: those that were sent, and after them those that are held back."""
 
     def __init__(self, plausible: int) -> None:
         self._plausible = plausible
@@ -121,7 +121,7 @@ class _Held:
         self.finish: FinishReason | None = None
 
     def take(self, chunk: AudioChunk) -> list[AudioChunk]:
-        """The chunks to send now: all up to the first frame that is to be held back."""
+        """The chunks to send now: all up to the first frame to hold back."""
         self._no_codes = Codes.empty(chunk.codes.num_codebooks)
         if chunk.finish is not None:
             self.finish = chunk.finish
@@ -134,13 +134,13 @@ class _Held:
         return self._send(num_waiting - min(held, num_waiting))
 
     def take_back(self) -> Codes | None:
-        """Drop what is held back. The codes of what was sent; None where nothing was."""
+        """The codes of the frames that were sent, or None. Drops the frames that are held back."""
         self._waiting = []
         self._silent_frames = min(self._silent_frames, _KEPT_SILENCE_FRAMES)
         return sum(self._sent[1:], self._sent[0]) if self._sent else None
 
     def cut(self) -> AudioChunk:
-        """The last chunk of an utterance that ends where it was sent up to."""
+        """The last chunk of an utterance that ends at the last sent frame."""
         assert self._no_codes is not None, "a stream has a chunk"
         return AudioChunk(self._num_sent, b"", self._no_codes, FinishReason.RUNAWAY)
 
@@ -172,7 +172,7 @@ def _split(chunk: AudioChunk, num_frames: int) -> tuple[AudioChunk, AudioChunk]:
 
 
 def plausible_frames(num_words: int) -> int:
-    """Frames within which even a slow reader has spoken so many words."""
+    """Frames in which even a slow reader has spoken `num_words` words."""
     return int((2.0 + num_words / PLAUSIBLE_WORDS_PER_SECOND) * FRAME_RATE_HZ)
 
 

@@ -12,12 +12,12 @@ from serve_app.speech.text.word_count import spoken_words
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A passage to speak. `text` is what the caller typed."""
+    """A text to speak, as the caller typed it, and its speaker."""
 
     text: str
     speaker: int
     prepared: tuple[Piece, ...] = ()
-    """The text as it will be spoken, in pieces; empty where it is one piece and spoken as typed."""
+    """The text as it will be spoken, in pieces. Empty if the typed text is spoken as one piece."""
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -86,11 +86,13 @@ class AnswerFile:
     format: str = "wav"
     kept_seconds: float | None = None
     """None keeps it for the server's default time."""
+    sample_rate_hz: int | None = None
+    """None is the format's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a caller asks for, in whichever dialect, after all checks.
+    """A checked request, the same for every dialect.
 
     It depends on the request's content alone, so a request that is sent again gives an equal scene.
     `sampling.seed` and `sampling.max_frames` are not read: `seed`, the texts and `max_audio_seconds` decide.
@@ -105,9 +107,9 @@ class Scene:
     """Of the whole answer."""
     file: AnswerFile | None = None
     notices: tuple[str, ...] = ()
-    """What of the texts is not spoken. They never quote a text."""
+    """Parts of the texts that are not spoken, by kind. They never quote a text."""
     remarks: tuple[str, ...] = ()
-    """Where the request was not read as it was written: unknown fields, values brought within a limit."""
+    """Differences from the request as it was sent: unknown fields, values lowered to a limit."""
 
     @property
     def longest_seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""Speech for every dialect: a scene and a caller in, an answer out."""
+"""Opens an answer for a scene and its caller, for every dialect."""
 
 import asyncio
 import dataclasses
@@ -30,13 +30,13 @@ _SEED_BITS = 53
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who asks for a scene, and how it is to be delivered."""
+    """The caller of a scene, and how to deliver the answer."""
 
     request_id: str
     key: Key
     is_streamed: bool = False
     priority: int = 0
-    """Above 0 it is background work, which may run again after a crash with the same id."""
+    """Above 0: background work, which may run again with the same id after a crash."""
     start_timeout_seconds: float | None = None
     trace: str = ""
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
@@ -79,7 +79,7 @@ class SpeechService:
         """The answer, once the engine has admitted the request.
 
         Raises before anything is spoken: LimitReached before any work is done, errors of the context audio at
-        `context[N].audio`, what the pipeline raises, and StartTimeout.
+        `context[N].audio`, errors of the pipeline, and StartTimeout.
         """
         try:
             async with asyncio.timeout(call.start_timeout_seconds), AsyncExitStack() as stack:
@@ -110,7 +110,7 @@ class SpeechService:
 
     async def _request(self, scene: Scene, call: Call) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
-        # Without keys all callers are one owner, which no turn may hold up.
+        # Without keys all callers are one owner, and fair turns among owners would only slow it down.
         owner = "" if call.key == ANONYMOUS else call.key.id
         context, notices = await self.context.clips(scene, owner)
         request = SpeechRequest(

@@ -1,4 +1,4 @@
-"""How far an answer is: its audio so far, and what of it conditions the next piece."""
+"""The state of an answer: its audio so far, and the context of its next part."""
 
 import time
 from collections import deque
@@ -20,11 +20,11 @@ from serve_app.speech.seeds import sub_seed
 from serve_app.speech.text.duration import frame_cap
 
 _CONTINUING = -1
-"""Priority of all parts but the first: somebody is listening already."""
+"""Priority of all parts but the first, which have a listener already."""
 
 
 class Spoken:
-    """Puts the parts of an answer one behind the other."""
+    """Joins the parts of an answer: makes each request, and places its chunks in the answer."""
 
     def __init__(self, request: SpeechRequest, context: list[ContextSegment], max_context_seconds: float) -> None:
         self._request = request
@@ -47,7 +47,7 @@ class Spoken:
 
     @property
     def is_over(self) -> bool:
-        """Nothing more may be spoken, or the engine gave up."""
+        """Whether the answer ends here: its limit is reached, or the engine gave up."""
         return self.frames_left <= 0 or self._finish in (FinishReason.CANCELLED, FinishReason.ERROR)
 
     def next_request(self, part: Part) -> GenerationRequest:
@@ -71,7 +71,7 @@ class Spoken:
         )
 
     def take(self, chunk: AudioChunk) -> AudioChunk:
-        """A part's chunk as one of the whole answer."""
+        """A part's chunk, renumbered as one of the whole answer."""
         self._chunks.append(chunk)
         self._ended_itself = chunk.finish is FinishReason.EOS
         if chunk.finish is not None and self._finish is FinishReason.EOS:
@@ -87,11 +87,11 @@ class Spoken:
         self._chunks.clear()
         self._is_whole = part.is_last
         self._spoken_chars = part.chars_before + (part.piece.end if self._ended_itself else part.piece.start)
-        if codes.num_frames:  # a transcript with no sound under it would teach the next part to skip words
+        if codes.num_frames:  # a transcript without sound would teach the next part to skip words
             self._context.add(ContextSegment(part.piece.text, part.speaker, codes))
 
     def pause(self, part: Part) -> AudioChunk | None:
-        """The silence between this part and the next one of the same turn, where the speech leaves too little."""
+        """Silence to add before the next part of the same turn. None if the speech ends with enough of it."""
         assert self._no_codes is not None, "a part has ended"
         if part.is_last_of_turn or self.is_over:
             return None
@@ -113,9 +113,9 @@ class Spoken:
 
 
 class Memory:
-    """What was said before, as far as the model was trained to follow it.
+    """The context of the next part, within the length that the model was trained to follow.
 
-    What the caller gave is kept; of what was spoken since, the latest parts that fit.
+    The caller's clips are kept, and the latest spoken parts that fit beside them.
     """
 
     def __init__(self, given: list[ContextSegment], max_seconds: float) -> None:
@@ -133,5 +133,5 @@ class Memory:
 
 
 def _num_frames(seconds: float) -> int:
-    """Whole frames in `seconds`, at least one. Rounded first: 29 / 12.5 * 12.5 is a hair below 29."""
+    """Whole frames in `seconds`, at least one. Rounded first, since 29 / 12.5 * 12.5 is slightly below 29."""
     return max(1, int(round(seconds * FRAME_RATE_HZ, 6)))

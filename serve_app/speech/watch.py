@@ -1,4 +1,4 @@
-"""Each answer's life, told once to metrics, trace and log: the same for every API dialect."""
+"""Reports each answer to metrics, trace and log, the same way for every dialect."""
 
 import asyncio
 import logging
@@ -25,11 +25,11 @@ _OUTCOMES: dict[type[BaseException], str] = {
     GeneratorExit: "cancelled",
     asyncio.CancelledError: "cancelled",
 }
-"""Of a request that ended by an exception; any other is an error."""
+"""Outcomes of requests that ended by an exception. Any other exception is an error."""
 
 
 class Watcher:
-    """What the answers of one process share."""
+    """Meter, tracer and clock that the answers of one process share."""
 
     def __init__(
         self, meter: Meter = NO_METER, tracer: Tracer = NO_TRACER, clock: Callable[[], float] = time.monotonic
@@ -51,7 +51,7 @@ class Watcher:
 
 
 class WatchedAnswer:
-    """Entered for as long as the answer is being made, and shown each message as it leaves."""
+    """A context manager around one answer. `note` takes each message as it is sent."""
 
     def __init__(self, request: SpeechRequest, watcher: Watcher) -> None:
         self._request = request
@@ -119,7 +119,7 @@ class WatchedAnswer:
 
     def _outcome(self, kind: type[BaseException] | None) -> str:
         if self._finish is not None and (kind is None or not issubclass(kind, Exception)):
-            return self._finish.value  # whoever leaves after the last chunk has all of it
+            return self._finish.value  # a client that leaves after the last chunk has the whole answer
         if kind is None or (self._is_accepted and issubclass(kind, Exception)):
             return "error"
         return next((_OUTCOMES[parent] for parent in kind.__mro__ if parent in _OUTCOMES), "error")

@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,10 @@ import pytest
 
 from tests.support.contract_server import Server
 from tests.support.fakes import pcm_of
-from tests.support.system_packages import need, require
 from tests.support.waiting import until
 from tests.support.webhook_receiver import receiving
 
-SCRIPTS = Path(__file__).parent / "node"
 REQUEST_ID_CHARS = 36
-
-
-@pytest.fixture(scope="session")
-def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts, with the client that they want installed beside them."""
-    need("node", "npm")
-    folder = tmp_path_factory.mktemp("node") / "contract"
-    shutil.copytree(SCRIPTS, folder)
-    install = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-    done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=120)
-    require("npm", done.returncode == 0, f"npm ci failed: {done.stderr.strip().splitlines()[-1:]}")
-    return folder
 
 
 def node(folder: Path, server: Server, *command: str, **environment: str) -> Any:

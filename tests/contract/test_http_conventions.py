@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.support.contract_server import Server
+from tests.support.decoded import decoded
 
 RUN, QUEUE = "/fal/run/fal-ai/csm-1b", "/fal/queue/fal-ai/csm-1b"
 SCENE = {"scene": [{"text": "Hello there.", "speaker_id": 0}]}
@@ -69,3 +70,23 @@ def test_a_clip_without_its_transcript_is_refused_with_what_is_missing(http: htt
         [problem] = answer.json()["detail"]
         assert (answer.status_code, problem["loc"]) == (422, ["body", "context", 0, "prompt"])
         assert "the transcript of this clip, the words spoken in it" in problem["msg"]
+
+
+@pytest.mark.parametrize(("wish", "media_type", "seconds"), [
+    ({"output_format": "mp3"}, "audio/mpeg", 0.16),
+    ({"output_format": "opus", "sample_rate": 16_000}, "audio/ogg", 0.16),
+    ({"output_format": "mulaw"}, "audio/basic", 0.16),
+])  # fmt: skip
+def test_the_file_comes_in_the_format_that_is_asked_for(
+    http: httpx.Client, wish: dict[str, Any], media_type: str, seconds: float
+) -> None:
+    file = http.post(RUN, json=SCENE | wish).json()["audio"]
+    answer = http.get(file["url"])
+    assert (answer.headers["content-type"], file["content_type"]) == (media_type, media_type)
+    rate = 8000 if wish["output_format"] == "mulaw" else 24_000
+    assert len(decoded(wish["output_format"], answer.content, rate)) == pytest.approx(rate * seconds, abs=2)
+
+
+def test_a_rate_that_the_format_lacks_is_refused_at_its_place(http: httpx.Client) -> None:
+    answer = http.post(QUEUE, json=SCENE | {"output_format": "opus", "sample_rate": 44_100})
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "sample_rate"])

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from serve_app.settings import EngineSettings, Settings
-from tests.support.listener import Listener
+from tests.listener import Listener
 from tests.support.ray_server import Server
 from tests.support.stand_in_graph import replica_processes, running, until_running
 from tests.support.system_packages import need

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.listener import Listener
+from tests.listener import Listener
 from tests.support.ray_server import free_port
 from tests.support.server_process import ROOT, environment, running
 from tests.support.system_packages import need
@@ -31,7 +31,7 @@ def test_the_quickstart(tmp_path: Path) -> None:
         with wave.open(str(tmp_path / name)) as file:
             assert file.getnframes() > 12_000, name
     need("espeak-ng")
-    said = {"hello.wav": "Hello, how are you?", "answer.wav": "A whole answer."}
+    said = {"hello.wav": "Hello, how are you?", "answer.wav": "I was born in 1984; I have 3 cats."}
     listener = Listener([*said.values(), *read_lines("sentences.txt")], voice=0)
     assert {name: listener.hears((tmp_path / name).read_bytes()[44:]) for name in said} == said
 

@@ -5,11 +5,9 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-import ray
-
 from serve_app.errors import StartupError
 from serve_app.preflight.cluster_config import prepared
-from tests.support.deploy_files import ROOT, image_is_of
+from tests.support.deploy_files import ROOT, is_our_image
 
 Cluster = dict[str, Any]
 
@@ -42,9 +40,9 @@ def resources_are_the_machines(cluster: Cluster) -> Iterator[str]:
             yield f"{name} says {values['resources']['CPU']} CPUs, {machine} has {CORES[machine]}"
 
 
-def image_is_of_the_installed_ray(cluster: Cluster) -> Iterator[str]:
-    if not image_is_of(cluster["docker"]["image"], ray.__version__):
-        yield f"{cluster['docker']['image']} is not for Ray {ray.__version__}"
+def image_is_of_this_version(cluster: Cluster) -> Iterator[str]:
+    if not is_our_image(cluster["docker"]["image"]):
+        yield f"{cluster['docker']['image']} is not of this version and the installed Ray"
 
 
 def head_autoscales(cluster: Cluster) -> Iterator[str]:
@@ -120,7 +118,7 @@ CHECKS = (
     ray_takes_it,
     commands_are_bash,
     resources_are_the_machines,
-    image_is_of_the_installed_ray,
+    image_is_of_this_version,
     head_autoscales,
     head_runs_no_replica,
     cards_come_on_demand,

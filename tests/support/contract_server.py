@@ -89,9 +89,9 @@ class Server:
 
 @contextmanager
 def serving(
-    folder: Path, *, needs_keys: bool = False, ssl: dict[str, str] | None = None, **sections: Any
+    folder: Path, *, needs_keys: bool = False, ssl: dict[str, str] | None = None, port: int = 0, **sections: Any
 ) -> Iterator[Server]:
-    """Until the block ends. `sections` are those of the settings."""
+    """Until the block ends. `sections` are those of the settings. `port` 0 is a free one."""
     settings = Settings(data_dir=folder, **sections)
     database = Database.open(settings.database_url)
     decoder, encoder, keys = TalkingDecoder(), FakeEncoder(), Keys(database, settings.keys)
@@ -107,7 +107,7 @@ def serving(
         sender = WebhookSender(outbox, services.net, services.webhook_format, settings.webhooks)
         return app, [runner.run, sender.run]
 
-    with in_thread(build, ssl or {}) as url:
+    with in_thread(build, ssl or {}, port) as url:
         yield Server(url, decoder, encoder, database, settings, keys)
     database.close()
 
@@ -116,11 +116,13 @@ Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
 @contextmanager
-def in_thread(build: Callable[[], tuple[Any, list[Loop]]], ssl: dict[str, str]) -> Iterator[str]:
+def in_thread(build: Callable[[], tuple[Any, list[Loop]]], ssl: dict[str, str], port: int = 0) -> Iterator[str]:
     """Serve what `build` makes, and run its loops beside it, in an event loop of their own."""
     # By its protocol asyncio knows that it need not wait for more to send.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    # As servers do: connections of one that has just ended do not count.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     started, stop = threading.Event(), threading.Event()
 
     async def serve() -> None:

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import ray
 import yaml
 
+from serve_app import __version__
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.preflight.placement import Replicas, replicas_of
 from serve_app.preflight.serve_config import check_serve_config
@@ -38,3 +40,8 @@ def image_is_of(image: str, ray_version: str) -> bool:
     """The tag is that version, or begins with it and a hyphen."""
     tag = image.rpartition(":")[2]
     return tag == ray_version or tag.startswith(f"{ray_version}-")
+
+
+def is_our_image(image: str) -> bool:
+    """The tag names this version of the server and the installed Ray."""
+    return image.endswith(f"/csm-serve:{__version__}-ray{ray.__version__}")

@@ -5,11 +5,18 @@ import re
 from pathlib import Path
 
 import pytest
+import ray
 
 from docs import tables
+from serve_app import __version__
 
 ROOT = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists())
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "training" / "README.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "training" / "README.md"]
+_NAMES_THE_IMAGE = [
+    ROOT / "deploy" / "Dockerfile",
+    ROOT / "deploy" / "kuberay" / "rayservice.yaml",
+    ROOT / "cluster.yaml",
+]
 _MADE_BY_TOOLS = ("build", "dist", "node_modules", "__pycache__")
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)")
 _MODULE = re.compile(r"python -m ((?:benchmarks|training|serve_app|docs)[\w.]*)")
@@ -69,3 +76,16 @@ def test_modules_that_are_to_be_run_exist(page: Path) -> None:
     for module in _MODULE.findall(page.read_text().replace("$(PYTHON)", "python")):
         path = ROOT / module.rstrip(".").replace(".", "/")
         assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+
+
+@pytest.mark.parametrize(
+    "path", [*_NAMES_THE_IMAGE, ROOT / "docs" / "install.md"], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_image_tags_carry_this_version_and_the_installed_ray(path: Path) -> None:
+    tags = re.findall(r"/csm-serve:([\w.-]*\w)", path.read_text())
+    assert set(tags) == {f"{__version__}-ray{ray.__version__}"}
+
+
+def test_the_changelog_begins_with_this_version() -> None:
+    headings = re.findall(r"^## \[?([^\s\]]+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == __version__

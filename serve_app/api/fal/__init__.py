@@ -1,1 +1,1 @@
-"""fal's dialect: what its own clients call, on one origin instead of four hosts."""
+"""fal's dialect: the four hosts that its clients call, on one origin."""

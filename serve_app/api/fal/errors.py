@@ -1,4 +1,4 @@
-"""Errors in the two shapes that fal's clients tell apart: a list of places for bad input, a sentence for the rest."""
+"""Errors in fal's two shapes: a list of places for bad input, a sentence for all others."""
 
 import re
 import uuid
@@ -36,7 +36,7 @@ from serve_app.errors import (
 REQUEST_ID = "x-fal-request-id"
 REQUEST_TIMEOUT = "request_timeout"
 USER_TIMEOUT = {"X-Fal-Request-Timeout-Type": "user"}
-"""Its own start timeout, says the client, and does not try again."""
+"""Tells the client that its own start timeout passed, so that it does not try again."""
 WEBHOOK_FIELD = "fal_webhook"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 
@@ -47,6 +47,7 @@ FIELD_NAMES = FieldNames(
         "context[].speaker": "speaker_id",
         "context[].text": "prompt",
         "context[].audio": "audio_url",
+        "format": "output_format",
         "part_number": "partNumber",
     }
 )
@@ -69,7 +70,7 @@ _INFRA_TYPES: dict[type[CsmServeError], str] = {
     RunnerLost: "runner_disconnected",
     InternalError: "internal_error",
 }
-_MOST_PROBLEMS = 20
+_MAX_PROBLEMS = 20
 _JOB_ID = re.compile(r"[\w-]{1,64}", re.ASCII)
 
 
@@ -99,7 +100,7 @@ def infra_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def place(field: str) -> list[str | int]:
-    """A path of ours, such as `context[0].audio`, as fal writes it."""
+    """A neutral path, such as `context[0].audio`, as fal writes it."""
     if field == WEBHOOK_FIELD:
         return ["query", field]
     if field.startswith("x-fal-"):
@@ -116,7 +117,7 @@ def sentence(error: CsmServeError) -> str:
 
 
 def error_content(error: CsmServeError) -> dict[str, Any]:
-    """The body alone: for answers, and for jobs, which keep it."""
+    """The body of the error, for answers and for results of jobs."""
     if isinstance(error, InvalidRequest):
         problem = InputProblem(loc=place(error.field), msg=error.message, type=input_type(error))
         return {"detail": [problem.model_dump()]}
@@ -127,7 +128,7 @@ def error_content(error: CsmServeError) -> dict[str, Any]:
 
 
 def input_type(error: InvalidRequest) -> str:
-    """fal's word for it."""
+    """fal's type of the error."""
     return next(_INPUT_TYPES[kind] for kind in type(error).__mro__ if kind in _INPUT_TYPES)
 
 
@@ -137,7 +138,7 @@ def error_answer(error: CsmServeError) -> JSONResponse:
 
 
 def answered(content: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> JSONResponse:
-    """An error's body with the headers that go with it."""
+    """The response for an error's body, with fal's headers."""
     known = {"X-Fal-Retryable": str(is_retryable(status)).lower()}
     if error_type := content.get("error_type"):
         known["X-Fal-Error-Type"] = error_type
@@ -145,8 +146,8 @@ def answered(content: dict[str, Any], status: int, headers: dict[str, str] | Non
 
 
 def validation_content(error: RequestValidationError) -> dict[str, Any]:
-    """pydantic's own words, as fal gives them, without the input that was wrong: it may be a whole file."""
-    found = error.errors()[:_MOST_PROBLEMS]
+    """pydantic's messages, as fal sends them. The wrong input is left out, since it may be a whole file."""
+    found = error.errors()[:_MAX_PROBLEMS]
     problems = [InputProblem(loc=list(e["loc"]), msg=e["msg"], type=e["type"]) for e in found]
     return {"detail": [problem.model_dump() for problem in problems]}
 
@@ -162,7 +163,7 @@ def in_body(error: ValidationError) -> RequestValidationError:
 
 
 class FalRoute(APIRoute):
-    """A route whose errors have fal's shapes, and whose answers all name their request."""
+    """A route that renders errors in fal's shapes and names the request in every answer."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
@@ -182,12 +183,12 @@ class FalRoute(APIRoute):
 
 
 def _nameless() -> JSONResponse:
-    """To a path with a NUL: nothing is called so, and PostgreSQL takes no such text."""
+    """The answer to a path with a NUL, which PostgreSQL cannot store."""
     return answered({"detail": "nothing has this name"}, 404)
 
 
 def request_id_of(request: Request) -> str:
-    """Of the job that the path names, or this request's own, made up at its first use."""
+    """The id of the job in the path, or a new one for this request, kept for later calls."""
     if _JOB_ID.fullmatch(job_id := request.path_params.get("request_id", "")):
         return job_id
     if not hasattr(request.state, "fal_request_id"):
@@ -196,10 +197,10 @@ def request_id_of(request: Request) -> str:
 
 
 def add_headers(connection: HTTPConnection, headers: dict[str, str]) -> None:
-    """Have the answer to an HTTP request carry them. Those of a WebSocket were sent before."""
+    """Add headers to the answer of an HTTP request. A WebSocket has sent its headers already."""
     connection.state.added_headers = headers
 
 
 def name_request(request: Request, request_id: str) -> None:
-    """Have the answer carry this id."""
+    """Set the id that the answer carries."""
     request.state.fal_request_id = request_id

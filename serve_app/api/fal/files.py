@@ -35,7 +35,7 @@ _DELETED = infra_errors(401, 403, 404, 503)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteRange:
     """Bytes from `start` up to `end`."""
 
     start: int
@@ -56,7 +56,7 @@ class FilesApi:
         return router
 
     async def delete(self, request: Request, file_id: str) -> Response:
-        """Delete a file of this key. It is unknown at once; its bytes go some minutes later."""
+        """Delete a file of this key. Its address answers 404 at once, and its bytes are deleted some minutes later."""
         key = key_of(request, Scope.FILES)
         file = await self._files.info(file_id)
         if file.owner != key.id:
@@ -65,12 +65,12 @@ class FilesApi:
         return Response(status_code=204)
 
     async def read(self, request: Request, file_id: str) -> Response:
-        """A file. Its address permits reading it. The name in the address is for people; only the id is used."""
+        """A stored file. Knowing its address permits reading it. Only the id counts; the name is for people."""
         file = await self._files.info(file_id)
         headers = _headers(file)
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        whole = Span(0, file.size)
+        whole = ByteRange(0, file.size)
         span = _span(request, headers["ETag"], file.size) or whole
         if span.start >= span.end and span is not whole:
             return Response(status_code=416, headers=headers | {"Content-Range": f"bytes */{file.size}"})
@@ -88,16 +88,16 @@ class FilesApi:
         return StreamedAnswer(data, file.content_type, held, headers=headers, status=status)
 
 
-def _span(request: Request, etag: str, size: int) -> Span | None:
+def _span(request: Request, etag: str, size: int) -> ByteRange | None:
     """The requested range. None asks for the whole file: no range, an unknown form, or a range of older content."""
     match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
     if match is None or match[0] == "bytes=-" or request.headers.get("if-range", etag) != etag:
         return None
     first, last = match.groups()
     if not first:
-        return Span(max(size - int(last), 0), size) if int(last) else Span(size, size)
+        return ByteRange(max(size - int(last), 0), size) if int(last) else ByteRange(size, size)
     end = min(int(last) + 1, size) if last else size
-    return None if last and int(last) < int(first) else Span(int(first), end)
+    return None if last and int(last) < int(first) else ByteRange(int(first), end)
 
 
 def _headers(file: StoredFile) -> dict[str, str]:

@@ -106,7 +106,7 @@ class QueueApi:
                 file_ids=file_ids,
             )
         )
-        for file_id in file_ids:  # a job with the same clip may have ended since, and have let it go
+        for file_id in file_ids:  # another job with the same clip may have ended since, and deleted it
             await self._services.files.keep(file_id, kept_seconds)
         name_request(request, job.id)
         status = await queue.status(job.id, key.id)
@@ -166,7 +166,7 @@ class QueueApi:
         return JSONResponse({"status": word}, status)
 
     async def delete(self, request: Request, request_id: str) -> Response:
-        """Delete a job that has ended, with its result and the file of its answer. Cancel one that has not."""
+        """Delete a job that has ended, with its result and the file of its answer. 400 while it is in progress."""
         key = _key_for_speech(request)
         if not await self._services.queue.delete(request_id, key.id, self._services.files):
             return answered({"detail": "Request is still in progress: cancel it first"}, 400)
@@ -203,7 +203,7 @@ def _identity(scene: Scene) -> dict[str, Any]:
 
 
 def _stored_ids(read: Scene, kept: Scene) -> tuple[str, ...]:
-    """Of the files that inline audio was stored as."""
+    """Ids of the files in which inline audio was stored."""
     pairs = zip(read.context, kept.context, strict=True)
     audio = [after.audio for before, after in pairs if isinstance(before.audio, InlineAudio)]
     return tuple(stored.file_id for stored in audio if isinstance(stored, FileAudio))

@@ -1,4 +1,4 @@
-"""Scenes over one WebSocket, in MessagePack: a message with the input in, chunks of sound and then the output back."""
+"""Scenes over one WebSocket, in MessagePack: an input message in, then chunks of sound and the output back."""
 
 import asyncio
 import uuid
@@ -55,7 +55,7 @@ class RealtimeApi:
         return router
 
     async def connect(self, socket: WebSocket) -> None:
-        """Inputs are spoken one after the other; the latest `max_buffering` wait, in at most 32 MiB."""
+        """Speak inputs one after the other. The latest `max_buffering` inputs wait, in at most 32 MiB."""
         await socket.accept()
         try:
             key = key_of(socket, Scope.SPEECH)
@@ -121,7 +121,7 @@ class RealtimeApi:
 
 
 class _Inbox:
-    """What came and was not answered yet."""
+    """Inputs that were received and not answered yet."""
 
     def __init__(self, size: int, bytes_taken: Callable[[int], AbstractContextManager[None]]) -> None:
         """bytes_taken: holds memory for a message while it waits, or raises Overloaded."""

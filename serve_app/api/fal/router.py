@@ -1,4 +1,4 @@
-"""All of fal's surfaces."""
+"""The routes of all of fal's surfaces."""
 
 from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse
@@ -17,7 +17,7 @@ from serve_app.settings import Settings
 from serve_app.speech.service import SpeechService
 
 STREAMED = (f"{PREFIX}/{Surface.CDN}/",)
-"""Paths whose bodies are files: their limit is `files.max_file_bytes`, and they are never held in memory whole."""
+"""Paths whose bodies are files. Their limit is `files.max_file_bytes`, and no body is held in memory whole."""
 
 SMALL = (f"{PREFIX}/{Surface.REST}/",)
 """Paths whose bodies FastAPI reads and validates whole, before the route sees them."""
@@ -42,7 +42,7 @@ def fal_router(speech: SpeechService, services: Services, settings: Settings, ke
 
 
 def add_unknown_paths(app: FastAPI) -> None:
-    """Have every other path under the prefix answered in fal's words. Last, and not in the router of what is known."""
+    """Answer every other path under the prefix in fal's shape. Call it last, since the first match wins."""
     app.add_api_route(f"{PREFIX}/{{rest:path}}", _unknown, methods=_METHODS, include_in_schema=False)
 
 

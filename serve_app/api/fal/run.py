@@ -1,4 +1,4 @@
-"""`fal.run`: a scene while its caller waits, whole or chunk by chunk."""
+"""`fal.run`: speaks a scene while its caller waits, whole or chunk by chunk."""
 
 import base64
 from collections.abc import AsyncGenerator
@@ -45,7 +45,7 @@ class RunApi:
         return router
 
     async def run(self, request: Request) -> Response:
-        """Speak a scene, and answer with its file once it is stored. A client that leaves before cancels it."""
+        """Speak a scene and answer with its stored file. The scene is cancelled if the client leaves."""
         call = _call(request)
         scene = await self._reader.read(request)
         async with (
@@ -55,7 +55,7 @@ class RunApi:
             return JSONResponse(output_of(await answer.file()))
 
     async def stream(self, request: Request) -> Response:
-        """Speak a scene in server-sent events: 24 kHz PCM in base64 as it is made, then the whole output."""
+        """Speak a scene in server-sent events: 24 kHz PCM in base64, then the whole output."""
         call = _call(request, is_streamed=True)
         scene = await self._reader.read(request)
         # The status waits for admission: a refusal is raised here, and never after a 200.
@@ -75,7 +75,7 @@ async def _events(answer: Answer) -> AsyncGenerator[str, None]:
 
 
 def chunk_content(chunk: AudioChunk, index: int) -> dict[str, Any]:
-    """All but the audio, which is base64 in JSON and bytes in MessagePack."""
+    """A chunk's fields except its audio, which is base64 in JSON and bytes in MessagePack."""
     return {"index": index, "turn": chunk.turn, "sample_rate": SAMPLE_RATE_HZ}
 
 

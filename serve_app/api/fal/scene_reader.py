@@ -1,4 +1,4 @@
-"""From a request's body to a scene that can be spoken or queued: the same on every surface."""
+"""Turns a request's body into a scene to speak or queue, the same way on every surface."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,16 +21,16 @@ class SceneReader:
         self._settings = settings
 
     async def read(self, request: Request, is_job: bool = False) -> Scene:
-        """Raises RequestValidationError for a body of another shape, InvalidRequest for one beyond the limits."""
+        """Raises RequestValidationError for a wrong shape, InvalidRequest for values beyond the limits."""
         return await self._scene(parse(await request.body(), self._settings.limits), request, is_job)
 
     async def from_message(self, values: dict[str, Any], connection: HTTPConnection) -> Scene:
-        """The same for a message of an open connection."""
+        """The scene in a message of an open connection. Raises as `read`."""
         return await self._scene(validated(values, self._settings.limits), connection)
 
     async def _scene(self, body: FalInput, connection: HTTPConnection, is_job: bool = False) -> Scene:
         cdn = way_of(connection).url(Surface.CDN, "")
-        file = AnswerFile(cdn, body.output_format, kept_seconds(connection.headers))
+        file = AnswerFile(cdn, body.output_format, kept_seconds(connection.headers), body.sample_rate)
         scene = await self._speech.scene(replace(asked(body, file), is_job=is_job), self._settings)
         add_headers(connection, weights_headers(await self._speech.info(), scene.remarks) | text_headers(scene.notices))
         return await self._speech.context.locate(scene, cdn)

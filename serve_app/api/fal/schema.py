@@ -51,7 +51,8 @@ class FalInput(LenientBody):
     temperature: Number | None = None
     top_k: Integer | None = None
     max_audio_seconds: Number | None = Field(default=None, description="Of the whole scene.")
-    output_format: Literal["wav"] = "wav"
+    output_format: Literal["wav", "pcm", "mp3", "opus", "flac", "aac", "mulaw", "alaw"] = "wav"
+    sample_rate: Integer | None = Field(default=None, description="In Hz, 8000 to 48000 where the format allows.")
     normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
 
 
@@ -63,7 +64,7 @@ class FalOutputFile(BaseModel):
 
 
 class FalOutput(BaseModel):
-    """fal's, and below `audio` what is ours."""
+    """`audio` is fal's. The fields below it are ours."""
 
     audio: FalOutputFile
     seed: int
@@ -88,7 +89,7 @@ def output_of(answer: StoredAnswer) -> dict[str, Any]:
 
 
 def parse(body: bytes, limits: LimitSettings = _USUAL) -> FalInput:
-    """Raises RequestValidationError with every place that is wrong, or for what is no JSON object.
+    """Raises RequestValidationError with every place that is wrong, or a body that is no JSON object.
 
     Raises InvalidRequest for more values than a request can have.
     """
@@ -138,7 +139,7 @@ def _problem(kind: str, message: str) -> dict[str, Any]:
 
 
 BODY_SCHEMAS = body_schemas(FalInput)
-"""Of bodies that routes read by themselves, which FastAPI therefore does not know."""
+"""Schemas of bodies that routes read by themselves, so that FastAPI does not know them."""
 INPUT_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": schema_ref("FalInput")}}}
 }

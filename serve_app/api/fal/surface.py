@@ -1,6 +1,6 @@
-"""Finds out which of fal's hosts a request is meant for, and leads it to that surface's routes under `/fal/`.
+"""Finds which of fal's hosts a request is meant for, and rewrites its path to that surface under `/fal/`.
 
-In this order: the proxy's header, the prefix, the host, the bare path. Everything else passes as it is.
+It looks at the proxy's header, the prefix, the host and the bare path, in this order. Other requests pass unchanged.
 """
 
 from urllib.parse import quote, unquote, urlsplit
@@ -13,7 +13,7 @@ from serve_app.api.fal.ways import FAL_HOSTS, PREFIX, Surface, Way
 from serve_app.api.origin import host_of, origin_of
 
 PROXY = "/api/fal/proxy"
-"""What the JavaScript client sends everything to, where its `proxyUrl` is set."""
+"""The JavaScript client sends all requests here if its `proxyUrl` is set."""
 _TARGET = "x-fal-target-url"
 _BAD_TARGET = f"{_TARGET} must name https://fal.run, https://queue.fal.run or https://rest.fal.ai: nothing is forwarded"
 _BARE = {
@@ -28,7 +28,7 @@ _PROXIED_METHODS = "DELETE, GET, HEAD, OPTIONS, POST, PUT"
 
 
 class FalSurfaces:
-    """ASGI middleware. `public_url` is what addresses in answers begin with; None takes it from the request."""
+    """ASGI middleware. Addresses in answers begin with `public_url`, or with the origin of the request if None."""
 
     def __init__(self, app: ASGIApp, public_url: str | None) -> None:
         self._app = app
@@ -63,7 +63,7 @@ class FalSurfaces:
         Way.by_prefix(origin).put_into(scope)
 
         async def uncached(message: Message) -> None:
-            # All GETs have the one address of the proxy.
+            # All GETs have the same address, that of the proxy.
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["cache-control"] = "no-store"
             await send(message)
@@ -73,14 +73,14 @@ class FalSurfaces:
 
 def _bare_surface(path: str, host: str) -> Surface | None:
     if path.startswith(_APPS):
-        # The one path that two of fal's hosts share: run it, or queue it.
+        # Two of fal's hosts share this path: one runs the request, the other queues it.
         is_queued = host.startswith("queue.") or "/requests/" in path
         return Surface.QUEUE if is_queued else Surface.RUN
     return next((surface for start, surface in _BARE.items() if path.startswith(start)), None)
 
 
 def _target(url: str) -> tuple[Surface, str, bytes] | None:
-    """Surface, path and query; None for what is none of fal's hosts."""
+    """Surface, path and query, or None if the URL names none of fal's hosts."""
     try:
         parts = urlsplit(url)
         path = unquote(parts.path, errors="strict")

@@ -16,7 +16,7 @@ from serve_app.store.multipart import MAX_PARTS
 
 _MAX_BYTES = 2 * 1024 * 1024
 """Enough for `MAX_PARTS` parts."""
-_MOST_VALUES = 4 * MAX_PARTS
+_MAX_VALUES = 4 * MAX_PARTS
 
 
 class Part(BaseModel):
@@ -36,7 +36,7 @@ async def read_parts(request: Request) -> list[Part]:
         if len(received) > _MAX_BYTES:
             raise FileTooLarge("parts", f"is a list of more than {_MAX_BYTES} bytes: send fewer, larger parts")
     body = bytes(received)
-    check_count("parts", body, _MOST_VALUES)
+    check_count("parts", body, _MAX_VALUES)
     try:
         return Parts.model_validate_json(body).parts
     except ValidationError as error:
@@ -44,7 +44,7 @@ async def read_parts(request: Request) -> list[Part]:
 
 
 BODY_SCHEMAS = body_schemas(Parts)
-"""Of bodies that routes read by themselves, which FastAPI therefore does not know."""
+"""Schemas of bodies that routes read by themselves, so that FastAPI does not know them."""
 PARTS_BODY: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": schema_ref("Parts")}}}
 }

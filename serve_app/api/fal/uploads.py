@@ -167,7 +167,7 @@ class UploadsApi:
         return UploadAddress(upload_url=f"{way.url(Surface.CDN, target)}?{query}", file_url=way.url(Surface.CDN, path))
 
     async def _signed(self, request: Request, upload_id: str, name: str) -> dict[str, str]:
-        """The claims. Raises InvalidSignature, and Unauthorized where the key that asked for the address is gone."""
+        """The claims. Raises InvalidSignature, or Unauthorized if the key that asked for the address is gone."""
         claims = self._urls.check(_signed_path(upload_id, name), request.query_params)
         if self._keys is not None:
             key = await self._keys.confirm(claims["owner"], claims.get("generation", ""))

@@ -1,4 +1,4 @@
-"""Addresses in answers lead back by the way the request came: what reached us once is reached again."""
+"""Addresses in answers go back the way the request came, since that way is known to work."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,11 +9,11 @@ from starlette.types import Scope
 
 APP = "/fal-ai/csm-1b"
 PREFIX = "/fal"
-"""Of the path under which each surface is a folder."""
+"""Each surface is a folder below this path."""
 
 
 class Surface(StrEnum):
-    """fal's hosts. The same path means something else on each."""
+    """fal's hosts. The same path has a different meaning on each."""
 
     RUN = "run"
     QUEUE = "queue"
@@ -35,7 +35,7 @@ _KEY = "csm.fal.way"
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """Where each surface is, for whoever came by this way."""
+    """The base URL of each surface, as this caller reaches it."""
 
     bases: dict[Surface, str]
 
@@ -59,5 +59,5 @@ class Way:
 
 
 def way_of(request: HTTPConnection) -> Way:
-    """As the shim found it."""
+    """The way by which this request came, as `FalSurfaces` found it."""
     return request.scope[_KEY]

@@ -6,7 +6,7 @@ from serve_app.speech.text.tracked import Tracked
 
 PARAGRAPH = "\n"
 
-_LONGEST_SHORT_LINE = 60
+_MAX_SHORT_LINE_CHARS = 60
 _RUNS = re.compile(r"[ \t]{2,}+|\t")
 _AROUND = re.compile(r"(?<![ \t])[ \t]*+\n[ \t]*+")
 _BLANK = re.compile(r"\n{2,}+")
@@ -35,6 +35,6 @@ def paragraphs(tracked: Tracked) -> Tracked:
 
 def _pause_after_a_short_line(match: re.Match[str]) -> str:
     """A long line was wrapped by an editor; a short one (verse, address, list) was ended by its writer."""
-    before = match.string[max(0, match.start() - _LONGEST_SHORT_LINE) : match.start()]
-    short = match.start() <= _LONGEST_SHORT_LINE or "\n" in before or "\x00" in before
+    before = match.string[max(0, match.start() - _MAX_SHORT_LINE_CHARS) : match.start()]
+    short = match.start() <= _MAX_SHORT_LINE_CHARS or "\n" in before or "\x00" in before
     return ", " if short else " "

@@ -14,7 +14,7 @@ _SCALES = listed(
     thousand million billion trillion quadrillion quintillion sextillion septillion octillion nonillion decillion
     """
 )
-_MOST_DIGITS = 3 * (len(_SCALES) + 1)
+_MAX_DIGITS = 3 * (len(_SCALES) + 1)
 _ORDINALS = {
     "one": "first",
     "two": "second",
@@ -29,7 +29,7 @@ _ORDINALS = {
 def cardinal(digits: str) -> str:
     """ "1,234" as "one thousand two hundred thirty-four". Numbers beyond decillions are read digit by digit."""
     plain = digits.replace(",", "").lstrip("0") or "0"
-    if len(plain) > _MOST_DIGITS:
+    if len(plain) > _MAX_DIGITS:
         return spelled(plain)
     groups = _groups_of_three(plain)
     words = []

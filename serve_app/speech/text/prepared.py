@@ -1,4 +1,4 @@
-"""What the preparation of a text hands on: the spoken text, and what had to be left out."""
+"""A prepared text: the words to speak, and notices about parts that are left out."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from serve_app.speech.text.tracked import Tracked
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something of the text that is not spoken as it was typed. It never quotes the text."""
+    """A kind of text that is not spoken, and how often it occurs. It never quotes the text."""
 
     kind: str
     """As in "emoji" or "letters that the model does not know". ASCII, since it travels in a header."""

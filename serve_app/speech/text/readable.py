@@ -70,7 +70,7 @@ def readable(text: str | Prepared, alphabet: str) -> Prepared:
 
 
 def _in_alphabet(char: str, known: frozenset[str]) -> str | None:
-    """What of the alphabet stands for the character; None if nothing does. "" is for a sign without a sound."""
+    """The alphabet's characters for this one, or None if there are none. "" stands for a sign without a sound."""
     if char in _NEAREST:
         return _nearest(_NEAREST[char], known)
     if char in _FALLBACKS:

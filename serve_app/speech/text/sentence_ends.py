@@ -13,17 +13,17 @@ _BEFORE_NUMBER = re.compile(
     r"(?:^|[(\"'])(?:Nos?|Fig|Vol|pp?|Ch|Sec|Jan|Feb|Mar|Apr|Aug|Sept?|Oct|Nov|Dec)\.$", re.IGNORECASE
 )
 _NEXT = re.compile(r"\s*[\"'(\u201c\u2018]*(\w)")
-_LONGEST_LOOK = 80
+_MAX_LOOK_CHARS = 80
 
 
 def ends_sentence(text: str, start: int, stop: int) -> bool:
     """Whether the word at `start` to `stop` of the text is the last of a sentence."""
-    word = text[max(start, stop - _LONGEST_LOOK) : stop]
+    word = text[max(start, stop - _MAX_LOOK_CHARS) : stop]
     if not _END.search(word):
         return False
     if not word.rstrip("\"')]\u201d\u2019\xbb").endswith("."):
         return True
-    following = _NEXT.match(text[stop : stop + _LONGEST_LOOK])
+    following = _NEXT.match(text[stop : stop + _MAX_LOOK_CHARS])
     if following and following[1].islower():
         return False
     if following and following[1].isdigit() and _BEFORE_NUMBER.search(word):

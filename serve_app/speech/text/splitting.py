@@ -9,7 +9,7 @@ from serve_app.speech.text.lines import PARAGRAPH
 from serve_app.speech.text.prepared import Prepared
 from serve_app.speech.text.sentence_ends import ends_sentence
 from serve_app.speech.text.tracked import Tracked
-from serve_app.speech.text.word_count import IDEOGRAPH, LONGEST_WORD, SYLLABLE, spoken_words, word_weight
+from serve_app.speech.text.word_count import IDEOGRAPH, MAX_WORD_LETTERS, SYLLABLE, spoken_words, word_weight
 
 FEWEST_WORDS = 4
 """A shorter piece joins its neighbour if both fit: models speak a single word less reliably than a sentence."""
@@ -33,7 +33,7 @@ class Piece:
     start: int
     """Place of its first character in the typed text."""
     end: int
-    """Characters of the typed text that are done with once this piece is spoken: where the next one begins."""
+    """Where the next piece begins in the typed text."""
     ends_with: Break
 
 
@@ -48,7 +48,7 @@ class _Span:
 
 
 _UNIT = re.compile(
-    rf"[{IDEOGRAPH}{SYLLABLE}][^\w\s]*+|(?:(?![{IDEOGRAPH}{SYLLABLE}])\S){{1,{4 * LONGEST_WORD}}}+[\u0300-\u036f]*+"
+    rf"[{IDEOGRAPH}{SYLLABLE}][^\w\s]*+|(?:(?![{IDEOGRAPH}{SYLLABLE}])\S){{1,{4 * MAX_WORD_LETTERS}}}+[\u0300-\u036f]*+"
 )
 _CLAUSE_END = re.compile(r"[,;:)\u2014\u3001\uff0c\uff1b\uff1a\uff09\u060c\u061b][\"'\u201d\u300d]?$")
 
@@ -77,7 +77,7 @@ def _units(text: str, longest_words: int) -> Iterator[_Span]:
             yield _Span(start, stop, weight, _break_after(text, start, stop))
             continue
         after = _break_after(text, start, stop)
-        step = min(LONGEST_WORD, longest_words)  # a character weighs one word at most
+        step = min(MAX_WORD_LETTERS, longest_words)  # a character weighs one word at most
         for at in range(start, stop, step):
             cut = min(at + step, stop)
             yield _Span(at, cut, word_weight(text[at:cut]), after if cut == stop else Break.WORD)

@@ -3,7 +3,7 @@
 import math
 import re
 
-LONGEST_WORD = 12
+MAX_WORD_LETTERS = 12
 """Letters that count as one word. A longer word counts as several: a German compound, or a run without spaces."""
 
 IDEOGRAPH = "\u2e80-\u2fdf\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
@@ -36,4 +36,4 @@ def word_weight(text: str) -> float:
 
 
 def _weight(letters: int) -> int:
-    return math.ceil(letters / LONGEST_WORD)
+    return math.ceil(letters / MAX_WORD_LETTERS)

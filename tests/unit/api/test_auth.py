@@ -138,8 +138,8 @@ async def test_what_callers_send_cannot_stand_for_a_key(server: Keyed) -> None:
     assert (await server.speak(("csm.key", "anonymous"), ("X-Forwarded-For", "127.0.0.1"))).status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready", "/openapi.json", "/docs"])
-async def test_probes_and_the_reference_need_no_key(server: Keyed, path: str) -> None:
+@pytest.mark.parametrize("path", ["/health", "/ready", "/openapi.json", "/docs", "/", "/playground/page.js"])
+async def test_probes_the_reference_and_the_page_need_no_key(server: Keyed, path: str) -> None:
     assert (await server.http.get(path)).status_code == 200
 
 
@@ -147,7 +147,8 @@ async def test_probes_and_the_reference_need_no_key(server: Keyed, path: str) ->
     ("method", "path"),
     [
         ("POST", "/generate"), ("GET", "/requests/1"), ("GET", "/info"), ("GET", "/metrics"), ("GET", "/nowhere"),
-        ("GET", "/"), ("POST", "/health"), ("GET", "/health/"), ("GET", "//health"), ("GET", "/health/%2e%2e/info"),
+        ("POST", "/"), ("GET", "/playground/"), ("GET", "/playground/router.py"), ("PUT", "/playground/page.js"),
+        ("POST", "/health"), ("GET", "/health/"), ("GET", "/%2fhealth"), ("GET", "/health/%2e%2e/info"),
         ("GET", "/info/%2e%2e/health"), ("GET", "/HEALTH"), ("GET", "/health%0a"), ("GET", "/health%00"),
         ("POST", "/fal/cdn/files/a/b"), ("GET", "/fal/cdn/files/a"), ("GET", "/fal/cdn/upload/a/b"),
         ("POST", "/fal/run/fal-ai/csm-1b"), ("POST", "/fal-ai/csm-1b"), ("PUT", "/fal/queue/upload/a/b"),
@@ -369,7 +370,9 @@ async def test_something_else_may_stand_for_a_key(database: Database) -> None:
 
     app = Authentication(inner, Keys(database, KeySettings()), [ticket])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://csm") as http:
-        statuses = [(await http.get("/", params={"ticket": value})).status_code for value in ("good", "stale", "none")]
+        statuses = [
+            (await http.get("/info", params={"ticket": value})).status_code for value in ("good", "stale", "none")
+        ]
     assert (statuses, seen) == ([204, 401, 401], [given])
 
 

@@ -8,7 +8,7 @@ import msgpack
 import pytest
 from fastapi import Request
 
-from serve_app.api.bounded import MOST_VALUES, read_json, read_msgpack
+from serve_app.api.bounded import MAX_VALUES, read_json, read_msgpack
 from serve_app.api.fal.schema import parse
 from serve_app.api.fal.upload_parts import read_parts
 from serve_app.api.native_schema import GenerateBody, parse_form, parse_json
@@ -16,8 +16,8 @@ from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
 from tests.support.api_harness import api, client
 
-ZEROS = "[" + "0," * MOST_VALUES + "0]"
-LISTS = "[" + "[]," * (MOST_VALUES // 2) + "[]]"
+ZEROS = "[" + "0," * MAX_VALUES + "0]"
+LISTS = "[" + "[]," * (MAX_VALUES // 2) + "[]]"
 
 
 @pytest.mark.parametrize("values", [ZEROS, LISTS])
@@ -26,13 +26,13 @@ def test_a_json_body_of_too_many_values_is_refused_unread(
     monkeypatch: pytest.MonkeyPatch, read: Any, values: str
 ) -> None:
     monkeypatch.setattr(json, "loads", None)
-    with pytest.raises(InvalidRequest, match=f"body: holds more than {MOST_VALUES} values"):
+    with pytest.raises(InvalidRequest, match=f"body: holds more than {MAX_VALUES} values"):
         read(f'{{"text": "Hi.", "context": {values}}}'.encode())
 
 
 def test_a_form_field_of_too_many_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json, "loads", None)
-    with pytest.raises(InvalidRequest, match=f"context: holds more than {MOST_VALUES} values"):
+    with pytest.raises(InvalidRequest, match=f"context: holds more than {MAX_VALUES} values"):
         parse_form({"text": "Hi.", "context": ZEROS})
 
 

@@ -22,7 +22,8 @@ async def ask(method: str, path: str, app: Any = None, **request: Any) -> httpx.
         return await http.request(method, path, **request)
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready", "/info", "/docs", "/redoc", "/openapi.json", "/requests/none"])
+@pytest.mark.parametrize("path", ["/health", "/ready", "/info", "/docs", "/redoc", "/openapi.json", "/requests/none",
+                                  "/v1/models", "/v1/models/sesame/csm-1b", "/v1/audio/voices"])  # fmt: skip
 async def test_head_answers_as_get_does_without_a_body(path: str) -> None:
     get, head = await ask("GET", path), await ask("HEAD", path)
     assert (head.status_code, head.content) == (get.status_code, b"")
@@ -43,7 +44,9 @@ async def test_head_where_nothing_is_to_be_read_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("path", "allow"), [("/health", "GET, HEAD, OPTIONS"), ("/requests/x", "GET, HEAD, OPTIONS"),
-                        ("/generate", "OPTIONS, POST"), ("/api/fal/proxy", "DELETE, GET, HEAD, OPTIONS, POST, PUT")],
+                        ("/generate", "OPTIONS, POST"), ("/v1/audio/speech", "OPTIONS, POST"),
+                        ("/v1/models", "GET, HEAD, OPTIONS"),
+                        ("/api/fal/proxy", "DELETE, GET, HEAD, OPTIONS, POST, PUT")],
 )  # fmt: skip
 async def test_options_names_the_methods_of_a_path(path: str, allow: str) -> None:
     answer = await ask("OPTIONS", path)
@@ -54,7 +57,7 @@ async def test_options_of_an_unknown_path_is_not_found() -> None:
     assert (await ask("OPTIONS", "/nowhere")).status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/generate", "/info", "/fal/run/fal-ai/csm-1b", "/api/fal/proxy"])
+@pytest.mark.parametrize("path", ["/generate", "/info", "/v1/audio/speech", "/fal/run/fal-ai/csm-1b", "/api/fal/proxy"])
 async def test_a_public_page_may_call_a_server_on_a_private_network(path: str) -> None:
     preflight = {
         "Origin": "https://chat.example.com",

@@ -18,7 +18,7 @@ def test_fewer_bits_err_more(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert values["weights"] == "random weights, a stand-in for trained ones"
     assert "random weights, a stand-in for trained ones" in capsys.readouterr().out
     rows = {row["dtype"]: row for row in values["rows"]}
-    assert list(rows) == ["bf16", "int8", "fp8"]
+    assert list(rows) == ["bf16", "int8", "int4", "fp8"]
     for row in rows.values():
         assert -1 <= row["cosine_worst"] <= row["cosine_mean"] <= 1
         assert 0 < row["top1_agreement"] <= 1

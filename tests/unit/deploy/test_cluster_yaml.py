@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import ray
 from ray.autoscaler._private.resource_demand_scheduler import _default_utilization_scorer, get_nodes_for
 
+from serve_app import __version__
 from serve_app.errors import StartupError
 from serve_app.preflight.check import check_config
 from serve_app.preflight.cluster_config import nodes_of, prepared
@@ -65,8 +67,15 @@ MISTAKES = {
         changed("available_node_types/gpu_on_demand/node_config/InstanceType", "m7i.2xlarge"),
     ),
     "cores too many": (checks.resources_are_the_machines, changed("available_node_types/cpu/resources/CPU", 9)),
-    "an older Ray": (checks.image_is_of_the_installed_ray, changed("docker/image", "host/csm-serve:2.59.0")),
-    "any Ray": (checks.image_is_of_the_installed_ray, changed("docker/image", "host/csm-serve:latest")),
+    "an older Ray": (
+        checks.image_is_of_this_version,
+        changed("docker/image", f"host/csm-serve:{__version__}-ray2.59.0"),
+    ),
+    "an older release": (
+        checks.image_is_of_this_version,
+        changed("docker/image", f"host/csm-serve:0.1.0-ray{ray.__version__}"),
+    ),
+    "any image": (checks.image_is_of_this_version, changed("docker/image", "host/csm-serve:latest")),
     "no autoscaler": (checks.head_autoscales, replaced("head", "--autoscaling-config", "--config")),
     "a head that works": (checks.head_runs_no_replica, changed("available_node_types/head/resources", {"CPU": 4})),
     "a card kept": (checks.cards_come_on_demand, changed("available_node_types/gpu_spot/min_workers", 1)),

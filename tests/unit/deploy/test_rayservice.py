@@ -9,9 +9,10 @@ import pytest
 import ray
 import yaml
 
+from serve_app import __version__
 from serve_app.errors import StartupError
 from serve_app.preflight.placement import Nodes, NodeType, check_nodes
-from tests.support.deploy_files import RAYSERVICE, SERVE_CONFIG, drain_seconds, image_is_of, read, replicas
+from tests.support.deploy_files import RAYSERVICE, SERVE_CONFIG, drain_seconds, is_our_image, read, replicas
 
 Manifests = dict[str, dict[str, Any]]
 
@@ -47,7 +48,7 @@ def names_the_installed_ray(manifests: Manifests) -> Iterator[str]:
     if spec(manifests)["rayClusterConfig"]["rayVersion"] != ray.__version__:
         yield "rayVersion"
     for container in containers(manifests):
-        if not image_is_of(container["image"], ray.__version__):
+        if not is_our_image(container["image"]):
             yield f"{container['name']}: {container['image']}"
 
 
@@ -198,7 +199,7 @@ def from_everybody(**rule: Any) -> Change:
 MISTAKES: dict[str, tuple[Callable[[Manifests], Iterator[str]], Change]] = {
     "another Serve config": (serves_the_clusters_config, with_config("name: AudioDecoder", "name: Decoder")),
     "an older Ray": (names_the_installed_ray, on_cluster(rayVersion="2.59.0")),
-    "an older image": (names_the_installed_ray, on_containers(image="host/csm-serve:2.59.0")),
+    "an older image": (names_the_installed_ray, on_containers(image=f"host/csm-serve:{__version__}-ray2.59.0")),
     "more than a card": (pods_hold_all_replicas, with_config("num_gpus: 0.6", "num_gpus: 2")),
     "replicas too many": (pods_hold_all_replicas, with_config("max_replicas: 12", "max_replicas: 13")),
     "no cards": (pods_hold_all_replicas, on_containers(resources={"limits": {"cpu": "7"}})),

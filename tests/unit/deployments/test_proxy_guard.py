@@ -154,7 +154,7 @@ async def test_an_answer_that_is_not_read_is_broken_off(monkeypatch: pytest.Monk
 
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy_guard, "MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(proxy_guard, "MAX_CONNECTIONS", 2)
     async with serving() as port:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
         await asyncio.sleep(0.05)

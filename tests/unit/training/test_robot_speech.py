@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from tests.support.listener import espeak, pitch_hz
+from tests.listener import espeak, pitch_hz
 from tests.support.system_packages import need
 from training.espeak import PITCH_HZ
 from training.robot_speech import FRAME_SAMPLES, PERIOD_SAMPLES, say

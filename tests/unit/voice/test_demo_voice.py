@@ -15,7 +15,7 @@ from serve_app.messages import FinishReason
 from serve_app.settings import CodecSettings, EngineSettings, Settings
 from serve_app.speech.request import ContextClip
 from serve_app.verify.served import ServedModel, Sound
-from tests.support.listener import Listener, espeak, pitch_hz
+from tests.listener import Listener, espeak, pitch_hz
 from tests.support.system_packages import need
 from training.espeak import PITCH_HZ
 from training.robot_speech import say

@@ -5,15 +5,16 @@ The ear picks among everything that any text here could mean, and near misses. W
 
 import asyncio
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import accumulate, groupby
 
 import pytest
 
 from serve_app.messages import FinishReason
 from serve_app.settings import CodecSettings, EngineSettings, Settings
 from serve_app.verify.served import ServedModel, Sound
-from tests.support.listener import Listener
+from tests.listener import Listener
 from tests.support.system_packages import need
 from training.texts import read_lines
 
@@ -141,10 +142,12 @@ def test_a_paragraph_is_heard_whole_in_order_and_once(loop: asyncio.Runner, mode
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_page_is_heard_sentence_by_sentence(loop: asyncio.Runner, model: ServedModel, seed: int) -> None:
-    """500 words. Each sentence is a piece, so the sound is cut where the next one begins."""
+    """500 words. A chunk says how much of the text was spoken before it, and so which sentence it belongs to."""
     listener = Listener(PAGE, voice=0)
     chunks = loop.run(model.chunks(" ".join(PAGE), seed=seed))
-    sounds = [b"".join(chunk.pcm for chunk in piece) for _, piece in groupby(chunks[:-1], lambda c: c.spoken_chars)]
+    starts = [0, *accumulate(len(sentence) + 1 for sentence in PAGE[:-1])]
+    by_sentence = groupby(chunks[:-1], lambda chunk: bisect_right(starts, chunk.spoken_chars))
+    sounds = [b"".join(chunk.pcm for chunk in sentence) for _, sentence in by_sentence]
     finish = chunks[-1].finish
     heard = [listener.hears(sound) for sound in sounds]
     right = sum(one == said for one, said in zip(heard, PAGE, strict=True))

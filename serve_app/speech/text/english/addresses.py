@@ -35,7 +35,7 @@ _HUMPS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_")
 _TRAILING = re.compile(r"[.,;:!?]+$")
 _SIGNS = {".": "dot", "/": "slash", "-": "dash", "_": "underscore", "+": "plus", "@": "at", "~": "tilde", ":": "colon"}
 _SIGN = re.compile("[" + re.escape("".join(_SIGNS)) + "]")
-_LONGEST_PATH = 40
+_MAX_PATH_CHARS = 40
 
 
 def spoken_addresses(tracked: Tracked) -> Tracked:
@@ -59,7 +59,7 @@ def _url(address: str) -> str:
     kept = _TRAILING.sub("", address)
     host, slash, path = re.split(r"[?#]", kept)[0].rstrip("/").partition("/")
     said = _dictated(host)
-    if slash and path and len(path) <= _LONGEST_PATH:
+    if slash and path and len(path) <= _MAX_PATH_CHARS:
         said += f" slash {_dictated(path)}"
     return said + (end[0] if end else "")
 

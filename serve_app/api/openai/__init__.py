@@ -1,0 +1,1 @@
+"""OpenAI's speech API, as far as one voice model can serve it."""

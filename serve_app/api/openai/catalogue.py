@@ -1,0 +1,57 @@
+"""What clients list before they speak: models and voices."""
+
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from serve_app.api.openai.errors import PREFIX, content, documented
+from serve_app.api.openai.voices import listed_voices
+from serve_app.speech.service import SpeechService
+
+_OURS = ("csm-1b", "sesame/csm-1b")
+_THEIRS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
+"""Names that clients will not do without. The one model of this server answers to each."""
+_CREATED = 1_741_824_000
+"""CSM-1B was published on 2025-03-13."""
+
+
+def catalogue_router(speech: SpeechService) -> APIRouter:
+    router = APIRouter(tags=["openai"])
+
+    @router.get(f"{PREFIX}/models", responses=documented(401, 503))
+    async def models() -> dict[str, Any]:
+        """The names that the model of this server goes by."""
+        return {"object": "list", "data": list(map(_model, await _names(speech)))}
+
+    @router.get(f"{PREFIX}/models/{{model:path}}", responses=documented(401, 404, 422, 503))
+    async def model(model: str) -> Any:
+        """One of these names."""
+        if model in await _names(speech):
+            return _model(model)
+        message = f"this server has no model of that name: GET {PREFIX}/models lists those it has"
+        return JSONResponse(content(404, message, "model", "model_not_found"), 404)
+
+    @router.get(f"{PREFIX}/audio/models", responses=documented(401, 503))
+    async def audio_models() -> dict[str, Any]:
+        """The same names, where Open WebUI looks for them."""
+        return {"object": "list", "models": list(map(_model, await _names(speech)))}
+
+    @router.get(f"{PREFIX}/audio/voices", responses=documented(401, 422))
+    async def voices(legacy: str = "") -> dict[str, Any]:
+        """The voices: `legacy=true` lists their ids alone, as some clients expect."""
+        found = listed_voices()
+        if legacy.lower() in ("1", "true"):
+            return {"voices": [voice["id"] for voice in found]}
+        return {"object": "list", "voices": found, "data": found}
+
+    return router
+
+
+async def _names(speech: SpeechService) -> list[str]:
+    served = (await speech.info()).model
+    return list(dict.fromkeys((served, *_OURS, *_THEIRS)))
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "csm-serve"}

@@ -1,0 +1,94 @@
+"""The body of `POST /v1/audio/speech`: OpenAI's fields, and ours beside them (`extra_body` of its clients)."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from serve_app.api.bounded import check_lengths, read_json
+from serve_app.api.error_responses import invalid_request
+from serve_app.api.lenient import LenientBody
+from serve_app.api.native_schema import ContextItem, Integer, Number
+from serve_app.api.openai.voices import DEFAULT_VOICE, speaker_of
+from serve_app.api.openapi import body_schemas, schema_ref
+from serve_app.audio.encode.formats import MEDIA_TYPES
+from serve_app.errors import InvalidRequest
+from serve_app.settings import LimitSettings
+from serve_app.speech.build import Asked, AskedClip
+from serve_app.speech.scene import Turn
+
+_SAMPLING_FIELDS = {"temperature", "top_k", "top_p", "repetition_penalty"}
+_WITHOUT_EFFECT = "instructions: without effect, CSM takes its tone from text and context"
+
+
+def _plain_id(value: object) -> object:
+    """Clients send a voice as its name, or as `{"id": name}`; loosely typed ones a number."""
+    if isinstance(value, dict):
+        value = value.get("id")
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class VoiceId(LenientBody):
+    id: str
+
+
+Voice = Annotated[str, BeforeValidator(_plain_id, json_schema_input_type=str | VoiceId)]
+
+
+class SpeechBody(LenientBody):
+    keeps_empty: ClassVar[frozenset[str]] = frozenset({"input"})
+
+    input: str = Field(description="What to say.")
+    model: str | None = Field(default=None, description="Any name: this server has one model.")
+    voice: Voice = Field(default=DEFAULT_VOICE, description="OpenAI's name of a voice, or a speaker's number.")
+    instructions: str | None = Field(default=None, description="Accepted, and without effect.")
+    response_format: str | None = Field(default=None, description=f"{', '.join(MEDIA_TYPES)}; mp3 by default.")
+    stream_format: Literal["audio", "sse"] = "audio"
+    speed: Number = Field(default=1.0, description="0.25 to 4, at the same pitch.")
+    stream: bool = Field(default=True, description="false: sent once it is complete. Not for `sse`.")
+    sample_rate: Integer | None = Field(default=None, description="In Hz, 8000 to 48000 where the format allows.")
+    context: list[ContextItem] = Field(default=[], description="As in `POST /generate`.")
+    normalize: bool = True
+    temperature: Number | None = None
+    top_k: Integer | None = None
+    top_p: Number | None = None
+    repetition_penalty: Number | None = None
+    seed: Integer | None = None
+    max_audio_seconds: Number | None = None
+
+
+def parse(body: bytes, limits: LimitSettings) -> SpeechBody:
+    """Raises InvalidRequest for what is not a JSON object, or has a field of a wrong type."""
+    try:
+        values = read_json("body", body)
+    except (ValueError, RecursionError):
+        raise _no_object("is not valid JSON") from None
+    if not isinstance(values, dict):
+        raise _no_object("must be a JSON object")
+    check_lengths(values, limits)
+    try:
+        return SpeechBody.read(values)
+    except ValidationError as error:
+        raise invalid_request(error) from None
+
+
+def asked(body: SpeechBody) -> Asked:
+    """The body in the core's terms. Raises InvalidRequest for a voice that is not known."""
+    return Asked(
+        turns=[Turn(body.input, speaker_of(body.voice))],
+        context=[AskedClip(item.text, item.speaker, item.audio) for item in body.context],
+        sampling=body.model_dump(include=_SAMPLING_FIELDS, exclude_none=True),
+        seed=body.seed,
+        max_audio_seconds=body.max_audio_seconds,
+        normalize=body.normalize,
+        remarks=(*body.notices, *((_WITHOUT_EFFECT,) if (body.instructions or "").strip() else ())),
+    )
+
+
+def _no_object(what: str) -> InvalidRequest:
+    return InvalidRequest("body", f'{what}: send an object such as {{"input": "Hello.", "voice": "alloy"}}')
+
+
+BODY_SCHEMAS = body_schemas(SpeechBody)
+SPEECH_BODY: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": schema_ref("SpeechBody")}}}
+}
