@@ -37,8 +37,13 @@ def test_without_a_compiler_moshi_decodes_and_the_log_says_why(
 
 
 def test_the_log_says_what_decodes(new_mimi: NewMimi, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
-        make_slots(CodecSettings(max_streams=3), new_mimi())
+    logger = logging.getLogger("serve_app")
+    logger.addHandler(caplog.handler)  # a server's log set-up in another test ends propagation
+    try:
+        with caplog.at_level(logging.INFO, "serve_app"):
+            make_slots(CodecSettings(max_streams=3), new_mimi())
+    finally:
+        logger.removeHandler(caplog.handler)
     assert "native decoder, 3 slots, 1 threads" in caplog.text
 
 
