@@ -78,7 +78,8 @@ PARAGRAPH = [
     "The people of the village brought him bread and warm milk.",
     "He smiled, thanked them all, and went to bed at last.",
 ]
-PAGE = [*PARAGRAPH, *read_lines("sentences.txt")]
+PAGE = [*PARAGRAPH, *(line for line in read_lines("sentences.txt") if len(line.split()) > 3)]
+"""Each is at least a piece of its own: shorter ones are joined to their neighbours."""
 
 
 @pytest.fixture(scope="module")
