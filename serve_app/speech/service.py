@@ -24,6 +24,7 @@ from serve_app.speech.scene import Scene
 from serve_app.store.stored_file import StoredFile
 
 _MAX_INLINE_CHARS = 1000
+"""Text that is prepared on the event loop, in a few milliseconds."""
 _SEED_BITS = 53
 """JavaScript's numbers are exact up to here, so a client can send a seed back as it read it."""
 
@@ -105,8 +106,16 @@ class SpeechService:
             file = await self._files.put_answer(wish, call.request_id, owner, pcm)
             return file, f"{wish.url_base}{file.path}"
 
-        parts = (request, accepted, speech, taken, record, store if wish else None, stack.pop_all())
-        return Answer(*parts, notices=(*scene.notices, *notices))
+        return Answer(
+            request,
+            accepted,
+            speech,
+            taken,
+            record=record,
+            store=store if wish else None,
+            held=stack.pop_all(),
+            notices=(*scene.notices, *notices),
+        )
 
     async def _request(self, scene: Scene, call: Call) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
