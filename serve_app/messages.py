@@ -128,6 +128,10 @@ class Accepted:
     prompt_tokens: int
     dropped_segments: int = 0
     """Context segments that did not fit into the prompt."""
+    context: tuple[ContextSegment, ...] = ()
+    """What the answer is conditioned on. The pipeline sets it, for the answer's record."""
+    num_given: int = 0
+    """The first of these, which condition every part of the answer. The others give way to what is spoken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,8 @@ class TokenFrames:
     first_frame: int
     codes: Codes
     finish: FinishReason | None = None
+    num_lost: int = 0
+    """Replicas that the stream had lost before these frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,12 @@ class AudioChunk:
     """The turn of a scene that speaks, from 0."""
     spoken_chars: int = 0
     """Characters of the typed texts that are spoken once the piece before this chunk has ended."""
+    part: int = 0
+    """The utterance of the answer, from 0. The codec starts anew with each."""
+    attempt: int = 0
+    """The draw of this utterance that made the frames. Above 0 they were drawn again after a runaway."""
+    num_lost: int = 0
+    """Replicas that the utterance had lost before these frames."""
 
     @property
     def num_frames(self) -> int:
@@ -198,6 +210,8 @@ class ModelInfo:
     step: str = "none"
     """The decode step: "plain", "native", "graphs" or "fused"."""
     trained_for: TrainedFor = TrainedFor()
+    checkpoint: str = ""
+    """A hash of the checkpoint's weights and configuration. Empty for a stand-in."""
 
     @property
     def notice(self) -> str | None:

@@ -18,6 +18,7 @@ from serve_app.api.fal.tokens import FalTokens
 from serve_app.api.fal.upload_parts import BODY_SCHEMAS as UPLOAD_SCHEMAS
 from serve_app.api.fal.ways import FAL_HOSTS
 from serve_app.api.health import health_router
+from serve_app.api.kept_answers import KeptAnswers
 from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
@@ -57,6 +58,7 @@ def build_api(
     app.include_router(health_router(speech, settings))
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))
+    app.include_router(KeptAnswers(speech, settings).router())
     app.include_router(NativeApi(speech, settings).router())
     app.include_router(openai_router.openai_router(speech, settings))
     if services is not None:

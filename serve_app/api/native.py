@@ -63,7 +63,7 @@ class NativeApi:
 
     async def request_outcome(self, request: Request, request_id: str) -> dict[str, Any]:
         """How a request of the last ten minutes ended. `finish_reason` is null while it runs."""
-        outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
+        outcome = await self._speech.outcome(key_of(request, Scope.SPEECH).id, kept_id(request_id))
         return {
             "request_id": outcome.request_id,
             "seed": outcome.seed,

@@ -29,21 +29,10 @@ class EncoderHandle:
         self._failover = failover
 
     async def encode(self, pcm: bytes) -> Codes:
-        return await self._answer(self._handle.encode.remote(pcm))
+        return await _answer(self._handle.encode.remote(pcm), self._failover.cold_wait_seconds)
 
     async def default_voices(self) -> dict[int, ContextSegment]:
-        return await self._answer(self._handle.default_voices.remote())
-
-    async def _answer(self, response: Any) -> Any:
-        """Raises NotReady after a while. Serve would hold the request for as long as no replica runs."""
-        seconds = self._failover.cold_wait_seconds
-        try:
-            with our_errors():
-                async with asyncio.timeout(seconds):
-                    return await response
-        except TimeoutError:
-            response.cancel()
-            raise NotReady(f"no replica answered within {seconds:.0f} seconds; try again") from None
+        return await _answer(self._handle.default_voices.remote(), self._failover.cold_wait_seconds)
 
 
 class GeneratorHandle:
@@ -76,9 +65,23 @@ class DecoderHandle:
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         return _consume(lambda _: self._streaming.stream.remote(request), self._failover)
 
+    async def decode(self, codes: Codes) -> bytes:
+        return await _answer(self._handle.decode.remote(codes), self._failover.cold_wait_seconds)
+
     async def info(self) -> ModelInfo:
         with our_errors():
             return await self._handle.info.remote()
+
+
+async def _answer(response: Any, seconds: float) -> Any:
+    """Raises NotReady after `seconds`. Serve would hold the request for as long as no replica runs."""
+    try:
+        with our_errors():
+            async with asyncio.timeout(seconds):
+                return await response
+    except TimeoutError:
+        response.cancel()
+        raise NotReady(f"no replica answered within {seconds:.0f} seconds; try again") from None
 
 
 class _StillQueued(Exception):

@@ -17,10 +17,12 @@ from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.metrics import Meter
 from serve_app.net.guarded import GuardedClient
-from serve_app.settings import Settings
+from serve_app.records.records import Records
+from serve_app.settings import JobSettings, Settings
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.failover import ResumingDecoder, RetryingEncoder
 from serve_app.speech.files import SpeechFiles
+from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.service import SpeechService
 from serve_app.speech.watch import Watcher
@@ -63,6 +65,7 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
             speech_files,
             allowance,
             context_charge=settings.keys.context_charge,
+            records=KeptRecords(Records(database), pipeline.decoder, settings.records),
         ),
         queue=JobQueue(database, settings.shared_jobs, webhook_format),
         files=files,
@@ -74,6 +77,6 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
     )
 
 
-def job_work(services: Services, keys: Keys | None) -> Work:
+def job_work(services: Services, keys: Keys | None, settings: JobSettings) -> Work:
     """The work of queued jobs. Without `keys` every job runs as anonymous."""
-    return FalJobWork(services.speech, keys)
+    return FalJobWork(services.speech, keys, settings.kept_seconds)

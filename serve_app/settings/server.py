@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serve_app.errors import StartupError
+from serve_app.settings.conversations import ConversationSettings, RecordSettings
 from serve_app.settings.service import (
     DatabaseSettings,
     FileSettings,
@@ -79,6 +80,8 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     webhooks: WebhookSettings = WebhookSettings()
     files: FileSettings = FileSettings()
+    records: RecordSettings = RecordSettings()
+    conversations: ConversationSettings = ConversationSettings()
     net: NetSettings = NetSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()

@@ -1,5 +1,6 @@
 """An answer while it is being spoken, for every dialect."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,11 +8,12 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Self
 
-from serve_app.errors import GenerationFailed
+from serve_app.errors import GenerationFailed, StorageFailed
 from serve_app.keys.limits import Taken
 from serve_app.messages import Accepted, AudioChunk, FinishReason
+from serve_app.records.record import Record
 from serve_app.speech.outcomes import Outcome
-from serve_app.speech.request import SpeechRequest
+from serve_app.speech.recorder import Recorder
 from serve_app.store.stored_file import StoredFile
 
 _log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ class Answer:
 
     def __init__(
         self,
-        request: SpeechRequest,
+        recorder: Recorder,
         accepted: Accepted,
         speech: Speech,
         taken: Taken,
@@ -50,7 +52,7 @@ class Answer:
 
         notices: what the caller should know about texts and recordings, in words.
         """
-        self.request = request
+        self.request = recorder.request
         self.accepted = accepted
         self.notices = notices
         self.outcome = Outcome(accepted.request_id, accepted.seed)
@@ -62,6 +64,8 @@ class Answer:
         self._store = store
         self._held = held
         self._pcm: list[bytes] = []
+        self._recorder = recorder
+        recorder.accept(accepted)
         record(self.outcome)
 
     async def __aenter__(self) -> Self:
@@ -73,6 +77,7 @@ class Answer:
         finally:
             if self.outcome.finish_reason is None:
                 self._note(finish_reason=FinishReason.CANCELLED)
+            await self._keep_record()
 
     async def chunks(self) -> AsyncGenerator[AudioChunk, None]:
         """The audio as it is generated. The last chunk has no audio and carries `finish`. Then the file is stored.
@@ -85,6 +90,7 @@ class Answer:
                 assert isinstance(message, AudioChunk), "Accepted comes once"
                 self._take(message)
                 yield message
+            await self._keep_record()
             if self._store is not None:
                 self.stored = await self._stored(self._store)
         except Exception as error:
@@ -107,7 +113,20 @@ class Answer:
         assert self.stored is not None, "the scene asks for a file"
         return self.stored
 
+    def record_so_far(self) -> Record:
+        """What was spoken so far."""
+        return self._recorder.record()
+
+    async def _keep_record(self) -> None:
+        """The answer does not fail for want of a record."""
+        try:
+            # The record of an answer whose caller left is written too.
+            await asyncio.shield(asyncio.ensure_future(self._recorder.keep_once()))
+        except StorageFailed:
+            _log.warning("request %s: its record cannot be kept", self.accepted.request_id)
+
     def _take(self, chunk: AudioChunk) -> None:
+        self._recorder.take(chunk)
         self.outcome = replace(self.outcome, spoken_chars=chunk.spoken_chars)
         self._note(self.outcome.num_frames + chunk.num_frames, chunk.finish)
         self._taken.settle(self.outcome.audio_seconds)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from serve_app.errors import UnknownRequest
 from serve_app.messages import FRAME_RATE_HZ, FinishReason
+from serve_app.records.record import Record
 
 _KEPT_SECONDS = 600.0
 _MAX_KEPT = 10_000
@@ -26,6 +27,16 @@ class Outcome:
     @property
     def audio_seconds(self) -> float:
         return self.num_frames / FRAME_RATE_HZ
+
+
+def outcome_of(record: Record) -> Outcome:
+    """That of an answer that another replica gave."""
+    lengths = [len(turn["text"]) for turn in record.scene["turns"]]
+    last = record.parts[-1] if record.parts else None
+    is_whole = record.finish_reason == FinishReason.EOS
+    spoken = 0 if last is None else sum(lengths[: last.turn]) + (last.end if is_whole else last.start)
+    finish = FinishReason(record.finish_reason or FinishReason.CANCELLED)
+    return Outcome(record.request_id, record.seed, record.num_frames, finish, spoken)
 
 
 class RecentOutcomes:

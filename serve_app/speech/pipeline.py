@@ -34,7 +34,7 @@ class SpeechPipeline:
 
     def __init__(self, encoder: ContextEncoder, decoder: AudioDecoder, watcher: Watcher | None = None) -> None:
         self._encoder = encoder
-        self._decoder = decoder
+        self.decoder = decoder
         self._watcher = watcher or Watcher()
         self._info: ModelInfo | None = None
         self._voices: dict[int, ContextSegment] | None = None
@@ -42,12 +42,12 @@ class SpeechPipeline:
     async def info(self) -> ModelInfo:
         """The served model. Asked once, since a checkpoint does not change while the graph runs."""
         if self._info is None:
-            self._info = await self._decoder.info()
+            self._info = await self.decoder.info()
         return self._info
 
     async def check_ready(self) -> None:
         """Return once every model behind this pipeline answers."""
-        await asyncio.gather(self._decoder.info(), self._default_voices())
+        await asyncio.gather(self.decoder.info(), self._default_voices())
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Yield `Accepted` once, then the audio of all turns. A last chunk without audio carries `finish`.
@@ -70,13 +70,15 @@ class SpeechPipeline:
         context = await self._context(replace(request, context=kept))
         spoken = Spoken(request, context, info.trained_for.longest_context_seconds)
         for part in parts_of(request.turns):
-            async with aclosing(self._utterance(spoken.next_request(part), part, info)) as messages:
+            asked = spoken.next_request(part)
+            async with aclosing(self._utterance(asked, part, info)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
                         yield spoken.take(message)
                     elif part.number == 0:
                         dropped = message.dropped_segments + num_dropped
-                        yield replace(message, request_id=request.request_id, dropped_segments=dropped)
+                        accepted = replace(message, request_id=request.request_id, dropped_segments=dropped)
+                        yield replace(accepted, context=asked.context, num_given=len(context))
             spoken.end_part(part)
             if spoken.is_over:
                 break
@@ -88,11 +90,11 @@ class SpeechPipeline:
         self, request: GenerationRequest, part: Part, info: ModelInfo
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """The decoder's stream for one part, rescued if it runs away."""
-        rescue = Rescue(self._decoder.stream, request, part.piece.num_words)
+        rescue = Rescue(self.decoder.stream, request, part.piece.num_words)
         # Random weights never end by themselves, so there is nothing to rescue.
         ends_itself = info.weights in (TRAINED, DEMO_VOICE)
         try:
-            async with aclosing(rescue.messages() if ends_itself else self._decoder.stream(request)) as messages:
+            async with aclosing(rescue.messages() if ends_itself else self.decoder.stream(request)) as messages:
                 async for message in messages:
                     yield message
         except InvalidRequest as error:
@@ -108,7 +110,8 @@ class SpeechPipeline:
             ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context))
             for clip, codes in zip(request.context, encoded, strict=True)
         ]
-        missing = {turn.speaker for turn in request.turns} - {clip.speaker for clip in request.context}
+        given += request.given
+        missing = {turn.speaker for turn in request.turns} - {segment.speaker for segment in given}
         voices = await self._default_voices()
         return [voices[speaker] for speaker in sorted(missing) if speaker in voices] + given
 

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 
-from serve_app.messages import SAMPLE_RATE_HZ, SamplingParams
+from serve_app.messages import SAMPLE_RATE_HZ, ContextSegment, SamplingParams
 from serve_app.speech.scene import Turn
 
 
@@ -29,6 +29,10 @@ class SpeechRequest:
     context: tuple[ContextClip, ...]
     sampling: SamplingParams
     max_audio_seconds: float
+    given: tuple[ContextSegment, ...] = ()
+    """More context, in codes. It follows the clips and is kept like them."""
+    history: tuple[ContextSegment, ...] = ()
+    """What was said before, in codes. The oldest give way where they do not fit."""
     is_streamed: bool = True
     """True if a listener may play it while it is generated. An answer that is sent whole has no deadlines."""
     priority: int = 0

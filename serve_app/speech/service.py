@@ -5,20 +5,24 @@ import dataclasses
 import hashlib
 import secrets
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
-from serve_app.errors import StartTimeout
+from serve_app.errors import StartTimeout, UnknownRequest
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance
-from serve_app.messages import Accepted, ModelInfo
+from serve_app.messages import Accepted, ContextSegment, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_scene
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
-from serve_app.speech.outcomes import Outcome, RecentOutcomes
+from serve_app.speech.kept_records import KeptRecords
+from serve_app.speech.outcomes import Outcome, RecentOutcomes, outcome_of
 from serve_app.speech.pipeline import SpeechPipeline
+from serve_app.speech.recorder import Recorder
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Scene
 from serve_app.store.stored_file import StoredFile
@@ -39,8 +43,23 @@ class Call:
     priority: int = 0
     """Above 0: background work, which may run again with the same id after a crash."""
     start_timeout_seconds: float | None = None
+    record_seconds: float | None = None
+    """How long the answer's record is kept. None: `records.kept_seconds`."""
+    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """For the answer's record."""
     trace: str = ""
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was said before a request, in codes. The voices in `given` stay, the oldest of `history` give way."""
+
+    given: tuple[ContextSegment, ...] = ()
+    history: tuple[ContextSegment, ...] = ()
+
+
+NOTHING_BEFORE = Before()
 
 
 class SpeechService:
@@ -53,8 +72,13 @@ class SpeechService:
         files: SpeechFiles,
         allowance: Allowance,
         context_charge: float = 0.0,
+        records: KeptRecords | None = None,
     ) -> None:
-        """context_charge: seconds of audio that a key is charged for each second of context."""
+        """context_charge: seconds of audio that a key is charged for each second of context.
+
+        Without `records` no answer can be had again.
+        """
+        self.records = records
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -73,25 +97,34 @@ class SpeechService:
         # A long text takes seconds to prepare, which would stall every stream of this event loop.
         return await asyncio.to_thread(build_scene, asked, info, settings)
 
+    async def outcome(self, owner: str, request_id: str) -> Outcome:
+        """How a request ended, or where it is. Raises UnknownRequest."""
+        try:
+            return self.outcomes.get(owner, request_id)
+        except UnknownRequest:
+            if self.records is None:
+                raise
+            return outcome_of(await self.records.get(owner, request_id))
+
     async def check_ready(self) -> None:
         await self._pipeline.check_ready()
 
-    async def open(self, scene: Scene, call: Call) -> Answer:
-        """The answer, once the engine has admitted the request.
+    async def open(self, scene: Scene, call: Call, before: Before = NOTHING_BEFORE) -> Answer:
+        """The answer, once the engine has admitted the request. `before`: what was said before, in codes.
 
         Raises before anything is spoken: LimitReached before any work is done, errors of the context audio at
         `context[N].audio`, errors of the pipeline, and StartTimeout.
         """
         try:
             async with asyncio.timeout(call.start_timeout_seconds), AsyncExitStack() as stack:
-                return await self._opened(scene, call, stack)
+                return await self._opened(scene, call, before, stack)
         except TimeoutError:
             seconds = call.start_timeout_seconds or 0
             raise StartTimeout(f"the request did not start within its {seconds:g} s: send it again") from None
 
-    async def _opened(self, scene: Scene, call: Call, stack: AsyncExitStack) -> Answer:
+    async def _opened(self, scene: Scene, call: Call, before: Before, stack: AsyncExitStack) -> Answer:
         taken = await stack.enter_async_context(self._allowance.take(call.key, scene.longest_seconds))
-        request, notices = await self._request(scene, call)
+        request, notices = await self._request(scene, call, before)
         taken.charge_context(request.context_seconds * self._context_charge)
         speech = await stack.enter_async_context(aclosing(self._pipeline.stream(request)))
         accepted = await anext(speech)
@@ -106,8 +139,9 @@ class SpeechService:
             file = await self._files.put_answer(wish, call.request_id, owner, pcm)
             return file, f"{wish.url_base}{file.path}"
 
+        keep = None if self.records is None else self.records.keeper(owner, call.record_seconds)
         return Answer(
-            request,
+            Recorder(request, await self.info(), call.notes, keep),
             accepted,
             speech,
             taken,
@@ -117,7 +151,7 @@ class SpeechService:
             notices=(*scene.notices, *notices),
         )
 
-    async def _request(self, scene: Scene, call: Call) -> tuple[SpeechRequest, tuple[str, ...]]:
+    async def _request(self, scene: Scene, call: Call, before: Before) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
         # Without keys all callers are one owner, and fair turns among owners would only slow it down.
         owner = "" if call.key == ANONYMOUS else call.key.id
@@ -126,6 +160,8 @@ class SpeechService:
             request_id=call.request_id,
             turns=scene.turns,
             context=context,
+            given=before.given,
+            history=before.history,
             sampling=replace(scene.sampling, seed=_seed(scene, call)),
             max_audio_seconds=scene.max_audio_seconds,
             is_streamed=call.is_streamed,

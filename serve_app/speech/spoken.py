@@ -29,6 +29,8 @@ class Spoken:
     def __init__(self, request: SpeechRequest, context: list[ContextSegment], max_context_seconds: float) -> None:
         self._request = request
         self._context = Memory(context, max_context_seconds)
+        for segment in request.history:
+            self._context.add(segment)
         self._max_frames = _num_frames(request.max_audio_seconds)
         self._num_frames = 0
         self._spoken_chars = 0
@@ -37,7 +39,7 @@ class Spoken:
         self._tail = b""
         self._no_codes: Codes | None = None
         self._finish = FinishReason.EOS
-        self._turn = 0
+        self._turn = self._part = 0
         self._is_whole = True
         self._ended_itself = False
 
@@ -51,7 +53,7 @@ class Spoken:
         return self.frames_left <= 0 or self._finish in (FinishReason.CANCELLED, FinishReason.ERROR)
 
     def next_request(self, part: Part) -> GenerationRequest:
-        self._turn = part.turn
+        self._turn, self._part = part.turn, part.number
         request, is_first = self._request, part.number == 0
         return GenerationRequest(
             request_id=request.request_id if part.is_only else f"{request.request_id}-{part.number}",
@@ -109,7 +111,9 @@ class Spoken:
         first_frame = self._num_frames
         self._num_frames += chunk.num_frames
         self._played_out_at = max(self._played_out_at, time.monotonic()) + chunk.num_frames / FRAME_RATE_HZ
-        return replace(chunk, first_frame=first_frame, turn=self._turn, spoken_chars=self._spoken_chars)
+        return replace(
+            chunk, first_frame=first_frame, turn=self._turn, part=self._part, spoken_chars=self._spoken_chars
+        )
 
 
 class Memory:

@@ -102,7 +102,7 @@ def serving(
         checked = keys if needs_keys else None
         app = build_api(services.speech, settings, keys=checked, services=services)
         leases = JobLeases(database, settings.jobs, services.webhook_format)
-        runner = JobRunner(leases, job_work(services, checked), settings.jobs, "contract")
+        runner = JobRunner(leases, job_work(services, checked, settings.jobs), settings.jobs, "contract")
         outbox = Outbox(database, settings.webhooks)
         sender = WebhookSender(outbox, services.net, services.webhook_format, settings.webhooks)
         return app, [runner.run, sender.run]

@@ -18,14 +18,22 @@ _BACKGROUND_PRIORITY = 1
 class FalJobWork:
     """A `jobs.runner.Work`. A second run has the same seed, and finds the file that the first one stored."""
 
-    def __init__(self, speech: SpeechService, keys: Keys | None) -> None:
+    def __init__(self, speech: SpeechService, keys: Keys | None, record_seconds: float | None = None) -> None:
+        """record_seconds: how long the records of answers are kept; None is the default of all answers."""
+        self._record_seconds = record_seconds
         self._speech = speech
         self._keys = keys
 
     async def run(self, job: LeasedJob, progress: Progress) -> JobResult:
         scene = Scene.from_json(job.input)
         key = await self._key(job.key_id)
-        call = Call(job.id, key, priority=_BACKGROUND_PRIORITY, trace=job.headers.get("traceparent", ""))
+        call = Call(
+            job.id,
+            key,
+            priority=_BACKGROUND_PRIORITY,
+            record_seconds=self._record_seconds,
+            trace=job.headers.get("traceparent", ""),
+        )
         async with await self._speech.open(scene, call) as answer:
             news = SpeechProgress(answer)
             progress.log(news.opening())
