@@ -146,6 +146,25 @@ class TokenFrames:
 
 
 @dataclass(frozen=True, slots=True)
+class Utterance:
+    """The part of an answer that a chunk belongs to. The codec starts anew with each."""
+
+    number: int
+    """Within the answer, from 0."""
+    turn: int
+    speaker: int
+    text: str
+    """As it is spoken: numbers are words."""
+    num_words: int
+    start: int
+    end: int
+    """The typed characters of the turn's text that it speaks."""
+    ends_with: int
+    """How strong the pause after it is, a `speech.text.splitting.Break`."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class AudioChunk:
     """The same frames as sound: signed 16 bit little-endian mono PCM at 24 kHz, 1920 samples a frame.
 
@@ -160,8 +179,8 @@ class AudioChunk:
     """The turn of a scene that speaks, from 0."""
     spoken_chars: int = 0
     """Characters of the typed texts that are spoken once the piece before this chunk has ended."""
-    part: int = 0
-    """The utterance of the answer, from 0. The codec starts anew with each."""
+    utterance: Utterance | None = None
+    """The part of the answer that speaks, or that this pause follows. The pipeline sets it."""
     attempt: int = 0
     """The draw of this utterance that made the frames. Above 0 they were drawn again after a runaway."""
     num_lost: int = 0

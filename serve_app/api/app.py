@@ -11,6 +11,8 @@ from serve_app import __version__
 from serve_app.api import error_responses
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
+from serve_app.api.conversations import BODY_SCHEMAS as CONVERSATION_SCHEMAS
+from serve_app.api.conversations import ConversationApi
 from serve_app.api.fal.router import SMALL, STREAMED, add_unknown_paths, fal_router
 from serve_app.api.fal.schema import BODY_SCHEMAS as FAL_SCHEMAS
 from serve_app.api.fal.surface import FalSurfaces
@@ -62,11 +64,12 @@ def build_api(
     app.include_router(NativeApi(speech, settings).router())
     app.include_router(openai_router.openai_router(speech, settings))
     if services is not None:
+        app.include_router(ConversationApi(speech, services.talk, settings).router())
         app.include_router(fal_router(speech, services, settings, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)
     error_responses.install(app)
-    add_schemas(app, BODY_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
+    add_schemas(app, BODY_SCHEMAS | CONVERSATION_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
     # The last one added is the outermost, so errors inside are answered with CORS headers too.

@@ -12,7 +12,7 @@ from serve_app.api.auth import key_of
 from serve_app.api.body import JSON, MULTIPART, URLENCODED, content_type, form_fields
 from serve_app.api.codings import AUDIO_CONTENT, asked_coding
 from serve_app.api.error_responses import documented
-from serve_app.api.native_schema import GenerateBody, parse_form, parse_json
+from serve_app.api.native_schema import SAMPLING_FIELDS, GenerateBody, parse_form, parse_json
 from serve_app.api.openapi import schema_ref
 from serve_app.api.origin import origin_of
 from serve_app.api.request_ids import kept_id, request_id_of
@@ -86,7 +86,7 @@ class NativeApi:
         asked = Asked(
             turns=_turns(body),
             context=[AskedClip(item.text, item.speaker, item.audio) for item in body.context],
-            sampling=body.model_dump(include=_SAMPLING_FIELDS, exclude_none=True),
+            sampling=body.model_dump(include=SAMPLING_FIELDS, exclude_none=True),
             seed=body.seed,
             max_audio_seconds=body.max_audio_seconds,
             normalize=body.normalize,
@@ -118,7 +118,6 @@ def _named_as_sent(body: GenerateBody) -> Iterator[None]:
         raise (error.at(error.field.removeprefix("turns[0].")) if body.text is not None else error) from None
 
 
-_SAMPLING_FIELDS = {"temperature", "top_k", "top_p", "repetition_penalty", "greedy"}
 _BODIES = {JSON: "GenerateBody", MULTIPART: "GenerateForm", URLENCODED: "GenerateForm"}
 _REQUEST_BODY: dict[str, Any] = {
     "requestBody": {

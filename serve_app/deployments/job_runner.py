@@ -46,6 +46,7 @@ class JobRunnerDeployment:
         self._leases = JobLeases(database, settings.jobs, services.webhook_format)
         self._files = services.files
         self._records = services.speech.records
+        self._conversations = services.talk.conversations
         net = GuardedClient(settings.net)
         self._service = JobService(
             services.queue,
@@ -64,6 +65,7 @@ class JobRunnerDeployment:
             await self._files.sweep()
             if self._records is not None:
                 await self._records.sweep()
+            await self._conversations.sweep()
         except StorageFailed as error:
             _log.warning("what has expired cannot be deleted now: %s", error)
         return False

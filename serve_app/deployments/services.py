@@ -10,6 +10,8 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.api.fal.job_work import FalJobWork
 from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.api.services import Services
+from serve_app.conversations.conversations import Conversations
+from serve_app.conversations.portable import PortableStates
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.runner import Work
@@ -25,12 +27,13 @@ from serve_app.speech.files import SpeechFiles
 from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.service import SpeechService
+from serve_app.speech.talk import Talk
 from serve_app.speech.watch import Watcher
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects
 from serve_app.store.secrets import Secrets
-from serve_app.store.signing import Tokens, UrlSigner
+from serve_app.store.signing import Seals, Tokens, UrlSigner
 
 _SIGNING_SECRET = "signing"
 _FILE_IDS_SECRET = "file-ids"
@@ -58,15 +61,18 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
     files = FileStore(database, Objects.open(settings.files, settings.data_dir), settings.files)
     speech_files = SpeechFiles(files, file_ids_secret)
     net = GuardedClient(settings.net)
+    speech = SpeechService(
+        pipeline,
+        ContextAudio(speech_files, net, settings),
+        speech_files,
+        allowance,
+        context_charge=settings.keys.context_charge,
+        records=KeptRecords(Records(database), pipeline.decoder, settings.records),
+    )
+    conversations = Conversations(database, settings.conversations)
     return Services(
-        speech=SpeechService(
-            pipeline,
-            ContextAudio(speech_files, net, settings),
-            speech_files,
-            allowance,
-            context_charge=settings.keys.context_charge,
-            records=KeptRecords(Records(database), pipeline.decoder, settings.records),
-        ),
+        speech=speech,
+        talk=Talk(speech, conversations, PortableStates(Seals(signing_secret))),
         queue=JobQueue(database, settings.shared_jobs, webhook_format),
         files=files,
         net=net,

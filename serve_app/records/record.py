@@ -24,14 +24,16 @@ class Resume:
 class RecordedPart:
     """One utterance of the answer, and the pause that follows it. Frames last 80 ms."""
 
+    number: int
     turn: int
     speaker: int
     text: str
-    """As it was spoken: numbers are words."""
+    num_words: int
     start: int
     end: int
-    """The typed characters of the turn's text that it speaks: `text[start:end]`."""
+    ends_with: int
     seed: int
+    """All of these as `messages.Utterance` has them."""
     first_frame: int
     """In the answer."""
     num_frames: int = 0

@@ -1,7 +1,8 @@
 """Turns a speech request into audio: encodes the context and speaks the parts, each conditioned on those before."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import uuid
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from serve_app.messages import (
     ContextSegment,
     GenerationRequest,
     ModelInfo,
+    SamplingParams,
 )
 from serve_app.ports import AudioDecoder, ContextEncoder
 from serve_app.speech.context_fit import fitting, opens_voice
@@ -27,6 +29,9 @@ from serve_app.speech.watch import Watcher
 
 _ENCODED_AT_ONCE = 4
 """Clips of one request. The encoder takes clips in order of arrival, so those of other requests get their turn."""
+
+
+_READ_ALONG = "Hm."
 
 
 class SpeechPipeline:
@@ -47,7 +52,7 @@ class SpeechPipeline:
 
     async def check_ready(self) -> None:
         """Return once every model behind this pipeline answers."""
-        await asyncio.gather(self.decoder.info(), self._default_voices())
+        await asyncio.gather(self.decoder.info(), self.default_voices())
 
     async def stream(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Yield `Accepted` once, then the audio of all turns. A last chunk without audio carries `finish`.
@@ -61,6 +66,25 @@ class SpeechPipeline:
                 async for message in messages:
                     watched.note(message)
                     yield message
+
+    async def segments(self, clips: Sequence[ContextClip]) -> tuple[ContextSegment, ...]:
+        """Recordings as context, in codes."""
+        codes = await self._encoded(clips, "")
+        return tuple(ContextSegment(clip.text, clip.speaker, each) for clip, each in zip(clips, codes, strict=True))
+
+    async def prepare(self, context: tuple[ContextSegment, ...]) -> int:
+        """Have a generator read `context`, so that its prefix cache holds it for a request that begins with it.
+
+        It is read as background work, and one frame is made and dropped. The prompt's positions.
+        """
+        sampling = SamplingParams(max_frames=1)
+        request = GenerationRequest(uuid.uuid4().hex, _READ_ALONG, 0, context, sampling, priority=1)
+        positions = 0
+        async with aclosing(self.decoder.stream(request)) as messages:
+            async for message in messages:
+                if isinstance(message, Accepted):
+                    positions = message.prompt_tokens
+        return positions
 
     async def _speak(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         info = await self.info()
@@ -105,28 +129,29 @@ class SpeechPipeline:
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
         """The caller's clips, and the checkpoint's voice for each speaker of the scene without a clip."""
-        encoded = await self._encoded(request)
+        encoded = await self._encoded(request.context, request.trace)
         given = [
             ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context))
             for clip, codes in zip(request.context, encoded, strict=True)
         ]
         given += request.given
         missing = {turn.speaker for turn in request.turns} - {segment.speaker for segment in given}
-        voices = await self._default_voices()
+        voices = await self.default_voices()
         return [voices[speaker] for speaker in sorted(missing) if speaker in voices] + given
 
-    async def _encoded(self, request: SpeechRequest) -> list[Codes]:
-        if not request.context:
+    async def _encoded(self, clips: Sequence[ContextClip], trace: str) -> list[Codes]:
+        if not clips:
             return []
-        with self._watcher.tracer.span("encode", request.trace, clips=len(request.context)):
+        with self._watcher.tracer.span("encode", trace, clips=len(clips)):
             at_once = asyncio.Semaphore(_ENCODED_AT_ONCE)
-            return await asyncio.gather(*(self._encode(clip, at_once) for clip in request.context))
+            return await asyncio.gather(*(self._encode(clip, at_once) for clip in clips))
 
     async def _encode(self, clip: ContextClip, at_once: asyncio.Semaphore) -> Codes:
         async with at_once:
             return await self._encoder.encode(clip.pcm)
 
-    async def _default_voices(self) -> dict[int, ContextSegment]:
+    async def default_voices(self) -> dict[int, ContextSegment]:
+        """The checkpoint's own voices by speaker. Asked once."""
         if self._voices is None:
             self._voices = await self._encoder.default_voices()
         return self._voices

@@ -1,15 +1,15 @@
 """Writes down an answer while it is spoken: its parts, their codes, and where streams were resumed."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, ModelInfo
 from serve_app.records.record import Record, RecordedPart, Resume
-from serve_app.speech.parts import Part, parts_of
 from serve_app.speech.request import SpeechRequest
-from serve_app.speech.seeds import sub_seed
+from serve_app.speech.scene import Turn
+from serve_app.speech.text.splitting import Break, Piece
 
 
 class Recorder:
@@ -20,14 +20,13 @@ class Recorder:
         request: SpeechRequest,
         info: ModelInfo,
         notes: Mapping[str, Any] | None = None,
-        keep: Callable[[Record], Awaitable[None]] | None = None,
+        keepers: Sequence[Callable[[Record], Awaitable[None]]] = (),
     ) -> None:
-        """`keep` stores the record, where it is to be stored."""
+        """`keepers` store the record, where it is to be stored."""
         self.request = request
-        self._keep = keep
+        self._keepers = keepers
         self._info = info
         self._notes = notes or {}
-        self._planned = parts_of(request.turns)
         self._created_at = time.time()
         self._context: tuple[ContextSegment, ...] = ()
         self._num_given = 0
@@ -41,24 +40,24 @@ class Recorder:
     def take(self, chunk: AudioChunk) -> None:
         if chunk.finish is not None:
             self._finish = chunk.finish.value
-        if not chunk.pcm:
+        if not chunk.pcm or chunk.utterance is None:
             return
-        while len(self._parts) <= chunk.part:
-            part = self._planned[len(self._parts)]
-            self._parts.append(_begun(part, self.request.sampling.seed, chunk.first_frame))
-        part = self._parts[chunk.part]
+        # An utterance that ran away at once has no sound, and so no part.
+        if not self._parts or self._parts[-1].number != chunk.utterance.number:
+            self._parts.append(RecordedPart(**asdict(chunk.utterance), first_frame=chunk.first_frame))
+        part = self._parts[-1]
         if chunk.codes.num_frames:
             self._codes.append(chunk.codes.data)
             resumes = _with_resume(part, chunk)
             part = replace(part, num_frames=part.num_frames + chunk.codes.num_frames, resumes=resumes)
         else:
             part = replace(part, pause_frames=part.pause_frames + chunk.num_frames)
-        self._parts[chunk.part] = part
+        self._parts[-1] = part
 
     async def keep_once(self) -> None:
         """Store what was spoken. A second call does nothing. Raises StorageFailed."""
-        keep, self._keep = self._keep, None
-        if keep is not None:
+        keepers, self._keepers = self._keepers, ()
+        for keep in keepers:
             await keep(self.record())
 
     def record(self) -> Record:
@@ -71,7 +70,7 @@ class Recorder:
             finish_reason=self._finish,
             model=asdict(self._info),
             scene={
-                "turns": [asdict(turn) for turn in request.turns],
+                "turns": [asdict(turn) for turn in self._turns()],
                 "sampling": asdict(request.sampling),
                 "max_audio_seconds": request.max_audio_seconds,
             },
@@ -82,12 +81,15 @@ class Recorder:
             notes=self._notes,
         )
 
-
-def _begun(part: Part, seed: int, first_frame: int) -> RecordedPart:
-    piece = part.piece
-    return RecordedPart(
-        part.turn, part.speaker, piece.text, piece.start, piece.end, sub_seed(seed, part.number), first_frame
-    )
+    def _turns(self) -> Sequence[Turn]:
+        """The request's, or what was spoken of a text that was still growing."""
+        if any(turn.text for turn in self.request.turns):
+            return self.request.turns
+        pieces = tuple(
+            Piece(part.text, part.num_words, part.start, part.end, Break(part.ends_with)) for part in self._parts
+        )
+        text = " ".join(piece.text for piece in pieces)
+        return [replace(turn, text=text, prepared=pieces) for turn in self.request.turns]
 
 
 def _with_resume(part: RecordedPart, chunk: AudioChunk) -> tuple[Resume, ...]:

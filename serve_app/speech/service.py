@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 from serve_app.errors import StartTimeout, UnknownRequest
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance
-from serve_app.messages import Accepted, ContextSegment, ModelInfo
+from serve_app.messages import SAMPLE_RATE_HZ, Accepted, ContextSegment, ModelInfo
+from serve_app.records.record import Record
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_scene
@@ -24,7 +25,7 @@ from serve_app.speech.outcomes import Outcome, RecentOutcomes, outcome_of
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.recorder import Recorder
 from serve_app.speech.request import SpeechRequest
-from serve_app.speech.scene import Scene
+from serve_app.speech.scene import ContextSource, Scene
 from serve_app.store.stored_file import StoredFile
 
 _MAX_INLINE_CHARS = 1000
@@ -45,6 +46,8 @@ class Call:
     start_timeout_seconds: float | None = None
     record_seconds: float | None = None
     """How long the answer's record is kept. None: `records.kept_seconds`."""
+    on_record: Callable[[Record], Awaitable[None]] | None = None
+    """Called with the answer's record when it ends, before its caller learns of the end."""
     notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """For the answer's record."""
     trace: str = ""
@@ -106,6 +109,24 @@ class SpeechService:
                 raise
             return outcome_of(await self.records.get(owner, request_id))
 
+    async def encoded(self, clips: Sequence[ContextSource], key: Key) -> tuple[ContextSegment, ...]:
+        """Recordings as codes. Raises errors of the audio at `context[N].audio`, and those of the encoder."""
+        owner = "" if key == ANONYMOUS else key.id
+        recordings, _ = await self.context.clips(clips, owner)
+        async with self._allowance.take(key, 0.0) as taken:
+            seconds = sum(len(clip.pcm) for clip in recordings) / (2 * SAMPLE_RATE_HZ)
+            taken.charge_context(seconds * self._context_charge)
+            return await self._pipeline.segments(recordings)
+
+    async def default_speakers(self) -> frozenset[int]:
+        """Those for whom the checkpoint brings a voice."""
+        return frozenset(await self._pipeline.default_voices())
+
+    async def prepare(self, before: Before, key: Key) -> int:
+        """Have the model read what was said before. The positions that it read. Raises what `open` raises."""
+        async with self._allowance.take(key, 0.0):
+            return await self._pipeline.prepare((*before.given, *before.history))
+
     async def check_ready(self) -> None:
         await self._pipeline.check_ready()
 
@@ -140,8 +161,9 @@ class SpeechService:
             return file, f"{wish.url_base}{file.path}"
 
         keep = None if self.records is None else self.records.keeper(owner, call.record_seconds)
+        keepers = [keeper for keeper in (call.on_record, keep) if keeper is not None]
         return Answer(
-            Recorder(request, await self.info(), call.notes, keep),
+            Recorder(request, await self.info(), call.notes, keepers),
             accepted,
             speech,
             taken,
@@ -155,7 +177,7 @@ class SpeechService:
         """The request, and notices about its context's recordings."""
         # Without keys all callers are one owner, and fair turns among owners would only slow it down.
         owner = "" if call.key == ANONYMOUS else call.key.id
-        context, notices = await self.context.clips(scene, owner)
+        context, notices = await self.context.clips(scene.context, owner)
         request = SpeechRequest(
             request_id=call.request_id,
             turns=scene.turns,

@@ -13,6 +13,7 @@ from serve_app.messages import (
     ContextSegment,
     FinishReason,
     GenerationRequest,
+    Utterance,
 )
 from serve_app.speech.parts import Part
 from serve_app.speech.request import SpeechRequest
@@ -39,7 +40,8 @@ class Spoken:
         self._tail = b""
         self._no_codes: Codes | None = None
         self._finish = FinishReason.EOS
-        self._turn = self._part = 0
+        self._turn = 0
+        self._utterance: Utterance | None = None
         self._is_whole = True
         self._ended_itself = False
 
@@ -53,7 +55,8 @@ class Spoken:
         return self.frames_left <= 0 or self._finish in (FinishReason.CANCELLED, FinishReason.ERROR)
 
     def next_request(self, part: Part) -> GenerationRequest:
-        self._turn, self._part = part.turn, part.number
+        self._turn = part.turn
+        self._utterance = _utterance(part, self._request.sampling.seed)
         request, is_first = self._request, part.number == 0
         return GenerationRequest(
             request_id=request.request_id if part.is_only else f"{request.request_id}-{part.number}",
@@ -112,8 +115,23 @@ class Spoken:
         self._num_frames += chunk.num_frames
         self._played_out_at = max(self._played_out_at, time.monotonic()) + chunk.num_frames / FRAME_RATE_HZ
         return replace(
-            chunk, first_frame=first_frame, turn=self._turn, part=self._part, spoken_chars=self._spoken_chars
+            chunk, first_frame=first_frame, turn=self._turn, utterance=self._utterance, spoken_chars=self._spoken_chars
         )
+
+
+def _utterance(part: Part, seed: int) -> Utterance:
+    piece = part.piece
+    return Utterance(
+        number=part.number,
+        turn=part.turn,
+        speaker=part.speaker,
+        text=piece.text,
+        num_words=piece.num_words,
+        start=piece.start,
+        end=piece.end,
+        ends_with=piece.ends_with,
+        seed=sub_seed(seed, part.number),
+    )
 
 
 class Memory:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from serve_app.messages import FRAME_RATE_HZ
-from serve_app.records.record import Record
+from serve_app.records.record import Record, RecordedPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def timed_parts(record: Record) -> list[TimedText]:
     """Each part that was spoken, with the characters as they were typed."""
     texts = [turn["text"] for turn in record.scene["turns"]]
     return [
-        TimedText(part.turn, part.speaker, _typed(texts[part.turn], part.start, part.end), part.first_frame, end)
+        TimedText(part.turn, part.speaker, _typed(texts[part.turn], part), part.first_frame, end)
         for part in record.parts
         if (end := part.end_frame) > part.first_frame
     ]
@@ -65,8 +65,9 @@ def vtt(lines: Sequence[TimedText]) -> str:
     return "\n".join(["WEBVTT\n", *cues])
 
 
-def _typed(text: str, start: int, end: int) -> str:
-    return text[start:end].strip() or text.strip()
+def _typed(text: str, part: RecordedPart) -> str:
+    """What was typed; of a text that was still growing while it was spoken, what was spoken."""
+    return text[part.start : part.end].strip() or part.text
 
 
 def _one_line(text: str) -> str:

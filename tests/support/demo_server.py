@@ -78,7 +78,7 @@ def demo_server(folder: Path, *, needs_keys: bool = False, **sections: Any) -> I
 
         return route
 
-    with in_thread(lambda: (both(build()[0]), []), {}) as url:
+    with in_thread(lambda: (both(build()[0]), []), {}, start_seconds=300) as url:
         yield DemoServer((url, f"{url}/second"), made["tokens"], made["decoder"], database, settings, made["loop"])
         for part in ("decoder", "encoder", "tokens"):
             made[part].stop()

@@ -27,6 +27,7 @@ LAYERS = {
     "jobs": 5,
     "keys": 5,
     "records": 5,
+    "conversations": 5.5,
     "speech": 6,
     "api": 7,
     "deployments": 8,

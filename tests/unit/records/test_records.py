@@ -13,7 +13,19 @@ from serve_app.records.records import Records
 from serve_app.store.database import Database
 from tests.support.fakes import NUM_CODEBOOKS, frames_of
 
-PART = RecordedPart(turn=0, speaker=0, text="hello", start=0, end=6, seed=7, first_frame=0, num_frames=3)
+PART = RecordedPart(
+    number=0,
+    turn=0,
+    speaker=0,
+    text="hello",
+    num_words=1,
+    start=0,
+    end=6,
+    ends_with=2,
+    seed=7,
+    first_frame=0,
+    num_frames=3,
+)
 LATER = replace(PART, turn=1, speaker=1, text="there", first_frame=4, num_frames=2, resumes=(Resume(1, 0, 1),))
 RECORD = Record(
     request_id="one",
