@@ -97,7 +97,7 @@ def _spliced(record: Record, turn: int, new: Record) -> Record:
     parts: list[RecordedPart] = []
     first_frame = 0
     for part, _ in pieces:
-        parts.append(replace(part, first_frame=first_frame))
+        parts.append(replace(part, number=len(parts), first_frame=first_frame))
         first_frame += part.num_frames + part.pause_frames
     return replace(
         record,
