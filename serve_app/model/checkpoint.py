@@ -178,9 +178,13 @@ def _open_base(name: str, base: str, revision: str | None) -> Checkpoint:
     try:
         found = open_checkpoint(base, revision)
     except CheckpointError as error:
-        raise CheckpointError(f"{name}: its base cannot be opened: {error}; another one can be named in `base`") from error
+        raise CheckpointError(
+            f"{name}: its base cannot be opened: {error}; another one can be named in `base`"
+        ) from error
     if found.adapter is not None:
-        raise CheckpointError(f"{name}: its base {base} is an adapter itself: merge that with csm-serve checkpoint convert")
+        raise CheckpointError(
+            f"{name}: its base {base} is an adapter itself: merge that with csm-serve checkpoint convert"
+        )
     return found
 
 
