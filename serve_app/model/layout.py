@@ -1,8 +1,8 @@
 """Finds the weights in a checkpoint folder.
 
-Four layouts are read: the Hub's (transformers-*.safetensors, named in config.json, beside a model.safetensors in Sesame's
-original layout), that of `save_pretrained` (model.safetensors or pytorch_model.bin, whole or in shards), Sesame's
-original one (ckpt.pt or model.safetensors), and PEFT's adapters (`adapter_files.py`).
+Four layouts are read: the Hub's (transformers-*.safetensors, named in config.json, beside a model.safetensors in
+Sesame's original layout), that of `save_pretrained` (model.safetensors or pytorch_model.bin, whole or in shards),
+Sesame's original one (ckpt.pt or model.safetensors), and PEFT's adapters (`adapters/files.py`).
 """
 
 import json

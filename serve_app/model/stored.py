@@ -47,7 +47,7 @@ class StoredTensor:
 
 
 def stored_tensors(paths: Iterable[Path], name: str) -> Iterator[StoredTensor]:
-    """The tensors of all files in order. Raises CheckpointError, which begins with `name`, for one that is unreadable."""
+    """The tensors of all files in order. Raises CheckpointError, beginning with `name`, for one that is unreadable."""
     for path in paths:
         yield from (_of_safetensors if path.suffix == ".safetensors" else _of_pickle)(path, name)
 
@@ -96,7 +96,7 @@ def _load_pickle(path: Path, name: str) -> Mapping[Any, Any]:
             break
         except pickle.UnpicklingError as error:
             raise CheckpointError(
-                f"{name}: {path.name} is a pickle of more than plain tensors, which is not opened: save it as safetensors"
+                f"{name}: {path.name} is a pickle of more than plain tensors, and is not opened: save safetensors"
             ) from error
         except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
             # Files of torch before 1.6 are no zip archives, and cannot be mapped.

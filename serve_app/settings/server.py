@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     )
 
     model: str = "demo"
-    """`demo`, a folder, a Hub repository such as `sesame/csm-1b`, or `stand-in`. docs/fine-tunes.md lists the layouts."""
+    """`demo`, a folder, a Hub repository such as `sesame/csm-1b`, or `stand-in`; see docs/fine-tunes.md."""
     revision: str | None = None
     """Revision of a Hub repository."""
     base: str | None = None

@@ -97,9 +97,7 @@ def read_adapter_config(folder: Path, name: str) -> AdapterConfig:
         raise CheckpointError(f"{name}: its peft_type is {values.get('peft_type')!r}; only LORA is served")
     for option, called in _UNREAD.items():
         if values.get(option):
-            raise CheckpointError(
-                f"{name}: {called} ({option} in {CONFIG_FILE}) is not served: merge it with PEFT first"
-            )
+            raise CheckpointError(f"{name}: {called} ({option}) is not served: merge it with PEFT first")
     try:
         return AdapterConfig(
             base=values.get("base_model_name_or_path") or None,
@@ -150,6 +148,6 @@ def check_rank(adapter: Adapter, max_rank: int) -> None:
     """Raises CheckpointError for an adapter of more than `max_rank` ranks."""
     if adapter.rank > max_rank:
         raise CheckpointError(
-            f"{adapter.name}: its rank is {adapter.rank}, the limit engine.max_adapter_rank is {max_rank}: raise it, or "
+            f"{adapter.name}: its rank is {adapter.rank}, engine.max_adapter_rank is {max_rank}: raise that, or "
             "merge the adapter with csm-serve checkpoint convert"
         )

@@ -235,7 +235,7 @@ class TestHub:
         values = {"peft_type": "LORA", "lora_alpha": 1, "base_model_name_or_path": "sesame/csm-1b"}
         (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(values))
         hub.error = http_error(GatedRepoError)
-        with pytest.raises(CheckpointError, match="its base cannot be opened: sesame/csm-1b is gated: .*HF_TOKEN"):
+        with pytest.raises(CheckpointError, match=r"its base cannot be opened: sesame/csm-1b is gated: .*HF_TOKEN"):
             open_checkpoint(str(tmp_path / "adapter"), None)
 
     def test_another_models_weights_are_not_fetched(self, hub: FakeHub) -> None:

@@ -191,13 +191,14 @@ def test_an_adapter_of_a_base_in_sesames_layout(base: Path, tmp_path: Path) -> N
     assert ours(tmp_path / "adapter", tmp_path / "converted") == theirs(model, base)
 
 
-class TestRefusals:
-    @pytest.fixture(scope="class")
-    def made(self, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        folder = tmp_path_factory.mktemp("made") / "adapter"
-        make_adapter(base, folder, target_modules=["q_proj"])
-        return folder
+@pytest.fixture(scope="module")
+def made(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "adapter"
+    make_adapter(base, folder, target_modules=["q_proj"])
+    return folder
 
+
+class TestRefusals:
     @pytest.fixture
     def adapter(self, made: Path, tmp_path: Path) -> Path:
         """A copy to be damaged."""
