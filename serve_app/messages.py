@@ -165,6 +165,19 @@ class Utterance:
 
 
 @dataclass(frozen=True, slots=True)
+class SpokenPart:
+    """Where one part of an answer stands in its audio and in its typed texts. Pauses belong to no part."""
+
+    turn: int
+    first_frame: int
+    end_frame: int
+    """The frame behind the last."""
+    start_char: int
+    end_char: int
+    """Typed characters of all turns, those of earlier turns included."""
+
+
+@dataclass(frozen=True, slots=True)
 class AudioChunk:
     """The same frames as sound: signed 16 bit little-endian mono PCM at 24 kHz, 1920 samples a frame.
 
@@ -185,6 +198,8 @@ class AudioChunk:
     """The draw of this utterance that made the frames. Above 0 they were drawn again after a runaway."""
     num_lost: int = 0
     """Replicas that the utterance had lost before these frames."""
+    part: SpokenPart | None = None
+    """The part that has ended, on a chunk without audio right behind it."""
 
     @property
     def num_frames(self) -> int:

@@ -53,7 +53,7 @@ async def regenerated(speech: SpeechService, record: Record, turn: int, seed: in
 
 
 async def _spoken(speech: SpeechService, scene: Scene, call: Call, before: Before) -> Record:
-    async with await speech.open(scene, call, before) as answer:
+    async with await speech.open(scene, call, before=before) as answer:
         async with aclosing(answer.chunks()) as chunks:
             async for _ in chunks:
                 pass

@@ -15,6 +15,7 @@ from serve_app.keys.key import Key
 from serve_app.messages import ContextSegment
 from serve_app.records.record import Record
 from serve_app.speech.answer import Answer
+from serve_app.speech.live.text import LiveText
 from serve_app.speech.scene import ContextSource, Scene
 from serve_app.speech.service import Before, Call, SpeechService
 
@@ -56,7 +57,7 @@ class Talk:
         ):
             yield answer, place.number
 
-    async def open(self, scene: Scene, call: Call, place: Place) -> Answer:
+    async def open(self, scene: Scene, call: Call, place: Place, text: LiveText | None = None) -> Answer:
         """The answer as the next turn at `place`, to which what was spoken of it is added at its end."""
         positions = 0
 
@@ -66,7 +67,7 @@ class Talk:
                 await self.conversations.append(place, turn)
 
         call = replace(call, on_record=add)
-        answer = await self._speech.open(scene, call, await self.before(place.conversation))
+        answer = await self._speech.open(scene, call, text, await self.before(place.conversation))
         positions = answer.accepted.prompt_tokens
         return answer
 
