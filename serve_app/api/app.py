@@ -31,6 +31,7 @@ from serve_app.api.openapi import DOCS_ASSETS, add_keys, add_schemas
 from serve_app.api.origin import PublicRedirects
 from serve_app.api.pages import OwnPages
 from serve_app.api.playground.router import playground_router
+from serve_app.api.realtime.socket import SpeechSocket
 from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
 from serve_app.keys.keys import Keys
@@ -44,11 +45,12 @@ def build_api(
     metrics_text: Callable[[], Awaitable[str]] | None = None,
     keys: Keys | None = None,
     services: Services | None = None,
+    is_draining: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
     """The whole HTTP API.
 
     `metrics_text` returns the text for Prometheus. Without `keys` no caller needs one. Without `services` there is no
-    fal API.
+    fal API. `is_draining`: whether this process ends once its connections are gone.
     """
     app = FastAPIOffline(
         title="CSM Serve",
@@ -65,6 +67,7 @@ def build_api(
     app.include_router(openai_router.openai_router(speech, settings))
     if services is not None:
         app.include_router(ConversationApi(speech, services.talk, settings).router())
+        app.include_router(SpeechSocket(speech, services.talk, settings, is_draining).router())
         app.include_router(fal_router(speech, services, settings, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)

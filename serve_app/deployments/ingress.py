@@ -11,7 +11,7 @@ from serve_app.deployments import proxy_guard
 from serve_app.deployments.live_settings import LiveSettings, with_user_config
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.ray_metrics_text import RayMetricsText
-from serve_app.deployments.ray_private import proxy_callback, serve_host
+from serve_app.deployments.ray_private import is_draining, proxy_callback, serve_host
 from serve_app.deployments.replica import set_up_replica
 from serve_app.deployments.services import open_services, speech_pipeline
 from serve_app.keys.exposure import check_exposure, unguarded_notice
@@ -47,7 +47,7 @@ class IngressDeployment:
         database = Database.open(settings.database_url)
         keys = Keys(database, settings.keys) if settings.keys.required else None
         services = open_services(settings, database, self._pipeline, Allowance(database))
-        return build_api(services.speech, self._live, RayMetricsText(), keys, services)
+        return build_api(services.speech, self._live, RayMetricsText(), keys, services, is_draining)
 
     def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """New sampling defaults for requests from now on."""

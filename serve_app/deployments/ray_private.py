@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ray
 from ray.serve._private.constants import (
     RAY_SERVE_ENABLE_HA_PROXY,
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH,
@@ -39,6 +40,12 @@ def proxy_callback() -> str | None:
 def serve_log_handlers() -> list[logging.Handler]:
     """The handlers that write a replica's own log file."""
     return logging.getLogger(SERVE_LOGGER_NAME).handlers
+
+
+def is_draining() -> bool:
+    """Whether Serve stops this replica: it gets no more requests, and ends once those that it has are over."""
+    actors = ray._private.worker.global_worker.actors.values()
+    return any(getattr(getattr(actor, "_replica_impl", None), "_shutting_down", False) for actor in actors)
 
 
 def http_request_id() -> str:

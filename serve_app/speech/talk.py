@@ -42,7 +42,7 @@ class Talk:
         (segment,) = await self._speech.encoded([clip], key)
         passage = Passage(clip.text, 0, segment.codes.num_frames)
         turn = Turn("heard", clip.speaker, clip.text, (passage,), segment.codes)
-        async with self.conversations.taken(key.id, conversation_id, await self._room_seconds()) as place:
+        async with self.conversations.taken(key.id, conversation_id, await self.room_seconds()) as place:
             return await self.conversations.append(place, turn), turn
 
     @asynccontextmanager
@@ -50,7 +50,7 @@ class Talk:
         self, scene: Scene, call: Call, conversation_id: str
     ) -> AsyncGenerator[tuple[Answer, int], None]:
         """The answer to `scene` as the next turn, and the turn's number. What was spoken of it is added at its end."""
-        room_seconds = await self._room_seconds()
+        room_seconds = await self.room_seconds()
         async with (
             self.conversations.taken(call.key.id, conversation_id, room_seconds) as place,
             await self.open(scene, call, place) as answer,
@@ -77,7 +77,7 @@ class Talk:
         It reads in the background: a request with a listener goes first. Raises Overloaded where no slot is free.
         """
         conversation = await self.conversations.get(key.id, conversation_id)
-        conversation = within(conversation, await self._room_seconds())
+        conversation = within(conversation, await self.room_seconds())
         return await self._speech.prepare(await self.before(conversation), key)
 
     async def before(self, conversation: Conversation) -> Before:
