@@ -11,6 +11,8 @@ from tests.support.api_harness import wav
 from tests.support.demo_server import DemoServer
 
 HELLO = {"text": "Good morning.", "seed": 1, "format": "pcm"}
+LONG = "One two three four five six seven eight nine ten. " * 6
+"""Longer than a stream runs ahead of its listener, so that it is still being spoken while a test goes on."""
 REPLY = {"text": "Nice to see you.", "seed": 2, "format": "pcm"}
 
 
@@ -57,7 +59,7 @@ def test_a_conversation_sounds_like_one_with_the_same_turns_in_a_portable_state(
 def test_a_turn_beside_another_is_a_conflict(server: DemoServer) -> None:
     url = server.url
     conversation = begun(url)
-    body = {"text": "One two three four five six seven eight nine ten.", "streaming": True, "format": "pcm"}
+    body = {"text": LONG, "streaming": True, "format": "pcm"}
     with httpx.stream("POST", f"{url}/v1/conversations/{conversation}/turns", json=body, timeout=60) as speaking:
         assert next(speaking.iter_bytes())
         refused = post(server.urls[1], f"/{conversation}/turns", HELLO)
@@ -84,7 +86,7 @@ def test_an_interrupted_turn_is_believed_up_to_the_frame_that_was_heard(server: 
 def test_a_client_that_leaves_frees_the_place_and_what_was_sent_is_kept(server: DemoServer) -> None:
     url = server.url
     conversation = begun(url)
-    body = {"text": "One two three four five six seven eight nine ten.", "streaming": True, "format": "pcm"}
+    body = {"text": LONG, "streaming": True, "format": "pcm"}
     with httpx.stream("POST", f"{url}/v1/conversations/{conversation}/turns", json=body, timeout=60) as speaking:
         next(speaking.iter_bytes())
     done = threading.Event()

@@ -13,9 +13,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from serve_app.api.realtime.messages import OUTGOING
 from tests.support.api_harness import wav
 from tests.support.demo_server import DemoServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import until
 
-LONG = "One two three four five six seven eight nine ten eleven twelve."
+LONG = "One two three four five six seven eight nine ten. " * 6
+"""Longer than a stream runs ahead of its listener, so that it is still being spoken while a test goes on."""
 
 
 class Client:
@@ -109,7 +110,7 @@ async def test_a_lost_socket_frees_everything_and_another_ingress_goes_on_from_t
         await one.send("end")
         began = (await one.until("turn.began"))[-1]
         first = [(await one.until("audio"))[-1] for _ in range(3)]
-    await asyncio.to_thread(wait_until, lambda: server.num_running() == 0)
+    await asyncio.to_thread(until, lambda: server.num_running() == 0, "every slot is free")
     missing = first[1]["first_frame"]
     async with connect(f"{server.urls[1].replace('http', 'ws')}/v1/realtime/speech") as socket:
         again = Client(socket)
