@@ -95,9 +95,10 @@ def _turns(asked: Asked, limits: LimitSettings) -> tuple[Turn, ...]:
     if not 1 <= len(turns) <= limits.max_scene_turns:
         raise InvalidRequest("turns", f"has {len(turns)} turns: send from 1 to {limits.max_scene_turns}")
     checked = tuple(
-        Turn(
-            check_text(f"turns[{number}].text", turn.text, max_chars),
-            _speaker(f"turns[{number}].speaker", turn.speaker),
+        replace(
+            turn,
+            text=check_text(f"turns[{number}].text", turn.text, max_chars),
+            speaker=_speaker(f"turns[{number}].speaker", turn.speaker),
         )
         for number, turn in enumerate(turns)
     )

@@ -8,13 +8,14 @@ import time
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
-from serve_app.errors import StartTimeout
+from serve_app.errors import StartTimeout, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance
 from serve_app.messages import Accepted, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_scene
+from serve_app.speech.casting import Casting
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.outcomes import Outcome, RecentOutcomes
@@ -22,6 +23,8 @@ from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Scene
 from serve_app.store.stored_file import StoredFile
+from serve_app.voices.library import VoiceLibrary
+from serve_app.voices.voice import Voice
 
 _MAX_INLINE_CHARS = 1000
 """Text that is prepared on the event loop, in a few milliseconds."""
@@ -53,8 +56,11 @@ class SpeechService:
         files: SpeechFiles,
         allowance: Allowance,
         context_charge: float = 0.0,
+        voices: VoiceLibrary | None = None,
     ) -> None:
         """context_charge: seconds of audio that a key is charged for each second of context."""
+        self.voices = voices
+        self._casting = Casting(voices)
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -65,13 +71,21 @@ class SpeechService:
     async def info(self) -> ModelInfo:
         return await self._pipeline.info()
 
-    async def scene(self, asked: Asked, settings: Settings) -> Scene:
-        """The scene that `asked` describes, within the limits. Raises InvalidRequest."""
+    async def scene(self, asked: Asked, settings: Settings, key: Key = ANONYMOUS) -> Scene:
+        """The scene that `asked` describes, within the limits, with the voices of `key`. Raises InvalidRequest."""
         info = await self.info()
         if sum(len(turn.text) for turn in asked.turns) <= _MAX_INLINE_CHARS:
-            return build_scene(asked, info, settings)
-        # A long text takes seconds to prepare, which would stall every stream of this event loop.
-        return await asyncio.to_thread(build_scene, asked, info, settings)
+            scene = build_scene(asked, info, settings)
+        else:  # A long text takes seconds to prepare, which would stall every stream of this event loop.
+            scene = await asyncio.to_thread(build_scene, asked, info, settings)
+        return await self._casting.cast(scene, key.id)
+
+    async def kept_voice(self, name_or_id: str, key: Key) -> Voice | None:
+        """The voice of `key` with that id or name, for dialects in which other names are voices too."""
+        try:
+            return await self.voices.find(name_or_id, key.id) if self.voices else None
+        except UnknownVoice:
+            return None
 
     async def check_ready(self) -> None:
         await self._pipeline.check_ready()
@@ -132,6 +146,7 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
+            voices=await self._casting.segments(scene, call.key.id),
         )
         return request, notices
 
