@@ -8,10 +8,12 @@
     │   ├── BodyTooLarge
     │   ├── FileTooLarge
     │   ├── QuotaExceeded
+    │   ├── VoiceNameTaken
     │   └── DownloadFailed
     ├── UnknownRequest
     ├── UnknownConversation
     ├── Conflict
+    ├── UnknownVoice
     ├── UnknownFile
     │   └── UnknownUpload
     ├── InvalidSignature
@@ -99,9 +101,15 @@ class FileTooLarge(InvalidRequest):
 
 
 class QuotaExceeded(InvalidRequest):
-    """The files of one key would take more than `files.quota_bytes`."""
+    """The files of one key would take more than `files.quota_bytes`, or it keeps `voices.max_per_key` voices."""
 
     kind = "quota_exceeded"
+
+
+class VoiceNameTaken(InvalidRequest):
+    """The key keeps another voice of that name."""
+
+    kind = "voice_name_taken"
 
 
 class DownloadFailed(InvalidRequest):
@@ -143,6 +151,19 @@ class Conflict(CsmServeError):
     """Something else is done with the same thing right now."""
 
     kind = "conflict"
+
+
+class UnknownVoice(CsmServeError):
+    """The caller keeps no voice with that id or name."""
+
+    kind = "unknown_voice"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"voice {self.name} is not known to this key: send the id or the name of a voice that it keeps"
 
 
 class UnknownJob(CsmServeError):

@@ -89,10 +89,10 @@ class ConversationApi:
         """The conversation for its caller to hold. Any replica takes it back, as `state` of a new conversation."""
         return {"state": await self._talk.state(key_of(request, Scope.SPEECH), conversation_id)}
 
-    async def prepare(self, request: Request, conversation_id: str) -> dict[str, int]:
-        """Have the model read the conversation now, so that the next turn begins sooner."""
+    async def prepare(self, request: Request, conversation_id: str, speaker: int = 0) -> dict[str, int]:
+        """Have the model read the conversation now, so that the next turn of `speaker` begins sooner."""
         key = key_of(request, Scope.SPEECH)
-        return {"prompt_positions": await self._talk.prepare(key, conversation_id)}
+        return {"prompt_positions": await self._talk.prepare(key, conversation_id, speaker)}
 
     async def played(self, request: Request, conversation_id: str, turn: int, body: PlayedBody) -> TurnInfo:
         """Cut a turn to what its listener heard before interrupting."""

@@ -23,6 +23,8 @@ from serve_app.errors import (
     UnknownJob,
     UnknownKey,
     UnknownRequest,
+    UnknownVoice,
+    VoiceNameTaken,
 )
 
 
@@ -42,6 +44,8 @@ _ROWS: dict[type[CsmServeError], Row] = {
     UnknownRequest: Row(404),
     UnknownConversation: Row(404),
     Conflict: Row(409, is_retryable=True),
+    UnknownVoice: Row(404),
+    VoiceNameTaken: Row(409),
     UnknownJob: Row(404),
     UnknownFile: Row(404),
     UnknownKey: Row(404),

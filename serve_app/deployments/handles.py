@@ -34,6 +34,9 @@ class EncoderHandle:
     async def default_voices(self) -> dict[int, ContextSegment]:
         return await _answer(self._handle.default_voices.remote(), self._failover.cold_wait_seconds)
 
+    async def codec(self) -> str:
+        return await _answer(self._handle.codec.remote(), self._failover.cold_wait_seconds)
+
 
 class GeneratorHandle:
     """`ports.TokenGenerator` on a deployment."""

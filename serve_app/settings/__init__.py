@@ -21,6 +21,7 @@ from serve_app.settings.speech import (
     SamplingSettings,
     StandInSettings,
 )
+from serve_app.settings.voices import VoiceSettings
 
 __all__ = [
     "STAND_IN",
@@ -40,6 +41,7 @@ __all__ = [
     "Settings",
     "StandInSettings",
     "TracingSettings",
+    "VoiceSettings",
     "WebhookSettings",
     "load_settings",
     "misspelt_variables",

@@ -32,6 +32,7 @@ from serve_app.settings.speech import (
     SamplingSettings,
     StandInSettings,
 )
+from serve_app.settings.voices import VoiceSettings
 
 _NO_BOUND = 2**31 - 1
 
@@ -85,6 +86,7 @@ class Settings(BaseSettings):
     files: FileSettings = FileSettings()
     records: RecordSettings = RecordSettings()
     conversations: ConversationSettings = ConversationSettings()
+    voices: VoiceSettings = VoiceSettings()
     net: NetSettings = NetSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()

@@ -1,7 +1,6 @@
 """Turns a speech request into audio: encodes the context and speaks the parts, each conditioned on those before."""
 
 import asyncio
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -24,7 +23,7 @@ from serve_app.speech.context_fit import fitting, opens_voice
 from serve_app.speech.parts import Part, parts_of
 from serve_app.speech.request import ContextClip, SpeechRequest
 from serve_app.speech.rescue import Rescue
-from serve_app.speech.spoken import Spoken
+from serve_app.speech.spoken import Memory, Spoken
 from serve_app.speech.watch import Watcher
 
 _ENCODED_AT_ONCE = 4
@@ -38,7 +37,7 @@ class SpeechPipeline:
     """The whole path behind every API dialect, over the ports of the graph."""
 
     def __init__(self, encoder: ContextEncoder, decoder: AudioDecoder, watcher: Watcher | None = None) -> None:
-        self._encoder = encoder
+        self.encoder = encoder
         self.decoder = decoder
         self._watcher = watcher or Watcher()
         self._info: ModelInfo | None = None
@@ -77,15 +76,21 @@ class SpeechPipeline:
         codes = await self._encoded(clips, "")
         return tuple(ContextSegment(clip.text, clip.speaker, each) for clip, each in zip(clips, codes, strict=True))
 
-    async def prepare(self, context: tuple[ContextSegment, ...]) -> int:
-        """Have a generator read `context`, so that its prefix cache holds it for a request that begins with it.
+    async def prepare(self, request: SpeechRequest) -> int:
+        """Have a generator read what `request` is conditioned on, so that its prefix cache holds it. Its positions.
 
-        It is read as background work, and one frame is made and dropped. The prompt's positions.
+        It is read as background work, and one frame is made and dropped.
         """
-        sampling = SamplingParams(max_frames=1)
-        request = GenerationRequest(uuid.uuid4().hex, _READ_ALONG, 0, context, sampling, priority=1)
+        info = await self.info()
+        memory = Memory(await self._context(request), info.trained_for.longest_context_seconds)
+        for segment in request.history:
+            memory.add(segment)
+        speaker = request.turns[0].speaker
+        reading = GenerationRequest(
+            request.request_id, _READ_ALONG, speaker, memory.segments(), SamplingParams(max_frames=1), priority=1
+        )
         positions = 0
-        async with aclosing(self.decoder.stream(request)) as messages:
+        async with aclosing(self.decoder.stream(reading)) as messages:
             async for message in messages:
                 if isinstance(message, Accepted):
                     positions = message.prompt_tokens
@@ -96,7 +101,7 @@ class SpeechPipeline:
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         info = await self.info()
         # Dropped before encoding, which is work, although the prompt would drop them too.
-        kept = fitting(request.context, info.max_positions)
+        kept = fitting(request.context, info.max_positions, request.voices)
         num_dropped = len(request.context) - len(kept)
         context = await self._context(replace(request, context=kept))
         spoken = Spoken(request, context, info.trained_for.longest_context_seconds)
@@ -137,16 +142,18 @@ class SpeechPipeline:
             self._watcher.count_piece(rescue.end)
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
-        """The caller's clips, and the checkpoint's voice for each speaker of the scene without a clip."""
+        """A voice for each speaker of the scene, kept or the checkpoint's, and the caller's clips."""
         encoded = await self._encoded(request.context, request.trace)
         given = [
-            ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context))
+            ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context, request.voices))
             for clip, codes in zip(request.context, encoded, strict=True)
         ]
-        given += request.given
-        missing = {turn.speaker for turn in request.turns} - {segment.speaker for segment in given}
+        missing = {turn.speaker for turn in request.turns} - {
+            known.speaker for known in (*request.context, *request.voices)
+        }
         voices = await self.default_voices()
-        return [voices[speaker] for speaker in sorted(missing) if speaker in voices] + given
+        defaults = [voices[speaker] for speaker in sorted(missing) if speaker in voices]
+        return [*request.voices, *defaults, *given]
 
     async def _encoded(self, clips: Sequence[ContextClip], trace: str) -> list[Codes]:
         if not clips:
@@ -157,12 +164,12 @@ class SpeechPipeline:
 
     async def _encode(self, clip: ContextClip, at_once: asyncio.Semaphore) -> Codes:
         async with at_once:
-            return await self._encoder.encode(clip.pcm)
+            return await self.encoder.encode(clip.pcm)
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         """The checkpoint's own voices by speaker. Asked once."""
         if self._voices is None:
-            self._voices = await self._encoder.default_voices()
+            self._voices = await self.encoder.default_voices()
         return self._voices
 
 

@@ -29,8 +29,6 @@ class SpeechRequest:
     context: tuple[ContextClip, ...]
     sampling: SamplingParams
     max_audio_seconds: float
-    given: tuple[ContextSegment, ...] = ()
-    """More context, in codes. It follows the clips and is kept like them."""
     history: tuple[ContextSegment, ...] = ()
     """What was said before, in codes. The oldest give way where they do not fit."""
     is_streamed: bool = True
@@ -40,6 +38,8 @@ class SpeechRequest:
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
     trace: str = ""
     """The caller's W3C `traceparent`."""
+    voices: tuple[ContextSegment, ...] = ()
+    """Kept voices of its speakers. They come before the context."""
 
     @property
     def context_seconds(self) -> float:

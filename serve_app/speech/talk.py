@@ -71,14 +71,14 @@ class Talk:
         positions = answer.accepted.prompt_tokens
         return answer
 
-    async def prepare(self, key: Key, conversation_id: str) -> int:
+    async def prepare(self, key: Key, conversation_id: str, speaker: int) -> int:
         """Have the model read the conversation, so that the next turn begins sooner. The positions that it read.
 
         It reads in the background: a request with a listener goes first. Raises Overloaded where no slot is free.
         """
         conversation = await self.conversations.get(key.id, conversation_id)
         conversation = within(conversation, await self.room_seconds())
-        return await self._speech.prepare(await self.before(conversation), key)
+        return await self._speech.prepare(await self.before(conversation), speaker, key)
 
     async def before(self, conversation: Conversation) -> Before:
         """What the next turn is conditioned on."""

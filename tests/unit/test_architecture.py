@@ -28,6 +28,7 @@ LAYERS = {
     "keys": 5,
     "records": 5,
     "conversations": 5.5,
+    "voices": 5,
     "speech": 6,
     "api": 7,
     "deployments": 8,

@@ -182,7 +182,8 @@ class Session:
     async def _prepare(self, voice: Voice) -> None:
         """Beside the socket's messages. A busy server leaves the reading to the turn itself."""
         with suppress(Overloaded):
-            positions = await self._talk.prepare(self._key, voice.conversation_id)
+            assert self._begin is not None, "a voice comes with begin"
+            positions = await self._talk.prepare(self._key, voice.conversation_id, self._begin.speaker)
             await self._send(Prepared(prompt_positions=positions))
 
     def _report(self, task: "asyncio.Task[None]") -> None:
