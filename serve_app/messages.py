@@ -219,6 +219,18 @@ class TrainedFor:
     """The only characters that it can read, besides spaces; empty where it reads any."""
 
 
+@dataclass(frozen=True, slots=True)
+class WordTime:
+    """When a word is heard, in seconds."""
+
+    text: str
+    """As it was spoken, with its punctuation."""
+    start_seconds: float
+    end_seconds: float
+    is_estimated: bool = False
+    """Whether the word was not found in the sound, and was placed by its length alone."""
+
+
 TRAINED, RANDOM, DEMO_VOICE = "trained", "random", "demo voice"
 WEIGHTS_NOTICES = {
     RANDOM: "random weights: what this server says is noise; for speech use MODEL=sesame/csm-1b",

@@ -3,7 +3,16 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.messages import (
+    Accepted,
+    AudioChunk,
+    Codes,
+    ContextSegment,
+    GenerationRequest,
+    ModelInfo,
+    TokenFrames,
+    WordTime,
+)
 
 
 class ContextEncoder(Protocol):
@@ -19,6 +28,14 @@ class ContextEncoder(Protocol):
 
     async def codec(self) -> str:
         """Names the weights that codes come from. Codes of another codec are other sounds."""
+        ...
+
+
+class WordAligner(Protocol):
+    """Finds the words of a known text in its speech."""
+
+    async def align(self, pcm: bytes, text: str) -> list[WordTime]:
+        """Each word of `text` in order, in seconds from the beginning of the utterance `pcm` (16 bit, 24 kHz)."""
         ...
 
 

@@ -1,5 +1,6 @@
 """Answers that were given, had again: in another format, turn by turn, timed, replayed. Under `/requests/{id}`."""
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any
@@ -25,7 +26,7 @@ from serve_app.speech.encoding import encoded_whole
 from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.knobs import seed_of
 from serve_app.speech.service import Call, SpeechService
-from serve_app.speech.timeline import TimedText, srt, timed_parts, timed_turns, vtt
+from serve_app.speech.timeline import TimedText, TimedWord, srt, timed_parts, timed_turns, vtt
 
 _ONE = "/requests/{request_id:path}"
 _FAILURES = documented(401, 403, 404, 422, 429, 500, 503)
@@ -75,11 +76,14 @@ class KeptAnswers:
         return Response(body, media_type=coding.format.media_type, headers=headers | coding_headers(coding))
 
     async def timeline(self, request: Request, request_id: str, format: str = "json", by: str = "turn") -> Response:
-        """When each turn (`by=part`: each utterance) was spoken, as a manifest or as subtitles."""
-        _, record = await self._record(request, request_id)
-        if by not in ("turn", "part"):
-            raise InvalidRequest("by", "must be turn or part")
-        lines = timed_turns(record) if by == "turn" else timed_parts(record)
+        """When each turn was spoken, as a manifest or as subtitles. `by`: turn, part (an utterance) or word."""
+        key, record = await self._record(request, request_id)
+        if by not in ("turn", "part", "word"):
+            raise InvalidRequest("by", "must be turn, part or word")
+        lines: Sequence[TimedText | TimedWord] = timed_turns(record) if by == "turn" else timed_parts(record)
+        if by == "word":
+            with self._places.taken(key.id):
+                lines = await self._kept().words(record)
         if format == "srt":
             return PlainTextResponse(srt(lines), media_type="application/x-subrip")
         if format == "vtt":
@@ -127,7 +131,7 @@ class KeptAnswers:
         return self._speech.records
 
 
-def manifest(record: Record, lines: list[TimedText]) -> dict[str, Any]:
+def manifest(record: Record, lines: Sequence[TimedText | TimedWord]) -> dict[str, Any]:
     """Times of a recorded answer, in frames of 80 ms and in seconds."""
     return {
         "request_id": record.request_id,

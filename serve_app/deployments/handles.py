@@ -14,7 +14,16 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.deployments.heartbeats import Heartbeat, while_heard
 from serve_app.deployments.ray_private import streaming
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost, ReplicaSilent
-from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.messages import (
+    Accepted,
+    AudioChunk,
+    Codes,
+    ContextSegment,
+    GenerationRequest,
+    ModelInfo,
+    TokenFrames,
+    WordTime,
+)
 from serve_app.settings import FailoverSettings
 
 _QUEUED_HEARTBEATS = 2
@@ -36,6 +45,17 @@ class EncoderHandle:
 
     async def codec(self) -> str:
         return await _answer(self._handle.codec.remote(), self._failover.cold_wait_seconds)
+
+
+class AlignerHandle:
+    """`ports.WordAligner` on a deployment. The first call waits for a replica to start."""
+
+    def __init__(self, handle: DeploymentHandle, failover: FailoverSettings) -> None:
+        self._handle = handle
+        self._failover = failover
+
+    async def align(self, pcm: bytes, text: str) -> list[WordTime]:
+        return await _answer(self._handle.align.remote(pcm, text), self._failover.cold_wait_seconds)
 
 
 class GeneratorHandle:

@@ -8,6 +8,7 @@ from ray.serve.schema import ReplicaRank
 
 from serve_app.api.app import build_api
 from serve_app.deployments import proxy_guard
+from serve_app.deployments.handles import AlignerHandle
 from serve_app.deployments.live_settings import LiveSettings, with_user_config
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.ray_metrics_text import RayMetricsText
@@ -27,7 +28,12 @@ _log = logging.getLogger(__name__)
 
 class IngressDeployment:
     def __init__(
-        self, encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings, runner: DeploymentHandle
+        self,
+        encoder: DeploymentHandle,
+        decoder: DeploymentHandle,
+        settings: Settings,
+        runner: DeploymentHandle,
+        aligner: DeploymentHandle,
     ) -> None:
         """`runner` is not called: jobs reach it through the database. It is bound here so that Serve runs it."""
         self._identity = set_up_replica(settings)
@@ -36,6 +42,7 @@ class IngressDeployment:
         if notice := unguarded_notice(host, proxy_callback(), proxy_guard.IMPORT_PATH):
             _log.warning(notice)
         self._settings = settings
+        self._aligner = AlignerHandle(aligner, settings.failover)
         self._live = LiveSettings.copy_of(settings)
         meter = RayMeter()
         watcher = Watcher(meter, open_tracer(settings.tracing, self._identity.deployment, self._identity.id))
@@ -46,7 +53,7 @@ class IngressDeployment:
         settings = self._settings
         database = Database.open(settings.database_url)
         keys = Keys(database, settings.keys) if settings.keys.required else None
-        services = open_services(settings, database, self._pipeline, Allowance(database))
+        services = open_services(settings, database, self._pipeline, Allowance(database), self._aligner)
         return build_api(services.speech, self._live, RayMetricsText(), keys, services, is_draining)
 
     def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:

@@ -19,6 +19,7 @@ from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.metrics import Meter
 from serve_app.net.guarded import GuardedClient
+from serve_app.ports import WordAligner
 from serve_app.records.records import Records
 from serve_app.settings import JobSettings, Settings
 from serve_app.speech.context_audio import ContextAudio
@@ -52,7 +53,13 @@ def speech_pipeline(
     )
 
 
-def open_services(settings: Settings, database: Database, pipeline: SpeechPipeline, allowance: Allowance) -> Services:
+def open_services(
+    settings: Settings,
+    database: Database,
+    pipeline: SpeechPipeline,
+    allowance: Allowance,
+    aligner: WordAligner | None = None,
+) -> Services:
     """Jobs, files and what they need. Raises StartupError if a store cannot be used as configured."""
     own = Secrets(database)
     signing_secret, file_ids_secret = (
@@ -69,7 +76,7 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
         allowance,
         context_charge=settings.keys.context_charge,
         voices=VoiceLibrary(database, files, pipeline.encoder, settings.voices),
-        records=KeptRecords(Records(database), pipeline.decoder, settings.records),
+        records=KeptRecords(Records(database), pipeline.decoder, settings.records, aligner),
     )
     conversations = Conversations(database, settings.conversations)
     return Services(

@@ -2,17 +2,24 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
-from serve_app.ports import AudioDecoder
+from serve_app.errors import NotReady
+from serve_app.messages import FRAME_RATE_HZ
+from serve_app.ports import AudioDecoder, WordAligner
 from serve_app.records.record import Record
 from serve_app.records.records import Records
 from serve_app.settings import RecordSettings
 from serve_app.speech.rendering import rendered
+from serve_app.speech.timeline import TimedWord
 
 
 class KeptRecords:
     """`owner` is the id of the caller's key. Each sees its own records."""
 
-    def __init__(self, records: Records, decoder: AudioDecoder, settings: RecordSettings) -> None:
+    def __init__(
+        self, records: Records, decoder: AudioDecoder, settings: RecordSettings, aligner: WordAligner | None = None
+    ) -> None:
+        """Without `aligner` no word is timed."""
+        self.aligner = aligner
         self._records = records
         self._decoder = decoder
         self._settings = settings
@@ -40,6 +47,19 @@ class KeptRecords:
     ) -> AsyncGenerator[bytes, None]:
         """See `rendered`."""
         return rendered(record, self._decoder, turn, speaker, first_frame)
+
+    async def words(self, record: Record) -> list[TimedWord]:
+        """When each word is heard. Raises NotReady without an aligner, and what decoding raises."""
+        if self.aligner is None:
+            raise NotReady("this server has no word aligner")
+        words: list[TimedWord] = []
+        for number, part in enumerate(record.parts):
+            pcm = await self._decoder.decode(record.codes_of(number))
+            begins = part.first_frame / FRAME_RATE_HZ
+            for word in await self.aligner.align(pcm, part.text):
+                start, end = word.start_seconds + begins, word.end_seconds + begins
+                words.append(TimedWord(part.turn, part.speaker, word.text, start, end, word.is_estimated))
+        return words
 
     async def sweep(self) -> int:
         return await self._records.sweep()

@@ -27,6 +27,17 @@ class TimedText:
         return self.end_frame / FRAME_RATE_HZ
 
 
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    turn: int
+    speaker: int
+    text: str
+    start_seconds: float
+    end_seconds: float
+    is_estimated: bool
+    """Whether the word was not found in the sound, and was placed by its length alone."""
+
+
 def timed_parts(record: Record) -> list[TimedText]:
     """Each part that was spoken, with the characters as they were typed."""
     texts = [turn["text"] for turn in record.scene["turns"]]
@@ -47,7 +58,7 @@ def timed_turns(record: Record) -> list[TimedText]:
     return turns
 
 
-def srt(lines: Sequence[TimedText]) -> str:
+def srt(lines: Sequence[TimedText | TimedWord]) -> str:
     """SubRip subtitles."""
     return "\n".join(
         f"{number}\n{_clock(line.start_seconds, ',')} --> {_clock(line.end_seconds, ',')}\n{_one_line(line.text)}\n"
@@ -55,7 +66,7 @@ def srt(lines: Sequence[TimedText]) -> str:
     )
 
 
-def vtt(lines: Sequence[TimedText]) -> str:
+def vtt(lines: Sequence[TimedText | TimedWord]) -> str:
     """WebVTT subtitles, each with its speaker as the voice."""
     cues = (
         f"{_clock(line.start_seconds, '.')} --> {_clock(line.end_seconds, '.')}\n"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from serve_app.align.sphinx import SphinxAligner
 from serve_app.api.app import build_api
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.codec.encoder_service import EncoderService
@@ -14,10 +15,21 @@ from serve_app.deployments.services import open_services
 from serve_app.engine.service import TokenService
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
+from serve_app.messages import WordTime
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.store.database import Database
 from tests.support.contract_server import Loop, in_thread
+
+
+class InThreads:
+    """A `ports.WordAligner`, as the deployment is one."""
+
+    def __init__(self, aligner: SphinxAligner) -> None:
+        self._aligner = aligner
+
+    async def align(self, pcm: bytes, text: str) -> list[WordTime]:
+        return await asyncio.to_thread(self._aligner.align, pcm, text)
 
 
 @dataclass(frozen=True)
@@ -58,9 +70,10 @@ def demo_server(folder: Path, *, needs_keys: bool = False, **sections: Any) -> I
             made["loop"] = asyncio.get_running_loop()
             made["tokens"] = TokenService.load(settings)
             made["encoder"] = EncoderService.load(settings)
+            made["aligner"] = SphinxAligner()
             made["decoder"] = DecoderService.load(settings, made["tokens"])
         pipeline = SpeechPipeline(made["encoder"], made["decoder"])
-        services = open_services(settings, database, pipeline, Allowance(database))
+        services = open_services(settings, database, pipeline, Allowance(database), InThreads(made["aligner"]))
         made["app"] = build_api(services.speech, settings, keys=keys, services=services)
         return made["app"], []
 

@@ -22,6 +22,7 @@ LAYERS = {
     "store": 3,
     "net": 3,
     "model": 3,
+    "align": 4,
     "engine": 4,
     "codec": 4,
     "jobs": 5,

@@ -26,6 +26,7 @@ class Begin(Sent):
     top_p: Number | None = None
     repetition_penalty: Number | None = None
     normalize: bool = True
+    words: bool = Field(default=False, description="Whether to send when each word is heard.")
     sample_rate: Integer | None = Field(default=None, description="Of the audio, in Hz; 24000 by default.")
     format: Literal["pcm", "mulaw", "alaw"] = "pcm"
 
@@ -136,6 +137,7 @@ class Word(BaseModel):
     text: str
     start_ms: int
     end_ms: int
+    is_estimated: bool = Field(description="Whether it was not found in the sound, and was placed by its length.")
 
 
 class Words(BaseModel):

@@ -112,7 +112,8 @@ class Session:
         coding = coding_of(message.format, message.sample_rate)
         await self._live_scene(message)  # so that a wrong field is known now
         self._begin = message
-        self._voice = Voice(conversation.id, coding, await self._talk.room_seconds())
+        aligner = self._speech.records.aligner if message.words and self._speech.records else None
+        self._voice = Voice(conversation.id, coding, await self._talk.room_seconds(), aligner)
         info = await self._speech.info()
         await self._send(
             Ready(

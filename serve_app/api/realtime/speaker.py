@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from serve_app.api.realtime.messages import Audio, Began, Ended, Spoken
+from serve_app.api.realtime.messages import Audio, Began, Ended, Spoken, Word, Words
 from serve_app.audio.encode.formats import Coding
-from serve_app.messages import AudioChunk
+from serve_app.errors import CsmServeError
+from serve_app.messages import FRAME_RATE_HZ, AudioChunk
+from serve_app.ports import WordAligner
 from serve_app.speech.answer import Answer
 from serve_app.speech.encoding import LiveEncoder
 from serve_app.speech.live.text import LiveText
@@ -28,6 +30,7 @@ class Voice:
     conversation_id: str
     coding: Coding
     room_seconds: float
+    aligner: WordAligner | None
 
 
 class TurnSpeaker:
@@ -41,10 +44,13 @@ class TurnSpeaker:
         self.turn: int | None = None
         self._talk = talk
         self._voice = voice
+        self._aligner = voice.aligner
         self._scene = scene
         self._call = call
         self._send = send
         self._spoken_chars = 0
+        self._part_pcm: list[bytes] = []
+        self._aligning: set[asyncio.Task[None]] = set()
         self.task = asyncio.create_task(self._run())
 
     async def interrupt(self, played_ms: float | None) -> Ended:
@@ -79,14 +85,40 @@ class TurnSpeaker:
         async with LiveEncoder(self._voice.coding) as encoder, aclosing(answer.chunks()) as chunks:
             async for chunk in chunks:
                 self._spoken_chars = chunk.spoken_chars
+                if chunk.pcm and chunk.codes.num_frames:
+                    self._part_pcm.append(chunk.pcm)
                 if chunk.pcm:
                     data = await encoder.feed(chunk.pcm)
                     await self._send(self.audio(self.request_id, chunk.first_frame, chunk.num_frames, data))
                     self.next_frame = chunk.first_frame + chunk.num_frames
                 elif chunk.part is not None:
                     await self._send(self._spoken(chunk))
+                    self._align(chunk)
             if rest := await encoder.finish():
                 await self._send(self.audio(self.request_id, self.next_frame, 0, rest))
+
+    def _align(self, chunk: AudioChunk) -> None:
+        """Times the words of the utterance that has ended, off the audio's path."""
+        pcm, self._part_pcm = b"".join(self._part_pcm), []
+        if self._aligner is None or chunk.utterance is None or chunk.part is None:
+            return
+        begins = chunk.part.first_frame / FRAME_RATE_HZ
+        task = asyncio.create_task(self._send_words(self._aligner, pcm, chunk.utterance.text, begins))
+        self._aligning.add(task)
+        task.add_done_callback(self._aligning.discard)
+
+    async def _send_words(self, aligner: WordAligner, pcm: bytes, text: str, begins: float) -> None:
+        with suppress(CsmServeError):  # words are worth less than the audio, which goes on
+            words = [
+                Word(
+                    text=word.text,
+                    start_ms=round(1000 * (word.start_seconds + begins)),
+                    end_ms=round(1000 * (word.end_seconds + begins)),
+                    is_estimated=word.is_estimated,
+                )
+                for word in await aligner.align(pcm, text)
+            ]
+            await self._send(Words(request_id=self.request_id, words=words))
 
     @staticmethod
     def audio(request_id: str, first_frame: int, frames: int, data: bytes) -> Audio:

@@ -121,6 +121,19 @@ async def test_a_lost_socket_frees_everything_and_another_ingress_goes_on_from_t
         assert (await again.say("And so on."))[-1]["turn"] == 1
 
 
+async def test_word_times_follow_the_audio(server: DemoServer) -> None:
+    async with client(server.url, words=True) as one:
+        messages = await one.say("Good morning to you all.")
+        if messages[-1]["type"] != "words" and not any(message["type"] == "words" for message in messages):
+            messages += await one.until("words")
+        (words,) = [message["words"] for message in messages if message["type"] == "words"]
+        assert [word["text"].lower().strip(".") for word in words] == ["good", "morning", "to", "you", "all"]
+        ends = [word["end_ms"] for word in words]
+        frames = next(message["frames"] for message in messages if message["type"] == "turn.ended")
+        assert ends == sorted(ends)
+        assert 0 < ends[0] < ends[-1] <= 80 * frames
+
+
 async def test_bad_messages_are_answered_and_the_socket_stays_open(server: DemoServer) -> None:
     async with client(server.url) as one:
         for kind, fields, field in (
