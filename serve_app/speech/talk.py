@@ -90,7 +90,7 @@ class Talk:
         kept = conversation.turns[conversation.first_kept :]
         return await asyncio.to_thread(self.states.pack, conversation.voices, kept, conversation.num_codebooks)
 
-    async def _room_seconds(self) -> float:
+    async def room_seconds(self) -> float:
         """What the model has learnt to follow, and no more than half of its positions: the rest is text and reply."""
         info = await self._speech.info()
         return min(info.trained_for.longest_context_seconds, info.max_positions * 0.08 / 2)
