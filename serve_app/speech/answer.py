@@ -14,6 +14,7 @@ from serve_app.messages import Accepted, AudioChunk, FinishReason, SpokenPart
 from serve_app.records.record import Record
 from serve_app.speech.outcomes import Outcome
 from serve_app.speech.recorder import Recorder
+from serve_app.speech.timeline import TimedText, timed_turns
 from serve_app.store.stored_file import StoredFile
 
 _log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ class StoredAnswer:
     audio_seconds: float
     inference_seconds: float
     """From the request's arrival to the stored file."""
+    turns: tuple[TimedText, ...] = ()
+    """When each turn is heard."""
 
 
 class Answer:
@@ -144,7 +147,8 @@ class Answer:
             raise GenerationFailed("the engine stopped before the scene was spoken")
         file, url = await store(b"".join(self._pcm))
         seconds = time.monotonic() - self.request.arrived_at
-        return StoredAnswer(file, url, self.outcome.seed, finish, self.outcome.audio_seconds, seconds)
+        turns = tuple(timed_turns(self.record_so_far()))
+        return StoredAnswer(file, url, self.outcome.seed, finish, self.outcome.audio_seconds, seconds, turns)
 
     def _note(self, num_frames: int | None = None, finish_reason: FinishReason | None = None) -> None:
         frames = self.outcome.num_frames if num_frames is None else num_frames

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import func, select
+
 from serve_app.align.sphinx import SphinxAligner
 from serve_app.api.app import build_api
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.codec.encoder_service import EncoderService
+from serve_app.conversations.tables import CONVERSATIONS
 from serve_app.deployments.services import open_services
 from serve_app.engine.service import TokenService
 from serve_app.keys.keys import Keys
@@ -50,6 +53,12 @@ class DemoServer:
     def run(self, work: Any) -> Any:
         """The result of a coroutine on the loop of the engine's services."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+    def num_taken(self) -> int:
+        """Conversations whose next turn is reserved."""
+        with self.database.reading() as connection:
+            taken = select(func.count()).select_from(CONVERSATIONS).where(CONVERSATIONS.c.taken_by.is_not(None))
+            return connection.scalar(taken) or 0
 
     def num_running(self) -> int:
         """Sequences in the engine and streams of the decoder."""

@@ -36,6 +36,14 @@ class Client:
             OUTGOING.validate_python(messages[-1])
         return messages
 
+    async def until_any(self, *kinds: str) -> dict[str, Any]:
+        """The first message of any of these kinds."""
+        while True:
+            async with asyncio.timeout(60):
+                message = json.loads(await self._socket.recv())
+            if message["type"] in kinds:
+                return message
+
     async def say(self, text: str) -> list[dict[str, Any]]:
         """A turn word by word."""
         for word in text.split():
