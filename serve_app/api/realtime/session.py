@@ -26,16 +26,20 @@ from serve_app.api.realtime.messages import (
 )
 from serve_app.api.realtime.speaker import Send, TurnSpeaker, Voice
 from serve_app.audio.encode.formats import coding_of
-from serve_app.errors import CsmServeError, InvalidRequest, Overloaded
+from serve_app.errors import CsmServeError, InvalidRequest, Overloaded, UnknownRequest
 from serve_app.keys.key import Key
+from serve_app.records.record import Record
 from serve_app.settings import Settings
 from serve_app.speech.build import Asked, AskedClip, context_of
+from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.live.cutter import Schedule
 from serve_app.speech.scene import Turn
 from serve_app.speech.service import Call, SpeechService
 from serve_app.speech.talk import Talk
 
 _SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty")
+
+_RECORD_TRIES, _RECORD_PAUSE_SECONDS = 15, 0.2
 
 
 class Session:
@@ -130,7 +134,7 @@ class Session:
         """Send what the lost socket missed of an answer, from its codes."""
         if self._speech.records is None:
             raise InvalidRequest("request_id", "cannot be gone on with: this server keeps no records")
-        record = await self._speech.records.get(self._key.id, message.request_id)
+        record = await self._record(self._speech.records, message.request_id)
         await self._open(Begin(type="begin", conversation_id=message.conversation_id))
         frame = message.from_frame
         async with aclosing(self._speech.records.sound(record, first_frame=frame)) as sound:
@@ -148,6 +152,14 @@ class Session:
                 spoken_chars=0 if last is None else last.end if record.finish_reason == "eos" else last.start,
             )
         )
+
+    async def _record(self, records: KeptRecords, request_id: str) -> Record:
+        """The record of a lost socket's answer, which may be being written. Raises UnknownRequest."""
+        for _ in range(_RECORD_TRIES):
+            with suppress(UnknownRequest):
+                return await records.get(self._key.id, request_id)
+            await asyncio.sleep(_RECORD_PAUSE_SECONDS)
+        return await records.get(self._key.id, request_id)
 
     async def _speaking(self, voice: Voice) -> TurnSpeaker:
         """The turn that speaks, or a new one."""

@@ -114,7 +114,9 @@ def _read(text: str) -> Any:
     try:
         return INCOMING.validate_python(read_json("message", text))
     except ValidationError as error:
-        raise invalid_request(error) from None
+        wrong = invalid_request(error)
+        # pydantic's path begins with the type that the message names. Without a known one it is empty.
+        raise wrong.at(wrong.field.partition(".")[2] or "type") from None
     except (ValueError, RecursionError):
         raise InvalidRequest("message", 'is not valid JSON: send an object such as {"type": "ping"}') from None
 

@@ -61,12 +61,12 @@ def test_a_turn_beside_another_is_a_conflict(server: DemoServer) -> None:
     conversation = begun(url)
     body = {"text": LONG, "streaming": True, "format": "pcm"}
     with httpx.stream("POST", f"{url}/v1/conversations/{conversation}/turns", json=body, timeout=60) as speaking:
-        assert next(speaking.iter_bytes())
+        sound = speaking.iter_bytes()
+        assert next(sound)
         refused = post(server.urls[1], f"/{conversation}/turns", HELLO)
         assert refused.status_code == 409
         assert "another turn" in refused.json()["detail"]
-        for _ in speaking.iter_bytes():
-            pass
+        assert b"".join(sound)
     assert post(url, f"/{conversation}/turns", HELLO).status_code == 200
 
 
