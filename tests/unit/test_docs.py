@@ -14,7 +14,7 @@ ROOT = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "training" / "README.md"]
 _NAMES_THE_IMAGE = [
     ROOT / "deploy" / "Dockerfile",
-    ROOT / "deploy" / "kuberay" / "rayservice.yaml",
+    ROOT / "deploy" / "kuberay" / "base" / "rayservice.yaml",
     ROOT / "cluster.yaml",
 ]
 _MADE_BY_TOOLS = ("build", "dist", "node_modules", "__pycache__")
