@@ -219,6 +219,7 @@ class JobRunner:
         self._meter.count(metrics.JOBS_ENDED, expired.ended, outcome=JobState.FAILED)
         backlog = await self._leases.backlog()
         self._meter.set(metrics.JOBS_QUEUED, backlog.queued)
+        self._meter.set(metrics.JOBS_OLDEST_WAIT, backlog.oldest_wait_seconds)
         self._meter.set(metrics.JOBS_RUNNING, self.num_running)
         return False
 

@@ -40,7 +40,7 @@ def test_the_settings_table_has_the_settings_that_are_nested_and_optional() -> N
 def test_the_tree_in_the_architecture_page_is_the_tree_on_disk() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     section = page.partition("## Where everything is\n")[2].partition("\n## ")[0]
-    listed = re.findall(r"^\| `([\w/]+)/` \| \S", section, re.MULTILINE)
+    listed = re.findall(r"^\| `([\w/-]+)/` \| \S", section, re.MULTILINE)
     assert len(listed) == len(set(listed))
     assert set(listed) == set(folders())
 
