@@ -106,8 +106,9 @@ class JobRunner:
                 group.create_task(loop)
 
     async def stop(self, drain_seconds: float = 0.0) -> None:
-        """Lease no more jobs, and let the running ones end. What still runs after `drain_seconds` is stopped, and returns
-        to the queue at once. `run` must go on meanwhile, since it renews the leases."""
+        """Lease no more jobs, and let the running ones end. What still runs after `drain_seconds` is stopped and
+        returns to the queue at once. `run` must go on meanwhile, since it renews the leases.
+        """
         async with self._taking:
             self._is_stopping = True
         if self._attending and drain_seconds:
