@@ -30,8 +30,9 @@ from serve_app.errors import InvalidRequest
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.speech.build import Asked, AskedClip, context_of
+from serve_app.speech.call import Call
 from serve_app.speech.scene import Scene, Turn
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 from serve_app.speech.talk import Talk
 
 CONVERSATIONS = "/v1/conversations"

@@ -22,10 +22,11 @@ from serve_app.messages import FRAME_RATE_HZ
 from serve_app.records.record import Record
 from serve_app.settings import Settings
 from serve_app.speech.again import regenerated, replayed
+from serve_app.speech.call import Call
 from serve_app.speech.encoding import encoded_whole
 from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.knobs import seed_of
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 from serve_app.speech.timeline import TimedText, TimedWord, srt, timed_parts, timed_turns, vtt
 
 _ONE = "/requests/{request_id:path}"

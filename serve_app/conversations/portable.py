@@ -4,6 +4,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from serve_app.conversations.turn import Turn
 from serve_app.errors import InvalidRequest, InvalidSignature
@@ -50,10 +51,10 @@ class PortableStates:
         return _read(json.loads(line), codes)
 
 
-def _read(head: dict[str, object], data: bytes) -> State:
+def _read(head: dict[str, Any], data: bytes) -> State:
     if head["version"] != _VERSION:
         raise InvalidRequest("state", "was made by another release of this server: begin another conversation")
-    size, at = int(str(head["num_codebooks"])), 0
+    size, at = int(head["num_codebooks"]), 0
 
     def take(frames: int) -> bytes:
         nonlocal at
@@ -62,10 +63,9 @@ def _read(head: dict[str, object], data: bytes) -> State:
 
     voices = tuple(
         ContextSegment(text, speaker, Codes(take(frames), size), anchor=True)
-        for text, speaker, frames in head["voices"]  # type: ignore[union-attr]  we have written it
+        for text, speaker, frames in head["voices"]
     )
     turns = tuple(
-        Turn.of(turn, take(sum(passage["num_frames"] for passage in turn["passages"])), size)
-        for turn in head["turns"]  # type: ignore[union-attr]  as above
+        Turn.of(turn, take(sum(passage["num_frames"] for passage in turn["passages"])), size) for turn in head["turns"]
     )
     return State(voices, turns, size)

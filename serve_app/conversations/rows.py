@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
@@ -111,7 +112,7 @@ def remove(connection: Connection, ids: Sequence[str]) -> None:
     connection.execute(delete(CONVERSATIONS).where(CONVERSATIONS.c.id.in_(ids)))
 
 
-def _row(connection: Connection, owner: str, conversation_id: str, now: float) -> "Row[tuple[object, ...]]":
+def _row(connection: Connection, owner: str, conversation_id: str, now: float) -> Row[Any]:
     ours = (CONVERSATIONS.c.id == conversation_id, CONVERSATIONS.c.owner == owner, CONVERSATIONS.c.expires_at > now)
     row = connection.execute(select(CONVERSATIONS).where(*ours)).one_or_none()
     if row is None:
@@ -119,7 +120,7 @@ def _row(connection: Connection, owner: str, conversation_id: str, now: float) -
     return row
 
 
-def _voices(row: "Row[tuple[object, ...]]") -> tuple[ContextSegment, ...]:
+def _voices(row: Row[Any]) -> tuple[ContextSegment, ...]:
     voices: list[ContextSegment] = []
     data, size = bytes(row.codes), 2 * row.num_codebooks
     for text, speaker, frames in json.loads(row.voices):

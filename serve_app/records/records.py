@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from serve_app.errors import UnknownRequest
 from serve_app.records.record import Record
@@ -58,5 +58,5 @@ class Records:
         return connection.execute(delete(RECORDS).where(RECORDS.c.expires_at <= self._clock())).rowcount
 
 
-def _key(owner: str, request_id: str) -> tuple:  # type: ignore[type-arg]  of sqlalchemy's conditions
+def _key(owner: str, request_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return (RECORDS.c.owner == owner, RECORDS.c.request_id == request_id)

@@ -10,8 +10,9 @@ import numpy as np
 from serve_app.errors import InvalidRequest
 from serve_app.messages import Codes, ModelInfo, SamplingParams
 from serve_app.records.record import Record, RecordedPart
+from serve_app.speech.call import Before, Call
 from serve_app.speech.scene import Scene, Turn
-from serve_app.speech.service import Before, Call, SpeechService
+from serve_app.speech.service import SpeechService
 
 
 @dataclass(frozen=True, slots=True)

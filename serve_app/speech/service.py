@@ -1,24 +1,21 @@
 """Opens an answer for a scene and its caller, for every dialect."""
 
 import asyncio
-import dataclasses
 import hashlib
 import secrets
-import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from serve_app.errors import StartTimeout, UnknownRequest, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
 from serve_app.messages import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Accepted, ContextSegment, ModelInfo, SamplingParams
-from serve_app.records.record import Record
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
+from serve_app.speech.call import NOTHING_BEFORE, Before, Call
 from serve_app.speech.casting import Casting
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
@@ -40,37 +37,6 @@ _MAX_INLINE_CHARS = 1000
 """Text that is prepared on the event loop, in a few milliseconds."""
 _SEED_BITS = 53
 """JavaScript's numbers are exact up to here, so a client can send a seed back as it read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """The caller of a scene, and how to deliver the answer."""
-
-    request_id: str
-    key: Key
-    is_streamed: bool = False
-    priority: int = 0
-    """Above 0: background work, which may run again with the same id after a crash."""
-    start_timeout_seconds: float | None = None
-    record_seconds: float | None = None
-    """How long the answer's record is kept. None: `records.kept_seconds`."""
-    on_record: Callable[[Record], Awaitable[None]] | None = None
-    """Called with the answer's record when it ends, before its caller learns of the end."""
-    notes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """For the answer's record."""
-    trace: str = ""
-    arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """What was said before a request, in codes. The voices in `given` stay, the oldest of `history` give way."""
-
-    given: tuple[ContextSegment, ...] = ()
-    history: tuple[ContextSegment, ...] = ()
-
-
-NOTHING_BEFORE = Before()
 
 
 class SpeechService:

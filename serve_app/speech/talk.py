@@ -15,9 +15,10 @@ from serve_app.keys.key import Key
 from serve_app.messages import ContextSegment
 from serve_app.records.record import Record
 from serve_app.speech.answer import Answer
+from serve_app.speech.call import Before, Call
 from serve_app.speech.live.text import LiveText
 from serve_app.speech.scene import ContextSource, Scene
-from serve_app.speech.service import Before, Call, SpeechService
+from serve_app.speech.service import SpeechService
 
 
 class Talk:

@@ -8,9 +8,10 @@ from serve_app.jobs.runner import Progress
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.keys import Keys
 from serve_app.speech.answer import StoredAnswer
+from serve_app.speech.call import Call
 from serve_app.speech.progress import SpeechProgress
 from serve_app.speech.scene import Scene
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 
 _BACKGROUND_PRIORITY = 1
 

@@ -31,10 +31,12 @@ from serve_app.keys.key import Key
 from serve_app.records.record import Record
 from serve_app.settings import Settings
 from serve_app.speech.build import Asked, AskedClip, context_of
+from serve_app.speech.call import Call
 from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.live.cutter import Schedule
-from serve_app.speech.scene import Turn
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.live.text import LiveText
+from serve_app.speech.scene import Scene, Turn
+from serve_app.speech.service import SpeechService
 from serve_app.speech.talk import Talk
 
 _SAMPLING = ("temperature", "top_k", "top_p", "repetition_penalty")
@@ -171,7 +173,7 @@ class Session:
             self._speaker.task.add_done_callback(self._report)
         return self._speaker
 
-    async def _live_scene(self, begin: Begin) -> Any:
+    async def _live_scene(self, begin: Begin) -> tuple[Scene, LiveText]:
         asked = Asked(
             turns=[Turn("", begin.speaker)],
             sampling={name: value for name in _SAMPLING if (value := getattr(begin, name)) is not None},
@@ -199,11 +201,14 @@ class Session:
             positions = await self._talk.prepare(self._key, voice.conversation_id, self._begin.speaker)
             await self._send(Prepared(prompt_positions=positions))
 
+    async def _tell(self, error: CsmServeError) -> None:
+        await self._send(failed(error))
+
     def _report(self, task: "asyncio.Task[None]") -> None:
         """A turn that failed says so; one that was cancelled has been answered."""
         error = None if task.cancelled() else task.exception()
         if isinstance(error, CsmServeError):
-            self._reading = asyncio.create_task(self._send(failed(error)))  # type: ignore[arg-type]
+            self._reading = asyncio.create_task(self._tell(error))
 
     def _opened_voice(self) -> Voice:
         if self._voice is None:

@@ -14,10 +14,10 @@ from serve_app.errors import CsmServeError
 from serve_app.messages import FRAME_RATE_HZ, AudioChunk
 from serve_app.ports import WordAligner
 from serve_app.speech.answer import Answer
+from serve_app.speech.call import Call
 from serve_app.speech.encoding import LiveEncoder
 from serve_app.speech.live.text import LiveText
 from serve_app.speech.scene import Scene
-from serve_app.speech.service import Call
 from serve_app.speech.talk import Talk
 
 Send = Callable[[BaseModel], Awaitable[None]]
