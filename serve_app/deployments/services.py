@@ -25,6 +25,7 @@ from serve_app.speech.failover import ResumingDecoder, RetryingEncoder
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.service import SpeechService
+from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.watch import Watcher
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
@@ -68,6 +69,7 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
         allowance,
         context_charge=settings.keys.context_charge,
         voices=library,
+        speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
     )
     ear = settings.voices.ear_url
     voices = KeptVoices(

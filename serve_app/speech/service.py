@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from serve_app.errors import StartTimeout, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
-from serve_app.messages import FRAME_RATE_HZ, Accepted, ModelInfo
+from serve_app.messages import FRAME_RATE_HZ, Accepted, ContextSegment, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
@@ -26,6 +26,7 @@ from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Scene
+from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.text.duration import frame_cap
 from serve_app.store.stored_file import StoredFile
 from serve_app.voices.library import VoiceLibrary
@@ -62,10 +63,15 @@ class SpeechService:
         allowance: Allowance,
         context_charge: float = 0.0,
         voices: VoiceLibrary | None = None,
+        speakers: SpeakerVoices | None = None,
     ) -> None:
-        """context_charge: seconds of audio that a key is charged for each second of context."""
+        """context_charge: seconds of audio that a key is charged for each second of context.
+
+        speakers: None leaves to chance how a speaker sounds to whom nobody gives a voice.
+        """
         self.voices = voices
         self._casting = Casting(voices)
+        self._speakers = speakers
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -154,6 +160,15 @@ class SpeechService:
             notices=(*scene.notices, *notices),
         )
 
+    async def _voices_of(self, scene: Scene, key: Key) -> tuple[ContextSegment, ...]:
+        """By speaker, so that the same speakers have the same beginning of their prompts."""
+        cast = await self._casting.segments(scene, key.id)
+        if self._speakers is None:
+            return cast
+        given = {known.speaker for known in (*cast, *scene.context)}
+        added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
+        return tuple(sorted((*cast, *added), key=lambda segment: segment.speaker))
+
     async def _request(self, scene: Scene, call: Call) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
         # Without keys all callers are one owner, and fair turns among owners would only slow it down.
@@ -169,7 +184,7 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
-            voices=await self._casting.segments(scene, call.key.id),
+            voices=await self._voices_of(scene, call.key),
         )
         return request, notices
 

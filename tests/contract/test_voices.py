@@ -58,7 +58,7 @@ def test_a_voice_kept_on_one_server_is_spoken_by_the_other_in_every_dialect(here
         assert last_voice(there) == "These are the words."
         scene = {"scene": [{"text": "Hello.", "speaker": 4, "voice": name}, {"text": "Again.", "speaker": 4}]}
         assert httpx.post(f"{there.url}/generate", json=scene).status_code == 200
-        assert [segment.speaker for segment in there.decoder.requests[-1].context][0] == 4
+        assert there.decoder.requests[-1].context[0].speaker == 4
         for given in (name, {"id": name}):
             client = openai.OpenAI(base_url=f"{there.url}/v1", api_key="none")
             client.audio.speech.create(model="csm-1b", voice=given, input="Hello.", response_format="wav").read()  # type: ignore[arg-type]
