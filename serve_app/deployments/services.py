@@ -10,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.api.fal.job_work import FalJobWork
 from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.api.services import KeptVoices, Services
+from serve_app.audio.watermark.mark import open_watermark
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.runner import Work
@@ -69,6 +70,7 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
         allowance,
         context_charge=settings.keys.context_charge,
         voices=library,
+        watermark=open_watermark(settings.watermark),
         speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
     )
     ear = settings.voices.ear_url

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
+from serve_app.audio.watermark.mark import Watermark
 from serve_app.errors import StartTimeout, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
@@ -21,6 +22,7 @@ from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.live.cutter import Schedule
 from serve_app.speech.live.text import LiveText
+from serve_app.speech.marking import marked
 from serve_app.speech.outcomes import Outcome, RecentOutcomes
 from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
@@ -64,6 +66,7 @@ class SpeechService:
         context_charge: float = 0.0,
         voices: VoiceLibrary | None = None,
         speakers: SpeakerVoices | None = None,
+        watermark: Watermark | None = None,
     ) -> None:
         """context_charge: seconds of audio that a key is charged for each second of context.
 
@@ -72,6 +75,7 @@ class SpeechService:
         self.voices = voices
         self._casting = Casting(voices)
         self._speakers = speakers
+        self.watermark = watermark
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -136,7 +140,10 @@ class SpeechService:
         coming = None
         if text is not None:
             coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
-        speech = await stack.enter_async_context(aclosing(self._pipeline.stream(request, coming)))
+        speech = self._pipeline.stream(request, coming)
+        if self.watermark is not None:
+            speech = marked(speech, self.watermark)
+        await stack.enter_async_context(aclosing(speech))
         accepted = await anext(speech)
         assert isinstance(accepted, Accepted), "a stream opens with Accepted"
         wish, owner = scene.file, call.key.id

@@ -1,6 +1,6 @@
 """A voice for each speaker to whom neither caller nor checkpoint gives one.
 
-Without it CSM draws a new voice at each call. It is spoken once, from a seed that follows from the speaker's number, and
+Without it CSM draws a new voice at each call. It is spoken once, from a seed of the speaker's own, and
 kept for all replicas, so that a speaker sounds the same from then on.
 """
 
