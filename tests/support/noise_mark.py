@@ -7,9 +7,9 @@ import numpy as np
 from serve_app.audio.watermark.mark import Finding
 from serve_app.settings import WatermarkSettings
 
-_PERIOD = 1920
-_LEVEL = 120.0
-_THRESHOLD = 30.0
+_PERIOD = 4 * 1920
+_LEVEL = 300.0
+_THRESHOLD = 150.0
 
 
 class NoiseMark:
