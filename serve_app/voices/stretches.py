@@ -16,6 +16,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)]*\s+")
 _PAUSE_SECONDS = 0.2
 _STEPS_A_SECOND = SAMPLE_RATE_HZ // STEP_SAMPLES
 _TOLERANCE_STEPS = _STEPS_A_SECOND
+_NOISE_PERCENTILE = 3
+"""Of the levels: half a second of pauses in 20 s shows the noise."""
 _DB_OF_A_SECOND = 0.5
 """What a second more of the voice is worth, in decibels above the noise."""
 
@@ -68,5 +70,5 @@ def _cuts(text: str, levels: Levels) -> list[_Cut]:
 def _worth(stretch: Stretch, levels: Levels) -> float:
     part = levels.dbfs[stretch.start : stretch.end]
     speech = levels.is_speech[stretch.start : stretch.end]
-    cleanness = float(np.mean(part[speech]) - np.percentile(part, 5))
+    cleanness = float(np.mean(part[speech]) - np.percentile(part, _NOISE_PERCENTILE))
     return cleanness + _DB_OF_A_SECOND * (stretch.end - stretch.start) / _STEPS_A_SECOND

@@ -79,4 +79,4 @@ def test_what_is_missing_is_named_at_the_start(
 ) -> None:
     monkeypatch.setitem(sys.modules, "silentcipher", None)
     with pytest.raises(StartupError, match=message):
-        open_watermark(settings.model_copy(update=change))
+        open_watermark(WatermarkSettings.model_validate(settings.model_dump() | change))
