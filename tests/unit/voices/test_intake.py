@@ -52,7 +52,7 @@ def test_a_short_clip_and_a_long_one_are_refused() -> None:
 
 def test_of_a_long_clip_whole_sentences_are_kept() -> None:
     sentences = ["Alpha beta gamma delta.", "Epsilon zeta eta theta.", "Iota kappa lambda mu nu."]
-    noise = np.random.default_rng(0).normal(0, 0.003, 8 * RATE_HZ).astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.001, 8 * RATE_HZ).astype(np.float32)
     pieces = (np.concatenate([buzz(7), silence(1)]) + noise, buzz(7, seed=1), silence(0.5), buzz(7, seed=2))
     clip = taken(*pieces, text=" ".join(sentences), settings=VoiceSettings(best_seconds=16))
     assert clip.text == " ".join(sentences[1:]), "the noisy first sentence is left out"
