@@ -9,7 +9,8 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.api.fal.job_work import FalJobWork
 from serve_app.api.fal.webhook import FalWebhookFormat
-from serve_app.api.services import Services
+from serve_app.api.services import KeptVoices, Services
+from serve_app.audio.watermark.mark import open_watermark
 from serve_app.conversations.conversations import Conversations
 from serve_app.conversations.portable import PortableStates
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle
@@ -18,16 +19,19 @@ from serve_app.jobs.runner import Work
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.metrics import Meter
+from serve_app.net.ear import TranscriptionEar
 from serve_app.net.guarded import GuardedClient
 from serve_app.ports import WordAligner
 from serve_app.records.records import Records
 from serve_app.settings import JobSettings, Settings
+from serve_app.speech.audition import Auditions
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.failover import ResumingDecoder, RetryingEncoder
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.service import SpeechService
+from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.talk import Talk
 from serve_app.speech.watch import Watcher
 from serve_app.store.database import Database
@@ -36,6 +40,7 @@ from serve_app.store.object_store import Objects
 from serve_app.store.secrets import Secrets
 from serve_app.store.signing import Seals, Tokens, UrlSigner
 from serve_app.voices.library import VoiceLibrary
+from serve_app.voices.packs import VoicePacks
 
 _SIGNING_SECRET = "signing"
 _FILE_IDS_SECRET = "file-ids"
@@ -69,18 +74,28 @@ def open_services(
     files = FileStore(database, Objects.open(settings.files, settings.data_dir), settings.files)
     speech_files = SpeechFiles(files, file_ids_secret)
     net = GuardedClient(settings.net)
+    library = VoiceLibrary(database, files, pipeline.encoder, settings.voices)
     speech = SpeechService(
         pipeline,
         ContextAudio(speech_files, net, settings),
         speech_files,
         allowance,
         context_charge=settings.keys.context_charge,
-        voices=VoiceLibrary(database, files, pipeline.encoder, settings.voices),
-        records=KeptRecords(Records(database), pipeline.decoder, settings.records, aligner),
+        voices=library,
+        watermark=open_watermark(settings.watermark),
+        speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
+    )
+    speech.records = KeptRecords(Records(database), pipeline.decoder, settings.records, aligner, speech.watermark)
+    ear = settings.voices.ear_url
+    voices = KeptVoices(
+        library,
+        Auditions(speech, library, settings, TranscriptionEar(ear, settings.voices.ear_model) if ear else None),
+        VoicePacks(library, own, settings.voices),
     )
     conversations = Conversations(database, settings.conversations)
     return Services(
         speech=speech,
+        voices=voices,
         talk=Talk(speech, conversations, PortableStates(Seals(signing_secret))),
         queue=JobQueue(database, settings.shared_jobs, webhook_format),
         files=files,

@@ -22,6 +22,7 @@ from serve_app.settings.speech import (
     StandInSettings,
 )
 from serve_app.settings.voices import VoiceSettings
+from serve_app.settings.watermark import WatermarkSettings
 
 __all__ = [
     "STAND_IN",
@@ -42,6 +43,7 @@ __all__ = [
     "StandInSettings",
     "TracingSettings",
     "VoiceSettings",
+    "WatermarkSettings",
     "WebhookSettings",
     "load_settings",
     "misspelt_variables",

@@ -33,6 +33,7 @@ from serve_app.settings.speech import (
     StandInSettings,
 )
 from serve_app.settings.voices import VoiceSettings
+from serve_app.settings.watermark import WatermarkSettings
 
 _NO_BOUND = 2**31 - 1
 
@@ -87,6 +88,7 @@ class Settings(BaseSettings):
     records: RecordSettings = RecordSettings()
     conversations: ConversationSettings = ConversationSettings()
     voices: VoiceSettings = VoiceSettings()
+    watermark: WatermarkSettings = WatermarkSettings()
     net: NetSettings = NetSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()

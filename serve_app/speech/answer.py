@@ -70,7 +70,6 @@ class Answer:
         self._held = held
         self._pcm: list[bytes] = []
         self._recorder = recorder
-        recorder.accept(accepted)
         record(self.outcome)
 
     async def __aenter__(self) -> Self:
@@ -131,7 +130,6 @@ class Answer:
             _log.warning("request %s: its record cannot be kept", self.accepted.request_id)
 
     def _take(self, chunk: AudioChunk) -> None:
-        self._recorder.take(chunk)
         self.outcome = replace(self.outcome, spoken_chars=chunk.spoken_chars)
         self._note(self.outcome.num_frames + chunk.num_frames, chunk.finish)
         self._taken.settle(self.outcome.audio_seconds)

@@ -1,7 +1,10 @@
 """The records of answers, for those who ask for an answer again."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 
+from serve_app.audio.watermark.mark import Watermark
 from serve_app.errors import NotReady
 from serve_app.messages import FRAME_RATE_HZ
 from serve_app.ports import AudioDecoder, WordAligner
@@ -16,9 +19,15 @@ class KeptRecords:
     """`owner` is the id of the caller's key. Each sees its own records."""
 
     def __init__(
-        self, records: Records, decoder: AudioDecoder, settings: RecordSettings, aligner: WordAligner | None = None
+        self,
+        records: Records,
+        decoder: AudioDecoder,
+        settings: RecordSettings,
+        aligner: WordAligner | None = None,
+        watermark: Watermark | None = None,
     ) -> None:
-        """Without `aligner` no word is timed."""
+        """Without `aligner` no word is timed. With `watermark` all sound is marked, as the answers are."""
+        self._watermark = watermark
         self.aligner = aligner
         self._records = records
         self._decoder = decoder
@@ -42,11 +51,13 @@ class KeptRecords:
     async def delete(self, owner: str, request_id: str) -> None:
         await self._records.delete(owner, request_id)
 
-    def sound(
+    async def sound(
         self, record: Record, turn: int | None = None, speaker: int | None = None, first_frame: int = 0
     ) -> AsyncGenerator[bytes, None]:
         """See `rendered`."""
-        return rendered(record, self._decoder, turn, speaker, first_frame)
+        async with aclosing(rendered(record, self._decoder, turn, speaker, first_frame)) as sound:
+            async for pcm in sound:
+                yield pcm if self._watermark is None else await asyncio.to_thread(self._watermark.mark, pcm)
 
     async def words(self, record: Record) -> list[TimedWord]:
         """When each word is heard. Raises NotReady without an aligner, and what decoding raises."""

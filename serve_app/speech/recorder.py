@@ -1,7 +1,8 @@
 """Writes down an answer while it is spoken: its parts, their codes, and where streams were resumed."""
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,6 +11,8 @@ from serve_app.records.record import Record, RecordedPart, Resume
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Turn
 from serve_app.speech.text.splitting import Break, Piece
+
+Speech = AsyncGenerator[Accepted | AudioChunk, None]
 
 
 class Recorder:
@@ -53,6 +56,16 @@ class Recorder:
         else:
             part = replace(part, pause_frames=part.pause_frames + chunk.num_frames)
         self._parts[-1] = part
+
+    async def recorded(self, speech: Speech) -> Speech:
+        """The same messages, written down as they come from the engine."""
+        async with aclosing(speech) as messages:
+            async for message in messages:
+                if isinstance(message, Accepted):
+                    self.accept(message)
+                else:
+                    self.take(message)
+                yield message
 
     async def keep_once(self) -> None:
         """Store what was spoken. A second call does nothing. Raises StorageFailed."""

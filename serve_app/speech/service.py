@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import secrets
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
+from serve_app.audio.watermark.mark import Watermark
 from serve_app.errors import StartTimeout, UnknownRequest, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
@@ -22,12 +23,14 @@ from serve_app.speech.files import SpeechFiles
 from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.live.cutter import Schedule
 from serve_app.speech.live.text import LiveText
+from serve_app.speech.marking import marked
 from serve_app.speech.outcomes import Outcome, RecentOutcomes, outcome_of
 from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.recorder import Recorder
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import ContextSource, Scene, Turn
+from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.text.duration import frame_cap
 from serve_app.store.stored_file import StoredFile
 from serve_app.voices.library import VoiceLibrary
@@ -50,15 +53,19 @@ class SpeechService:
         allowance: Allowance,
         context_charge: float = 0.0,
         voices: VoiceLibrary | None = None,
-        records: KeptRecords | None = None,
+        speakers: SpeakerVoices | None = None,
+        watermark: Watermark | None = None,
     ) -> None:
         """context_charge: seconds of audio that a key is charged for each second of context.
 
-        Without `records` no answer can be had again.
+        speakers: None leaves to chance how a speaker sounds to whom nobody gives a voice.
         """
         self.voices = voices
-        self.records = records
+        self.records: KeptRecords | None = None
+        """Without them no answer can be had again."""
         self._casting = Casting(voices)
+        self._speakers = speakers
+        self.watermark = watermark
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -96,19 +103,20 @@ class SpeechService:
             taken.charge_context(seconds * self._context_charge)
             return await self._pipeline.segments(recordings)
 
-    async def default_speakers(self) -> frozenset[int]:
-        """Those for whom the checkpoint brings a voice."""
-        return frozenset(await self._pipeline.default_voices())
+    async def with_voices(self, speakers: Iterable[int]) -> frozenset[int]:
+        """Those of `speakers` who have a voice although nobody gave them one."""
+        return frozenset(speakers if self._speakers is not None else await self._pipeline.default_voices())
 
     async def prepare(self, before: Before, speaker: int, key: Key) -> int:
         """Have the model read what `speaker` goes on from. The positions that it read. Raises what `open` raises."""
+        scene = Scene((Turn("", speaker),), (), seed=None, sampling=SamplingParams(), max_audio_seconds=1.0)
         request = SpeechRequest(
             request_id=uuid.uuid4().hex,
-            turns=(Turn("", speaker),),
+            turns=scene.turns,
             context=(),
-            sampling=SamplingParams(),
-            max_audio_seconds=1.0,
-            voices=before.given,
+            sampling=scene.sampling,
+            max_audio_seconds=scene.max_audio_seconds,
+            voices=await self._voices_of(scene, key, before),
             history=before.history,
         )
         async with self._allowance.take(key, 0.0):
@@ -162,13 +170,20 @@ class SpeechService:
         taken = await stack.enter_async_context(self._allowance.take(call.key, longest_seconds))
         request, notices = await self._request(scene, call, before)
         taken.charge_context(request.context_seconds * self._context_charge)
+        owner = call.key.id
+        keep = None if self.records is None else self.records.keeper(owner, call.record_seconds)
+        keepers = [keeper for keeper in (call.on_record, keep) if keeper is not None]
+        recorder = Recorder(request, await self.info(), call.notes, keepers)
         coming = None
         if text is not None:
             coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
-        speech = await stack.enter_async_context(aclosing(self._pipeline.stream(request, coming)))
+        speech = recorder.recorded(self._pipeline.stream(request, coming))
+        if self.watermark is not None:
+            speech = marked(speech, self.watermark)
+        await stack.enter_async_context(aclosing(speech))
         accepted = await anext(speech)
         assert isinstance(accepted, Accepted), "a stream opens with Accepted"
-        wish, owner = scene.file, call.key.id
+        wish = scene.file
 
         def record(outcome: Outcome) -> None:
             self.outcomes.record(owner, outcome)
@@ -178,10 +193,8 @@ class SpeechService:
             file = await self._files.put_answer(wish, call.request_id, owner, pcm)
             return file, f"{wish.url_base}{file.path}"
 
-        keep = None if self.records is None else self.records.keeper(owner, call.record_seconds)
-        keepers = [keeper for keeper in (call.on_record, keep) if keeper is not None]
         return Answer(
-            Recorder(request, await self.info(), call.notes, keepers),
+            recorder,
             accepted,
             speech,
             taken,
@@ -190,6 +203,16 @@ class SpeechService:
             held=stack.pop_all(),
             notices=(*scene.notices, *notices),
         )
+
+    async def _voices_of(self, scene: Scene, key: Key, before: Before) -> tuple[ContextSegment, ...]:
+        """By speaker, so that the same speakers have the same beginning of their prompts."""
+        had = {known.speaker for known in before.given}
+        cast = [voice for voice in await self._casting.segments(scene, key.id) if voice.speaker not in had]
+        added: tuple[ContextSegment, ...] = ()
+        if self._speakers is not None:
+            given = had | {known.speaker for known in (*cast, *scene.context)}
+            added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
+        return (*before.given, *sorted((*cast, *added), key=lambda segment: segment.speaker))
 
     async def _request(self, scene: Scene, call: Call, before: Before) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
@@ -207,7 +230,7 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
-            voices=(*before.given, *await self._casting.segments(scene, call.key.id)),
+            voices=await self._voices_of(scene, call.key, before),
         )
         return request, notices
 

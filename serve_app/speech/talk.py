@@ -83,7 +83,7 @@ class Talk:
 
     async def before(self, conversation: Conversation) -> Before:
         """What the next turn is conditioned on."""
-        return before(conversation, await self._speech.default_speakers())
+        return before(conversation, await self._speech.with_voices({turn.speaker for turn in conversation.turns}))
 
     async def state(self, key: Key, conversation_id: str) -> str:
         """The conversation for its caller to hold."""
