@@ -15,11 +15,11 @@ from serve_app import log
 from serve_app.app import build_graph
 from serve_app.cli.progress import console, progress
 from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
-from serve_app.deployments import proxy_guard
 from serve_app.deployments.options import deployment_options, with_gpu_shares
+from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.deployments.ray_private import listens_on
 from serve_app.errors import StartupError
-from serve_app.keys.exposure import check_exposure
+from serve_app.keys.exposure import check_exposure, check_ray_authentication
 from serve_app.messages import WEIGHTS_NOTICES
 from serve_app.preflight.placement import check_shares, replicas_of
 from serve_app.preflight.serve_config import OurApplication
@@ -34,6 +34,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     log.set_up(settings.log_level, log_format=settings.log_format)
     host = host.removeprefix("[").removesuffix("]")  # as an IPv6 address stands in URLs
     check_exposure(settings.keys, listens_on(host))
+    # Ray starts with a token unless it is told not to.
+    check_ray_authentication(settings.keys, listens_on(host), os.environ.get("RAY_AUTH_MODE", "token") == "token")
     require_free_port(host, port)
     if not _is_local():
         require_ray(os.environ["RAY_ADDRESS"])
@@ -107,7 +109,9 @@ def _open_checkpoint(settings: Settings) -> str:
 def _start_ray(host: str, port: int) -> None:
     """Ray, and Serve in it. Raises StartupError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", proxy_guard.IMPORT_PATH)
+    for variable, guard in PROXY_GUARDS.items():
+        if not guard.startswith("/") or os.path.exists(guard):  # a checkout that is not installed has no commands
+            os.environ.setdefault(variable, guard)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     local: dict[str, Any] = {"address": "local", "include_dashboard": False} if _is_local() else {}

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,16 +11,25 @@ import ray
 import yaml
 
 from serve_app import __version__
+from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.errors import StartupError
 from serve_app.preflight.placement import Nodes, NodeType, check_nodes
 from tests.support.deploy_files import RAYSERVICE, SERVE_CONFIG, drain_seconds, is_our_image, read, replicas
 
 Manifests = dict[str, dict[str, Any]]
+PRIVATE = {"10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
 
 
 @pytest.fixture
 def manifests() -> Manifests:
-    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(RAYSERVICE.read_text())}
+    """By kind; one that is not the server's own by kind and name."""
+    found = yaml.safe_load_all(RAYSERVICE.read_text())
+    return {" ".join([each["kind"], *_other_name(each)]): each for each in found}
+
+
+def _other_name(manifest: dict[str, Any]) -> list[str]:
+    name = manifest["metadata"]["name"]
+    return [] if name == "csm-serve" else [name]
 
 
 def spec(manifests: Manifests) -> dict[str, Any]:
@@ -48,7 +58,8 @@ def names_the_installed_ray(manifests: Manifests) -> Iterator[str]:
     if spec(manifests)["rayClusterConfig"]["rayVersion"] != ray.__version__:
         yield "rayVersion"
     for container in containers(manifests):
-        if not is_our_image(container["image"]):
+        image, _, digest = container["image"].partition("@")
+        if not is_our_image(image) or not re.fullmatch("sha256:[0-9a-f]{64}", digest):
             yield f"{container['name']}: {container['image']}"
 
 
@@ -116,6 +127,46 @@ def pods_are_not_root(manifests: Manifests) -> Iterator[str]:
             yield f"{container['name']} may become root"
 
 
+def pods_write_to_their_volumes_only(manifests: Manifests) -> Iterator[str]:
+    for container in containers(manifests):
+        if not container["securityContext"].get("readOnlyRootFilesystem"):
+            yield f"{container['name']} may change its image"
+    for template in templates(manifests):
+        volumes = {each["name"] for each in template["spec"]["volumes"] if each["emptyDir"].get("sizeLimit")}
+        for container in template["spec"]["containers"]:
+            mounted = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+            if not set(mounted.values()) <= volumes or not {"/tmp", "/home/ray/.cache", "/home/ray/.local"} <= set(
+                mounted
+            ):
+                yield f"{container['name']} cannot write what it must"
+
+
+def workers_may_not_ask_kubernetes(manifests: Manifests) -> Iterator[str]:
+    for group in workers(manifests):
+        if group["template"]["spec"].get("automountServiceAccountToken") is not False:
+            yield f"{group['groupName']}: a pod holds a token of the cluster"
+
+
+def proxies_are_guarded(manifests: Manifests) -> Iterator[str]:
+    for container in containers(manifests):
+        values = {each["name"]: each["value"] for each in container["env"]}
+        if not values.items() & PROXY_GUARDS.items():
+            yield f"{container['name']}: the proxy has no guard"
+
+
+def pods_reach_what_they_need_only(manifests: Manifests) -> Iterator[str]:
+    policy = manifests["NetworkPolicy"]["spec"]
+    if "Egress" not in policy["policyTypes"]:
+        yield "the policy lets everything out"
+    for rule in policy["egress"]:
+        for peer in rule.get("to") or [{}]:
+            block = peer.get("ipBlock")
+            if not peer or (block and block["cidr"] == "0.0.0.0/0" and PRIVATE - set(block.get("except", []))):
+                yield f"{rule} reaches private networks"
+        if not rule.get("ports") and rule.get("to") != [{"podSelector": policy["podSelector"]}]:
+            yield f"{rule} reaches every port"
+
+
 def pods_are_probed(manifests: Manifests) -> Iterator[str]:
     for container in containers(manifests):
         if not {"livenessProbe", "readinessProbe"} <= set(container):
@@ -163,6 +214,10 @@ CHECKS = (
     head_outlives_itself,
     pods_authenticate,
     pods_are_not_root,
+    pods_write_to_their_volumes_only,
+    workers_may_not_ask_kubernetes,
+    proxies_are_guarded,
+    pods_reach_what_they_need_only,
     pods_are_probed,
     policies_select_the_pods,
     nothing_is_open_to_the_world,
@@ -194,6 +249,10 @@ def with_config(old: str, new: str) -> Change:
 
 def from_everybody(**rule: Any) -> Change:
     return lambda manifests: manifests["NetworkPolicy"]["spec"]["ingress"].append(rule)
+
+
+def to_everybody(**rule: Any) -> Change:
+    return lambda manifests: manifests["NetworkPolicy"]["spec"]["egress"].append(rule)
 
 
 MISTAKES: dict[str, tuple[Callable[[Manifests], Iterator[str]], Change]] = {
@@ -233,6 +292,34 @@ MISTAKES: dict[str, tuple[Callable[[Manifests], Iterator[str]], Change]] = {
     "no token": (pods_authenticate, on_cluster(authOptions={"mode": "disabled"})),
     "root": (pods_are_not_root, on_workers(securityContext={})),
     "a way to root": (pods_are_not_root, on_containers(securityContext={})),
+    "a tag alone": (
+        names_the_installed_ray,
+        on_containers(image=f"host/csm-serve:{__version__}-ray{ray.__version__}"),
+    ),
+    "a writable image": (
+        pods_write_to_their_volumes_only,
+        on_containers(securityContext={"allowPrivilegeEscalation": False}),
+    ),
+    "nowhere to write": (pods_write_to_their_volumes_only, on_containers(volumeMounts=[])),
+    "a disk without bound": (
+        pods_write_to_their_volumes_only,
+        on_workers(volumes=[{"name": name, "emptyDir": {}} for name in ("tmp", "cache", "local")]),
+    ),
+    "a token of Kubernetes": (workers_may_not_ask_kubernetes, on_workers(automountServiceAccountToken=True)),
+    "no guard": (proxies_are_guarded, on_containers(env=[])),
+    "everything goes out": (
+        pods_reach_what_they_need_only,
+        lambda manifests: manifests["NetworkPolicy"]["spec"].update(policyTypes=["Ingress"]),
+    ),
+    "to private networks": (
+        pods_reach_what_they_need_only,
+        to_everybody(to=[{"ipBlock": {"cidr": "0.0.0.0/0"}}], ports=[{"port": 443}]),
+    ),
+    "to everybody": (pods_reach_what_they_need_only, to_everybody(ports=[{"port": 443}])),
+    "to every port": (
+        pods_reach_what_they_need_only,
+        to_everybody(to=[{"ipBlock": {"cidr": "10.0.0.0/8"}}]),
+    ),
     "no probe": (
         pods_are_probed,
         lambda manifests: [container.pop("livenessProbe") for container in containers(manifests)],
@@ -278,9 +365,8 @@ def test_every_check_has_a_mistake_to_find() -> None:
     assert {check for check, _ in MISTAKES.values()} == set(CHECKS)
 
 
-def test_all_that_is_in_it_has_the_same_name(manifests: Manifests) -> None:
-    assert set(manifests) == {"RayService", "PodDisruptionBudget", "NetworkPolicy"}
-    assert {manifest["metadata"]["name"] for manifest in manifests.values()} == {"csm-serve"}
+def test_all_that_is_in_it_has_the_servers_name(manifests: Manifests) -> None:
+    assert set(manifests) == {"RayService", "PodDisruptionBudget", "NetworkPolicy", "NetworkPolicy csm-serve-head"}
 
 
 def test_a_pods_cards_are_what_its_container_is_given(manifests: Manifests) -> None:
