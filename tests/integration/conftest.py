@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ray_server import Server, SharedRay, shared_ray
+from serve_app.deployments.proxy_guard import PROXY_GUARDS
+from tests.support.ray_server import AUTHENTICATION, Server, SharedRay, shared_ray
 
 # Before Ray is imported anywhere: its processes inherit them.
-os.environ |= {
-    "RAY_AUTH_MODE": "disabled",
+os.environ |= AUTHENTICATION | PROXY_GUARDS | {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.1",
     # On a busy machine a proxy starts more slowly than Serve waits by default; then Serve replaces it again and again.

@@ -51,7 +51,7 @@ class RayCluster:
         dashboard = ["--include-dashboard=true", f"--dashboard-port={self.dashboard_port}"]
         head = ["--head", f"--port={self.gcs_port}", f"--ray-client-server-port={free_port()}", *dashboard]
         self._start("head", [*head, f"--temp-dir={self.folder}/ray", *options], env)
-        until(lambda: httpx.get(f"{self.dashboard}/api/version", timeout=5).is_success, "the head answers")
+        until(lambda: self._ask("GET", "/api/version").is_success, "the head answers")
 
     def start_node(self, name: str, *options: str) -> None:
         self._start(name, [f"--address={self.gcs_address}", *options], {})
@@ -82,21 +82,25 @@ class RayCluster:
 
     def deploy(self, config: dict[str, Any]) -> None:
         """What `serve deploy` sends."""
-        answer = httpx.put(f"{self.dashboard}/api/serve/applications/", json=config, timeout=60)
+        answer = self._ask("PUT", "/api/serve/applications/", json=config)
         assert answer.is_success, answer.text
 
     def deployments(self) -> dict[str, Any]:
         """Of the only application, by name, as `serve status` has them."""
-        details = httpx.get(f"{self.dashboard}/api/serve/applications/", timeout=10).raise_for_status().json()
+        details = self._ask("GET", "/api/serve/applications/").raise_for_status().json()
         (application,) = details["applications"].values()
         return application["deployments"]
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        shown = {"Authorization": f"Bearer {self.env['RAY_AUTH_TOKEN']}"}
+        return httpx.request(method, f"{self.dashboard}{path}", headers=shown, timeout=60, **more)
 
     def num_replicas(self, deployment: str) -> int:
         return sum(replica["state"] == "RUNNING" for replica in self.deployments()[deployment]["replicas"])
 
     def num_nodes(self, resource: str) -> int:
         """Living ones that have it."""
-        answer = httpx.get(f"{self.dashboard}/api/v0/nodes", params={"detail": "true"}, timeout=10).raise_for_status()
+        answer = self._ask("GET", "/api/v0/nodes", params={"detail": "true"}).raise_for_status()
         nodes = answer.json()["data"]["result"]["result"]
         return sum(node["state"] == "ALIVE" and node["resources_total"].get(resource, 0) > 0 for node in nodes)
 
