@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Containers often forbid Python to keep bytecode. Then every replica compiles torch and Ray again: seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions sbom soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -66,9 +66,13 @@ test-abuse: install
 test-partitions: install
 	$(VENV)/bin/python -m pytest -q -s -m partitions tests/integration
 
+# Known vulnerabilities of what is locked. Asks PyPI's advisory service, and says so where it cannot.
+audit: install
+	$(PYTHON) .ci/audit
+
 # What is in the lock, as an SBOM in CycloneDX: build/sbom.json.
 sbom: install
-	mkdir -p build
+	@mkdir -p build
 	$(VENV)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
 	  --of JSON -o build/sbom.json
 
