@@ -140,7 +140,7 @@ async def under_attack(
     assert not (large := watched.too_large()), f"too much memory, in MB: {large}"
     await _until(lambda: not held(server), lambda: f"held still: {held(server)}")
     await _until(lambda: open_connections(server) <= before + 2, lambda: f"{open_connections(server)} connections")
-    seen = json.loads(output.decode().strip().splitlines()[-1])
+    seen = json.loads(output.decode().strip().splitlines()[-1])[name]
     return Result(calm, attacked, seen, max(watched.peak_mb.values()))
 
 
