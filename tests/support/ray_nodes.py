@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +53,19 @@ class RayCluster:
         self._start("head", [*head, f"--temp-dir={self.folder}/ray", *options], env)
         until(lambda: self._ask("GET", "/api/version").is_success, "the head answers")
 
-    def start_node(self, name: str, *options: str) -> None:
-        self._start(name, [f"--address={self.gcs_address}", *options], {})
+    def start_node(self, name: str, *options: str, within: Sequence[str] = ()) -> None:
+        """`within`: what the command runs in, such as a network namespace."""
+        self._start(name, [f"--address={self.gcs_address}", *options], {}, within)
 
-    def _start(self, name: str, options: list[str], env: dict[str, str]) -> None:
-        command = [str(BIN / "ray"), "start", "--block", f"--dashboard-agent-listen-port={free_port()}", *options]
+    def _start(self, name: str, options: list[str], env: dict[str, str], within: Sequence[str] = ()) -> None:
+        command = [
+            *within,
+            str(BIN / "ray"),
+            "start",
+            "--block",
+            f"--dashboard-agent-listen-port={free_port()}",
+            *options,
+        ]
         common = ["--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=100000000"]
         with (self.folder / f"{name}.log").open("ab") as log:
             subprocess.Popen(
@@ -113,12 +121,12 @@ def _mark(process: psutil.Process) -> str:
 
 
 @contextmanager
-def ray_cluster(data_dir: Path, **env: str) -> Iterator[RayCluster]:
-    """Nothing runs yet; on leaving, all that was started in it is killed."""
+def ray_cluster(data_dir: Path, ip: str = "", **env: str) -> Iterator[RayCluster]:
+    """Nothing runs yet; on leaving, all that was started in it is killed. `ip`: the head's, if not this machine's own."""
     import ray
 
     folder = Path(tempfile.mkdtemp(prefix="csm-", dir="/tmp"))
-    address = ray.util.get_node_ip_address()
+    address = ip or ray.util.get_node_ip_address()
     # Ray's workers take theirs from the environment of the node's first process.
     own = environment(data_dir, RAY_USAGE_STATS_ENABLED="0", **env)
     del own["RAY_ADDRESS"]
