@@ -130,9 +130,8 @@ async def listeners(cluster: Cluster, what: str) -> AsyncIterator[None]:
     back = await cluster.until_whole()
     await until_nothing_is_held(cluster.server)
     longest = max(one.longest_gap for one in heard.values())
-    sys.stdout.write(
-        f"\n{what}: {len(heard)} streams whole, longest gap {longest:.1f} s, nodes back {back:.0f} s later\n"
-    )
+    told = f"{len(heard)} streams whole, longest gap {longest:.1f} s, both nodes work again {back:.0f} s later"
+    sys.stdout.write(f"\n{what}: {told}\n")
 
 
 @pytest.mark.parametrize("seconds", [5, 20, 90])

@@ -19,10 +19,10 @@ from tests.support.job_processes import Place, Processes, own_seed
 from tests.support.postgres_server import PostgresServer
 from tests.support.unreliable_receiver import Receiver, receiving
 
-NUM_JOBS = 40
+NUM_JOBS = 30
 LONG = [pytest.mark.partitions, pytest.mark.timeout(600)]
-SECONDS = [5, pytest.param(40, marks=LONG)]
-"""The leases of these runners last one second, so five are what 150 are to a server."""
+SECONDS = [2, pytest.param(5, marks=LONG), pytest.param(40, marks=LONG)]
+"""The leases of these runners last one second, so two are what sixty are to a server."""
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def run(url: str, folder: Path, seconds: float, victims: Callable[[Processes], l
 
 
 @pytest.mark.parametrize("seconds", SECONDS)
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=LONG)])
 def test_a_runner_that_stands_still_ends_no_job_twice(
     kind: str, seconds: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -122,7 +122,7 @@ def _mark(process: psutil.Process) -> str:
 
 @contextmanager
 def ray_cluster(data_dir: Path, ip: str = "", **env: str) -> Iterator[RayCluster]:
-    """Nothing runs yet; on leaving, all that was started in it is killed. `ip`: the head's, if not this machine's own."""
+    """Nothing runs yet; on leaving, all that was started in it is killed. `ip`: the head's, if not the usual."""
     import ray
 
     folder = Path(tempfile.mkdtemp(prefix="csm-", dir="/tmp"))
