@@ -60,7 +60,7 @@ test-cluster: install
 
 # Fifteen attacks, one after the other, while somebody listens who has nothing to do with them.
 test-abuse: install
-	$(VENV)/bin/python -m pytest -q -s -m abuse tests/integration/abuse
+	$(VENV)/bin/python -m pytest -q -s -m abuse tests/unit/api tests/integration/abuse
 
 # Nodes that are cut off and join again, lossy networks, paused processes; as root, in network namespaces of this machine.
 test-partitions: install

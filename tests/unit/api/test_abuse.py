@@ -19,6 +19,8 @@ from tests.support.attacks import ATTACKS
 from tests.support.contract_server import Server, serving
 from tests.support.server_process import ROOT
 
+pytestmark = [pytest.mark.abuse, pytest.mark.timeout(240)]
+
 SECONDS = 3.0
 
 
@@ -48,8 +50,10 @@ async def attacked(server: Server, key: str) -> dict[str, dict[str, int]]:
         *("nice", "-n", "10", sys.executable, "-m", "tests.support.attacks", "all", server.url, key, str(SECONDS)),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
-    output, _ = await process.communicate()
+    output, errors = await process.communicate()
+    assert process.returncode == 0, errors.decode()[-2000:]
     return json.loads(output)
 
 
