@@ -1,6 +1,5 @@
 """Opens a checkpoint: the demo, a folder, or a repository of the Hub."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +12,15 @@ from torch import Tensor
 from transformers import CsmConfig
 
 from serve_app.errors import CheckpointError
-from serve_app.messages import RANDOM, TRAINED, TrainedFor
+from serve_app.messages import RANDOM, TrainedFor
 from serve_app.model import hub
-from serve_app.model.create import WEIGHTS_MARKER
+from serve_app.model.checkpoint_files import DEMO, find_checkpoint, is_on_the_hub
 from serve_app.model.csm import Csm
-from serve_app.model.layout import find_weights, read_config, read_tensors
+from serve_app.model.layout import read_tensors
 from serve_app.model.matrix import QuantizationChoice
 from serve_app.model.shape import CsmShape
 from serve_app.model.trained_for import read_trained_for
 from serve_app.model.weights import CODEC_PREFIX, build_model
-
-DEMO = "demo"
-_DEMO_FOLDER = Path(__file__).parents[1] / "demo_voice"
-"""Part of the package, made by `training/`."""
-
-_REPOSITORY = re.compile(r"^[\w-][\w.-]*/[\w-][\w.-]*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +56,16 @@ class Checkpoint:
 
 def open_checkpoint(model: str, revision: str | None) -> Checkpoint:
     """Find or download `model`. Raises CheckpointError where it cannot be served, with the remedy."""
-    folder = _resolve(model, revision)
-    values = read_config(folder, model)
-    config = _parse(values, model)
-    if not (folder / "tokenizer.json").is_file():
-        raise CheckpointError(f"{model}: tokenizer.json is missing in {folder}: download the checkpoint again")
+    files = find_checkpoint(model, revision)
+    config = _parse(files.values, model)
     return Checkpoint(
         name=model,
-        folder=folder,
+        folder=files.folder,
         config=config,
         shape=_named(model, config),
-        weight_files=find_weights(folder, values, model),
-        weights=str(values.get(WEIGHTS_MARKER, TRAINED)),
-        trained_for=_trained_for(values, model),
+        weight_files=files.weight_files,
+        weights=files.weights,
+        trained_for=_trained_for(files.values, model),
     )
 
 
@@ -83,7 +73,7 @@ def require_checkpoint(model: str, revision: str | None) -> None:
     """Raises CheckpointError where `open_checkpoint` would find files missing or unreadable. Downloads no weights."""
     if model == DEMO:
         return
-    if not Path(model).expanduser().is_dir() and _REPOSITORY.match(model):
+    if is_on_the_hub(model):
         hub.reach(model, revision)
     else:
         open_checkpoint(model, revision)
@@ -97,17 +87,6 @@ def load_model(
         return build_model(checkpoint.shape, checkpoint.model_tensors(), device, dtype, quantization)
     except CheckpointError as error:
         raise _prefixed(checkpoint.name, error) from error
-
-
-def _resolve(model: str, revision: str | None) -> Path:
-    if model == DEMO:
-        return _DEMO_FOLDER
-    folder = Path(model).expanduser()
-    if model and folder.is_dir():
-        return folder
-    if _REPOSITORY.match(model):
-        return hub.download(model, revision)
-    raise CheckpointError(f"{model}: no such folder; give 'demo', a folder, or a Hub repository like sesame/csm-1b")
 
 
 def _parse(values: dict[str, Any], name: str) -> CsmConfig:

@@ -11,6 +11,7 @@ from transformers import CsmConfig
 
 from serve_app.errors import CheckpointError
 from serve_app.messages import RANDOM
+from serve_app.model.layout import WEIGHTS_MARKER
 from serve_app.model.presets import Preset, preset_config
 from serve_app.model.processor_files import (
     CHAT_TEMPLATE,
@@ -23,9 +24,6 @@ from serve_app.model.random_weights import RandomTensor, random_tensors
 from serve_app.model.shape import CsmShape
 from serve_app.model.shards import StoredTensor, write_shards
 from serve_app.model.weights import CODEC_PREFIX
-
-WEIGHTS_MARKER = "csm_serve_weights"
-"""Our own key in config.json. It tells such a checkpoint from the real model."""
 
 StoredDtype = Literal["float32", "bfloat16"]
 

@@ -8,12 +8,18 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from serve_app.errors import CheckpointError
+
+if TYPE_CHECKING:
+    # The launcher finds checkpoints without torch.
+    from torch import Tensor
+
+WEIGHTS_MARKER = "csm_serve_weights"
+"""Our own key in config.json. It says whether the weights are random or the demo's; without it they are trained."""
 
 _WEIGHTS_KEY = "transformers_weights"
 _HUB_INDEX = "transformers.safetensors.index.json"
@@ -89,13 +95,13 @@ def _shards(index: Path, name: str) -> tuple[Path, ...]:
 
 def tensor_names(path: Path, name: str) -> list[str]:
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             return list(file.keys())
     except SafetensorError as error:
         raise _unreadable(path, name) from error
 
 
-def read_tensors(path: Path, name: str, prefix: str, wanted: bool) -> Iterator[tuple[str, Tensor]]:
+def read_tensors(path: Path, name: str, prefix: str, wanted: bool) -> Iterator[tuple[str, "Tensor"]]:
     """The tensors whose names start with `prefix`, or the others. Holds one in memory at a time."""
     try:
         with safe_open(path, framework="pt") as file:

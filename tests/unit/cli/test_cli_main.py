@@ -28,6 +28,7 @@ class Started:
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     server = Started()
     monkeypatch.setattr("serve_app.cli.serving.serve_until_stopped", server)
+    monkeypatch.setattr("serve_app.cli.main.require_free_port", lambda host, port: None)  # 8000 may be taken
     return server
 
 
