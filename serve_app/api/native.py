@@ -62,7 +62,10 @@ class NativeApi:
         return streamed_audio(answer, coding, headers)
 
     async def request_outcome(self, request: Request, request_id: str) -> dict[str, Any]:
-        """How a request of the last ten minutes ended. `finish_reason` is null while it runs."""
+        """How a request of the last ten minutes ended. `finish_reason` is null while it runs.
+
+        `turn_starts` has the second at which each turn begins, of those that have begun.
+        """
         outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
         return {
             "request_id": outcome.request_id,
@@ -70,6 +73,7 @@ class NativeApi:
             "finish_reason": outcome.finish_reason,
             "audio_seconds": outcome.audio_seconds,
             "characters_spoken": outcome.spoken_chars,
+            "turn_starts": outcome.turn_start_seconds,
         }
 
     async def _read_body(self, request: Request) -> tuple[GenerateBody, bool]:

@@ -19,7 +19,7 @@ from serve_app.cli.progress import console, progress
 from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
 from serve_app.deployments import proxy_guard
 from serve_app.deployments.options import deployment_options, with_gpu_shares
-from serve_app.deployments.ray_private import listens_on
+from serve_app.deployments.ray_private import has_card, listens_on
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure
 from serve_app.messages import WEIGHTS_NOTICES
@@ -42,13 +42,13 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     check_exposure(settings.keys, listens_on(host))
     if not _is_local():
         require_ray(os.environ["RAY_ADDRESS"])
+    _check_cards(settings)
     weights = _find_checkpoint(settings)
     if settings.database.url is None or settings.files.url is None:
         require_data_folder(settings.data_dir)
     try:
         with progress("starting Ray"):
             _start_ray(host, port)
-        _check_cards(settings)
         with showing_progress(f"loading {settings.model}", APP_NAME):
             _run_graph(settings)
         _greet(settings, host, port, weights)
@@ -92,7 +92,7 @@ def _check_cards(settings: Settings) -> None:
     """Raises StartupError where this machine has no card for what asks for one: Serve would wait for it forever."""
     if not _is_local() or settings.stand_in is not None:
         return
-    if not ray.cluster_resources().get("GPU", 0):
+    if not has_card():
         if settings.device == "cuda":
             raise StartupError("device: Ray finds no CUDA device on this machine; use --device cpu or auto")
     elif settings.device != "cpu":

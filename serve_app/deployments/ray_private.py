@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray.serve._private.constants import (
     RAY_SERVE_ENABLE_HA_PROXY,
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH,
@@ -22,6 +23,12 @@ ALL_ADDRESSES = "0.0.0.0"
 def listens_on(host: str | None) -> str | None:
     """The address that Serve listens on if its config says `host`. None if Serve does not listen."""
     return ALL_ADDRESSES if RAY_SERVE_ENABLE_HA_PROXY else host
+
+
+def has_card() -> bool:
+    """Whether this machine has a card that Ray will count. torch, which says the same, takes seconds and 400 MB."""
+    hidden = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids() == []
+    return not hidden and NvidiaGPUAcceleratorManager.get_current_node_num_accelerators() > 0
 
 
 def serve_host() -> str | None:

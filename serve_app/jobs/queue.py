@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from serve_app.jobs import transitions
 from serve_app.jobs.job import CancelAnswer, Job, JobResult, JobStatus, NewJob
-from serve_app.jobs.status import JOB, RESULT, STATUS, find, job_of, log_of, result_of, statuses
+from serve_app.jobs.status import JOB, RESULT, STATUS, find, job_of, log_of, recent, result_of, statuses
 from serve_app.jobs.submission import Submission, submit
 from serve_app.jobs.tables import JOBS, RESULTS, UNSTORED, WEBHOOKS
 from serve_app.jobs.webhooks import WebhookFormat, WebhookState
@@ -88,6 +88,11 @@ class JobQueue:
         row = find(connection, STATUS, job_id, key_id)
         logs = () if logs_after is None else log_of(connection, row.number, logs_after)
         return JobStatus(job_of(row), row.position, logs)
+
+    @reads
+    def recent(self, connection: Connection, key_id: str, limit: int) -> list[JobStatus]:
+        """The latest `limit` jobs of a key, newest first, without logs."""
+        return recent(connection, key_id, limit)
 
     @reads
     def statuses(self, connection: Connection, logs_after: Mapping[str, int | None]) -> dict[str, JobStatus]:

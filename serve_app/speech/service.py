@@ -17,6 +17,7 @@ from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_scene
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
+from serve_app.speech.heard import note_opened
 from serve_app.speech.outcomes import Outcome, RecentOutcomes
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest
@@ -106,7 +107,7 @@ class SpeechService:
             file = await self._files.put_answer(wish, call.request_id, owner, pcm)
             return file, f"{wish.url_base}{file.path}"
 
-        return Answer(
+        answer = Answer(
             request,
             accepted,
             speech,
@@ -116,6 +117,8 @@ class SpeechService:
             held=stack.pop_all(),
             notices=(*scene.notices, *notices),
         )
+        note_opened(answer)
+        return answer
 
     async def _request(self, scene: Scene, call: Call) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""

@@ -11,6 +11,7 @@ PACKAGE = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.to
 # Lower number = lower layer. A module may import its own subpackage and strictly lower layers.
 LAYERS = {
     "errors": 0,
+    "client": 0.5,
     "settings": 1,
     "log": 1,
     "messages": 1.5,
