@@ -13,13 +13,15 @@ import typer
 
 from serve_app import __version__
 from serve_app.cli.check import check, deploy
+from serve_app.cli.doctor import doctor
+from serve_app.cli.jobs import jobs_app
 from serve_app.cli.listening import bare, require_free_port
+from serve_app.cli.say import say, scene
 from serve_app.cli.verify import verify
 from serve_app.errors import CsmServeError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich takes as long to import as all the rest of a help text
     help="A server for CSM, on Ray Serve.",
@@ -31,6 +33,10 @@ _DELEGATES: dict[str, Any] = {
 """Of a command that hands all of its arguments on."""
 checkpoint_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make checkpoints.")
 app.add_typer(checkpoint_app, name="checkpoint")
+app.add_typer(jobs_app, name="jobs")
+app.command()(say)
+app.command()(scene)
+app.command()(doctor)
 app.command()(verify)
 app.command()(check)
 app.command()(deploy)
@@ -158,3 +164,13 @@ def main() -> None:
         app()
     except CsmServeError as error:
         sys.exit(f"csm-serve: {error}")
+    except Exception as error:
+        if not _is_clients(error):
+            raise
+        sys.exit(f"csm-serve: {error}")
+
+
+def _is_clients(error: Exception) -> bool:
+    """Whether the client raised it. It is imported only by the commands that ask a server."""
+    client = sys.modules.get("serve_app.client.errors")
+    return client is not None and isinstance(error, client.ClientError)

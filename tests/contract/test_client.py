@@ -52,7 +52,7 @@ def test_a_scene_says_when_each_turn_begins_and_takes_recordings(server: Server,
         speech = client.speak(SCENE, context=[Clip(clip, "a tone", 1)], format="flac")
     assert speech.content_type == "audio/flac"
     assert speech.outcome.turn_starts == (0.0, 0.16)
-    assert [segment.text for segment in server.decoder.requests[-1].context][0] == "a tone"
+    assert next(segment.text for segment in server.decoder.requests[-1].context) == "a tone"
 
 
 def test_a_stream_gives_whole_samples_while_it_is_made(server: Server) -> None:
