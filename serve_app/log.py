@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from logging.handlers import MemoryHandler
 
 ROOT = "serve_app"
+ACCESS_MARK = "request "
+"""How the line about a request begins (`api.access_log`), so that a reader of the log finds it."""
 
 current_request_id: ContextVar[str] = ContextVar("csm_request_id", default="")
 """Set where a request enters a process, for its task. A thread that serves many requests passes it in `extra`."""

@@ -8,11 +8,11 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.log import ACCESS_MARK, ROOT
 from serve_app.speech.answer import Answer
 from serve_app.speech.heard import opened_answers
 
-ACCESS_LOGGER = "serve_app.access"
-_log = logging.getLogger(ACCESS_LOGGER)
+_log = logging.getLogger(f"{ROOT}.access")
 _PROBES = frozenset({"/", "/health", "/ready", "/metrics"})
 """Asked again and again by monitors and by the page."""
 _UNKNOWN = "an unknown path"
@@ -47,7 +47,8 @@ class AccessLog:
             opened_answers.reset(token)
             route = getattr(scope.get("route"), "path", _UNKNOWN)
             level = logging.DEBUG if route in _PROBES or route.startswith("/playground/") else logging.INFO
-            _log.log(level, "%s %s %s, %s", scope.get("method", "WS"), route, status, _told(answers, began))
+            method = scope.get("method", "WS")
+            _log.log(level, "%s%s %s %s, %s", ACCESS_MARK, method, route, status, _told(answers, began))
 
 
 def _told(answers: list[Answer], began: float) -> str:

@@ -16,10 +16,11 @@ from serve_app.app import build_graph
 from serve_app.cli.listening import address_of
 from serve_app.cli.loading import showing_progress
 from serve_app.cli.progress import console, progress
+from serve_app.cli.request_lines import shown_requests
 from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
 from serve_app.deployments import proxy_guard
 from serve_app.deployments.options import deployment_options, with_gpu_shares
-from serve_app.deployments.ray_private import has_card, listens_on
+from serve_app.deployments.ray_private import has_card, listens_on, serve_log_folder
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure
 from serve_app.messages import WEIGHTS_NOTICES
@@ -52,11 +53,12 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
         with showing_progress(f"loading {settings.model}", APP_NAME):
             _run_graph(settings)
         _greet(settings, host, port, weights)
-        _stop_on_signal().wait()
-        with suppress(OSError):  # a terminal that hangs up stops the server and takes no more lines
-            console.print("stopping: running streams may finish; interrupt again to end them now")
-        # Not serve.shutdown(): it kills its controller during a task, which Ray reports as a failure.
-        serve.delete(APP_NAME)
+        with shown_requests(serve_log_folder()):
+            _stop_on_signal().wait()
+            with suppress(OSError):  # a terminal that hangs up stops the server and takes no more lines
+                console.print("stopping: running streams may finish; interrupt again to end them now")
+            # Not serve.shutdown(): it kills its controller during a task, which Ray reports as a failure.
+            serve.delete(APP_NAME)
     finally:
         ray.shutdown()
 
