@@ -1,8 +1,11 @@
 """Plays PCM while it comes, with a program of this machine."""
 
+import os
 import shutil
 import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Self
 
 _RATE = "{rate}"
@@ -13,8 +16,18 @@ _PROGRAMS = (
     ("ffplay", "-v", "quiet", "-nodisp", "-autoexit", "-f", "s16le", "-ac", "1", "-ar", _RATE, "-i", "-"),
 )
 """PulseAudio and PipeWire, ALSA, SoX (also for macOS), FFmpeg. Each plays what comes on its standard input."""
+_CARDS = Path("/dev/snd")
 _SAMPLE = bytes(480)
 _STARTS_SECONDS = 0.4
+
+
+def has_device() -> bool:
+    """Whether Linux knows a sound card, or a sound server runs. FFmpeg's player goes on silently without either."""
+    if sys.platform != "linux":
+        return True
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", "/run"))
+    servers = [runtime / "pulse" / "native", runtime / "pipewire-0"]
+    return "PULSE_SERVER" in os.environ or any(path.exists() for path in (*servers, *_CARDS.glob("pcm*p")))
 
 
 class Player:
@@ -49,7 +62,9 @@ class Player:
 
 
 def open_player(sample_rate: int) -> Player | None:
-    """A player with a device, or None. A program without a device ends as soon as it gets sound."""
+    """A player with a device, or None. Most programs without one end as soon as they get sound."""
+    if not has_device():
+        return None
     for program, *options in _PROGRAMS:
         if shutil.which(program) is None:
             continue

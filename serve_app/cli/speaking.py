@@ -64,9 +64,7 @@ def format_of(path: str) -> str:
     """The format that a file's name says. Raises StartupError for one that is none."""
     suffix = Path(path).suffix.removeprefix(".").lower() or "wav"
     if suffix not in _FORMATS:
-        raise StartupError(
-            f"--output: {path} names no format; end it with {', '.join('.' + name for name in _FORMATS)}"
-        )
+        raise StartupError(f"--output: {path} names no format: end it with .{', .'.join(_FORMATS)}")
     return suffix
 
 

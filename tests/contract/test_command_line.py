@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from serve_app.cli.main import app
+from serve_app.cli.player import open_player
 from serve_app.client import Client
 from tests.support.contract_server import Server
 from tests.support.ray_server import free_port
@@ -29,7 +30,7 @@ def frames(path: Path) -> int:
 
 def test_a_text_is_kept_in_a_file(server: Server, tmp_path: Path) -> None:
     out = tmp_path / "out.wav"
-    done = run(server, "say", "One two; three < @four", "--voice", "3", "--seed", "9", "--mute", "-o", str(out))
+    done = run(server, "say", "One two; three @four.", "--voice", "3", "--seed", "9", "--mute", "-o", str(out))
     assert done.exit_code == 0, done.output
     assert frames(out) == 5
     assert "0.40 s, seed 9" in done.output
@@ -52,21 +53,27 @@ def test_a_player_gets_the_sound_while_it_is_made(
     player.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/options\nexec cat > {tmp_path}/heard\n')
     player.chmod(player.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+    monkeypatch.setattr("serve_app.cli.player.has_device", lambda: True)
     assert run(server, "say", "One two.").exit_code == 0
     assert "-r 24000" in (tmp_path / "options").read_text()
     assert len((tmp_path / "heard").read_bytes().lstrip(b"\0")) > 2 * 3840 - 200
 
 
-def test_without_a_device_and_a_file_nothing_is_asked(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    player = tmp_path / "aplay"
-    player.write_text("#!/bin/sh\nexit 1\n")
-    player.chmod(player.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/bin")
+def test_without_a_device_and_a_file_nothing_is_asked(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.cli.player.has_device", lambda: False)
     num_asked = len(server.decoder.requests)
     assert "give -o FILE" in str(run(server, "say", "One two.").exception)
     assert len(server.decoder.requests) == num_asked
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_player_that_cannot_play_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
+    player = tmp_path / "aplay"
+    player.write_text("#!/bin/sh\nexit 1\n")
+    player.chmod(player.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", str(tmp_path) if is_there else "")
+    monkeypatch.setattr("serve_app.cli.player.has_device", lambda: True)
+    assert open_player(24_000) is None
 
 
 def test_a_scene_with_subtitles(server: Server, tmp_path: Path) -> None:
