@@ -17,8 +17,7 @@ from transformers import CsmForConditionalGeneration, MimiModel
 
 from serve_app.codec.mimi import moshi_tensors
 from serve_app.messages import DEMO_VOICE
-from serve_app.model.create import write_texts
-from serve_app.model.layout import WEIGHTS_MARKER
+from serve_app.model.create import WEIGHTS_MARKER, write_texts
 from serve_app.model.random_weights import stored_name
 from serve_app.model.trained_for import TRAINED_FOR_KEY
 from serve_app.model.weights import CODEC_PREFIX

@@ -2,4 +2,6 @@
 
 from serve_app.cli.main import main
 
-main()
+# A process that this one starts imports it again.
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""What is asked of a machine that serves. No check imports torch or Ray, so all of them take a second."""
+"""What is asked of a machine that serves. No check imports torch or Ray here, so all of them take a second."""
 
 import os
 import platform
@@ -110,18 +110,14 @@ def _settings(model: str) -> Settings | Finding:
 
 
 def _model(settings: Settings) -> Finding:
-    """Of a repository only config.json is fetched."""
-    from serve_app.model.checkpoint_files import find_checkpoint, is_on_the_hub
+    """Of a repository only small files are fetched."""
+    from serve_app.model.apart import check_reachable
 
     try:
-        if is_on_the_hub(settings.model):
-            from serve_app.model import hub
-
-            hub.reach(settings.model, settings.revision)
-            return Finding("model", f"{settings.model} can be fetched from the Hub")
-        return Finding("model", f"{settings.model}: {find_checkpoint(settings.model, None).weights}")
+        check_reachable(settings.model, settings.revision, settings.base)
     except CsmServeError as error:
         return Finding("model", str(error), False)
+    return Finding("model", f"{settings.model} is there")
 
 
 def _data_folder(folder: Path) -> Finding:

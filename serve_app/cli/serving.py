@@ -24,7 +24,7 @@ from serve_app.deployments.ray_private import has_card, listens_on, serve_log_fo
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure
 from serve_app.messages import WEIGHTS_NOTICES
-from serve_app.model.checkpoint_files import find_checkpoint
+from serve_app.model.apart import weights_of
 from serve_app.preflight.placement import check_shares, replicas_of
 from serve_app.preflight.serve_config import OurApplication
 from serve_app.settings import STAND_IN, Settings
@@ -81,13 +81,13 @@ def _stop_on_signal() -> threading.Event:
 def _find_checkpoint(settings: Settings) -> str:
     """The kind of the checkpoint's weights. It is fetched here, if need be, so that the progress shows.
 
-    Replicas check what the files hold: this process stays without torch, which takes seconds and 500 MB.
+    This process stays without torch, which it would keep for as long as the server runs.
     """
     if settings.stand_in is not None:
         _log.warning("serving a stand-in: it makes tones to measure this server, there is no model")
         return STAND_IN
     with progress(f"opening {settings.model}"):
-        return find_checkpoint(settings.model, settings.revision).weights
+        return weights_of(settings.model, settings.revision, settings.base)
 
 
 def _check_cards(settings: Settings) -> None:

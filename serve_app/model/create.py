@@ -11,7 +11,6 @@ from transformers import CsmConfig
 
 from serve_app.errors import CheckpointError
 from serve_app.messages import RANDOM
-from serve_app.model.layout import WEIGHTS_MARKER
 from serve_app.model.presets import Preset, preset_config
 from serve_app.model.processor_files import (
     CHAT_TEMPLATE,
@@ -22,8 +21,12 @@ from serve_app.model.processor_files import (
 )
 from serve_app.model.random_weights import RandomTensor, random_tensors
 from serve_app.model.shape import CsmShape
-from serve_app.model.shards import StoredTensor, write_shards
+from serve_app.model.shards import write_shards
+from serve_app.model.stored import StoredTensor
 from serve_app.model.weights import CODEC_PREFIX
+
+WEIGHTS_MARKER = "csm_serve_weights"
+"""Our own key in config.json. It tells such a checkpoint from the real model."""
 
 StoredDtype = Literal["float32", "bfloat16"]
 
