@@ -1,7 +1,7 @@
 """A voice agent's outer loop: it speaks its reply, stops as soon as the user says more, and remembers what was said.
 
-Type lines in the place of speech recognition. `reply` stands for a language model. What the agent said conditions how it
-goes on, since its own speech is the context of its next turn.
+Type lines in the place of speech recognition. `reply` stands for a language model. What the agent said is the context of
+its next turn, so its voice and its tone go on.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ def as_wav(pcm: bytes, sample_rate: int) -> bytes:
 
 
 async def say(client: AsyncClient, text: str, memory: list[Clip]) -> None:
-    """Hand each piece to a sound device as it comes; here it goes to agent.pcm. Cancelled, it frees its slot at once."""
+    """Hand each piece to a sound device as it comes; here it goes to a file. Cancelled, it frees its slot at once."""
     heard = b""
     async with client.stream(text, speaker=AGENT, context=memory) as stream:
         with open("agent.pcm", "ab") as device:

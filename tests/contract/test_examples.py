@@ -1,4 +1,4 @@
-"""Every program in examples/, and every Python block in docs/client.md, run as it stands but for the server's address."""
+"""Every program in examples/ and every Python block in docs/client.md, run as it stands but for the address."""
 
 import os
 import re
