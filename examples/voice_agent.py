@@ -1,7 +1,7 @@
 """A voice agent's outer loop: it speaks its reply, stops as soon as the user says more, and remembers what was said.
 
-Type lines in the place of speech recognition. `reply` stands for a language model. What the agent said is the context of
-its next turn, so its voice and its tone go on.
+Type lines in the place of speech recognition. `reply` stands for a language model. What the agent said is the context
+of its next turn, so its voice and its tone go on.
 """
 
 import asyncio
