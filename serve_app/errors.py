@@ -17,6 +17,7 @@
     ├── Forbidden
     ├── UnknownKey
     ├── UnknownJob
+    ├── NotRetryable
     ├── Overloaded
     │   └── LimitReached
     ├── StartTimeout
@@ -132,6 +133,20 @@ class UnknownJob(CsmServeError):
 
     def __str__(self) -> str:
         return f"job {self.job_id} is not known to this key; finished jobs are kept for jobs.kept_seconds"
+
+
+class NotRetryable(CsmServeError):
+    """A job that cannot be run again: it has not failed, or its input is deleted."""
+
+    kind = "not_retryable"
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(job_id, reason)
+        self.job_id = job_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} {self.reason}"
 
 
 class UnknownFile(CsmServeError):

@@ -62,7 +62,7 @@ def build_api(
     app.include_router(NativeApi(speech, settings).router())
     app.include_router(openai_router.openai_router(speech, settings))
     if services is not None:
-        app.include_router(JobsApi(services.queue).router())
+        app.include_router(JobsApi(services.queue, services.files, settings.jobs).router())
         app.include_router(fal_router(speech, services, settings, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)

@@ -1,5 +1,6 @@
 """The jobs of a key, in the native dialect: `GET /jobs` and what can be done with one of them."""
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,8 +11,13 @@ from serve_app.api.error_responses import documented
 from serve_app.jobs.job import JobResult, JobState, JobStatus
 from serve_app.jobs.queue import JobQueue
 from serve_app.keys.key import Scope
+from serve_app.settings import JobSettings
+from serve_app.speech.scene import Scene
+from serve_app.store.files import FileStore
 
 _MOST_LISTED = 1000
+_MAX_RUN_SECONDS = 86_400.0
+"""From the start of a job to the end of its last attempt. Its input files are kept for so long."""
 
 
 class JobLine(BaseModel):
@@ -45,8 +51,10 @@ class JobList(BaseModel):
 
 
 class JobsApi:
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self, queue: JobQueue, files: FileStore, settings: JobSettings) -> None:
         self._queue = queue
+        self._files = files
+        self._kept_seconds = settings.start_timeout_seconds + _MAX_RUN_SECONDS
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["jobs"])
@@ -54,6 +62,8 @@ class JobsApi:
         router.add_api_route("/jobs", self.list, methods=["GET"], response_model=JobList, **known)
         router.add_api_route("/jobs/{job_id}", self.show, methods=["GET"], response_model=JobBody, **known)
         router.add_api_route("/jobs/{job_id}/cancel", self.cancel, methods=["POST"], response_model=JobBody, **known)
+        known["responses"] = documented(401, 403, 404, 409, 429)
+        router.add_api_route("/jobs/{job_id}/retry", self.retry, methods=["POST"], response_model=JobBody, **known)
         return router
 
     async def list(self, request: Request, limit: int = Query(100, ge=1, le=_MOST_LISTED)) -> JobList:
@@ -72,6 +82,16 @@ class JobsApi:
         body = await self._shown(job_id, key_id)
         response.status_code = 200 if body.state.is_final else 202
         return body
+
+    async def retry(self, request: Request, job_id: str) -> JobBody:
+        """A new job that does what a failed one was to do. Its input is kept for `jobs.retryable_seconds`."""
+        key_id = key_of(request, Scope.SPEECH).id
+        new = await self._queue.again(job_id, key_id)
+        job = await self._queue.submit(replace(new, cost_seconds=Scene.from_json(new.input).longest_seconds))
+        for file_id in new.file_ids:
+            await self._files.keep(file_id, self._kept_seconds)
+        await self._queue.answered(job.id)
+        return await self._shown(job.id, key_id)
 
     async def _shown(self, job_id: str, key_id: str) -> JobBody:
         status = await self._queue.status(job_id, key_id, logs_after=0)

@@ -13,7 +13,9 @@ from serve_app.cli.table import moment, show_table
 if TYPE_CHECKING:
     from serve_app.client import Client, Job
 
-jobs_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and cancel jobs of a server.")
+jobs_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="List, show, cancel or retry jobs of a server."
+)
 JobId = Annotated[str, typer.Argument(metavar="ID")]
 
 _COLUMNS = ("ID", "STATE", "AHEAD", "CREATED", "STARTED", "ENDED", "ATTEMPTS")
@@ -51,6 +53,13 @@ def cancel(job_id: JobId, url: Url = LOCALHOST, key: KeyOption = None) -> None:
     with _client(url, key) as client:
         job = client.cancel(job_id)
     typer.echo(f"{job_id} is {job.state}" + ("" if job.has_ended else " and will be stopped"), err=True)
+
+
+@jobs_app.command()
+def retry(job_id: JobId, url: Url = LOCALHOST, key: KeyOption = None) -> None:
+    """Queue a failed job again, and print the new job's id."""
+    with _client(url, key) as client:
+        typer.echo(client.retry(job_id).id)
 
 
 @contextmanager

@@ -121,6 +121,10 @@ class AsyncClient:
     async def cancel(self, job_id: str) -> Job:
         return await self._run(calls.cancel(job_id))
 
+    async def retry(self, job_id: str) -> Job:
+        """A new job with the input of one that has failed."""
+        return await self._run(calls.retry(job_id))
+
     async def _run(self, call: Call[T]) -> T:
         return call.read(await self._tried(lambda: self._sent(call)))
 

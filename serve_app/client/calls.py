@@ -93,6 +93,10 @@ def cancel(job_id: str) -> Call[Job]:
     return Call("POST", f"/jobs/{quote(job_id, safe='')}/cancel", lambda response: Job.from_json(response.json()))
 
 
+def retry(job_id: str) -> Call[Job]:
+    return Call("POST", f"/jobs/{quote(job_id, safe='')}/retry", lambda response: Job.from_json(response.json()))
+
+
 def audio(found: Job) -> Call[bytes]:
     """The file of a job that has ended. Raises JobFailed if it has none."""
     if found.audio_url is None:

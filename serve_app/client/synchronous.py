@@ -119,6 +119,10 @@ class Client:
     def cancel(self, job_id: str) -> Job:
         return self._run(calls.cancel(job_id))
 
+    def retry(self, job_id: str) -> Job:
+        """A new job with the input of one that has failed."""
+        return self._run(calls.retry(job_id))
+
     def _run(self, call: Call[T]) -> T:
         return call.read(self._tried(lambda: self._sent(call)))
 

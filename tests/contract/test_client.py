@@ -124,8 +124,18 @@ def test_a_job_is_queued_shown_and_fetched(server: Server) -> None:
         with wave.open(io.BytesIO(client.audio(job))) as file:
             assert file.getnframes() == 5 * FRAME_BYTES // 2
         assert client.jobs(limit=1)[0].id == job.id
-        failed = client.wait(client.submit("breakdown").id, timeout_seconds=60)
-        assert failed.state in ("failed", "queued")
+
+
+def test_a_failed_job_is_run_again_and_no_other(server: Server) -> None:
+    with Client(server.url) as client:
+        failed = client.wait(client.submit("One breakdown", seed=4).id, timeout_seconds=60)
+        assert (failed.state, failed.error_kind) == ("failed", "generation_failed")
+        again = client.wait(client.retry(failed.id).id, timeout_seconds=60)
+        assert again.id != failed.id and again.state == "failed"
+        assert server.decoder.requests[-1].sampling.seed == 4
+        ended = client.wait(client.submit("One.").id, timeout_seconds=30)
+        with pytest.raises(BadRequest, match="is completed, and only a failed job"):
+            client.retry(ended.id)
 
 
 def test_a_job_can_be_cancelled(server: Server) -> None:
