@@ -33,6 +33,7 @@
     │       └── ReplicaSilent
     └── StartupError
         └── CheckpointError
+            └── HubUnreachable
 
 Errors cross process boundaries by pickle. Each constructor therefore passes all its arguments to `Exception.__init__`.
 """
@@ -296,3 +297,7 @@ class CheckpointError(StartupError):
     """The checkpoint is missing, incomplete, or in a layout that is not supported."""
 
     kind = "checkpoint_error"
+
+
+class HubUnreachable(CheckpointError):
+    """The Hub does not answer, or a file could not be stored."""

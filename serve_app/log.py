@@ -35,6 +35,11 @@ def set_up(
         root.propagate = False
 
 
+def writes_json() -> bool:
+    """Whether this process writes its log as JSON."""
+    return any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger(ROOT).handlers)
+
+
 class JsonLines(logging.Formatter):
     """One JSON object a record, with keys in a fixed order and without empty values."""
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from ray import serve
 
-from serve_app.cli.progress import console
+from serve_app.cli.progress import say
 
 _POLL_SECONDS = 0.5
 _LOADS = {
@@ -23,7 +23,7 @@ _LOADS = {
 @contextmanager
 def showing_progress(doing: str, application: str) -> Iterator[None]:
     """Prints `doing`, then a line for each deployment as it comes up, until the block ends."""
-    console.print(f"{doing} …")
+    say(f"{doing} …")
     ended = threading.Event()
     watcher = threading.Thread(target=_watch, args=(application, ended), daemon=True)
     watcher.start()
@@ -47,7 +47,7 @@ def _show_healthy(application: str, shown: set[str], start: float) -> None:
     for name in _healthy(application):
         if name not in shown:
             shown.add(name)
-            console.print(f"  {_LOADS.get(name, name)} is ready after {time.monotonic() - start:.0f} s", style="dim")
+            say(f"  {_LOADS.get(name, name)} is ready after {time.monotonic() - start:.0f} s", style="dim")
 
 
 def _healthy(application: str) -> list[str]:

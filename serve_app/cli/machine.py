@@ -40,7 +40,7 @@ class Finding:
 def findings(model: str, port: int) -> Iterator[Finding]:
     yield _python()
     yield from _packages()
-    yield _compiler()
+    yield compiler()
     yield _port(port)
     yield _card()
     yield _memory()
@@ -68,7 +68,8 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "is not installed", False, "run make install")
 
 
-def _compiler() -> Finding:
+def compiler() -> Finding:
+    """The one that the native step and codec are built with."""
     names = (os.environ.get("CXX", ""), *_COMPILERS)
     found = next((path for name in names if name and (path := shutil.which(name))), None)
     if found is not None:

@@ -15,7 +15,8 @@ from serve_app import log
 from serve_app.app import build_graph
 from serve_app.cli.listening import address_of
 from serve_app.cli.loading import showing_progress
-from serve_app.cli.progress import console, progress
+from serve_app.cli.machine import compiler
+from serve_app.cli.progress import progress, say
 from serve_app.cli.request_lines import shown_requests
 from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
 from serve_app.deployments import proxy_guard
@@ -44,6 +45,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     if not _is_local():
         require_ray(os.environ["RAY_ADDRESS"])
     _check_cards(settings)
+    _warn_of_a_missing_compiler(settings)
     weights = _find_checkpoint(settings)
     if settings.database.url is None or settings.files.url is None:
         require_data_folder(settings.data_dir)
@@ -56,7 +58,7 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
         with shown_requests(serve_log_folder()):
             _stop_on_signal().wait()
             with suppress(OSError):  # a terminal that hangs up stops the server and takes no more lines
-                console.print("stopping: running streams may finish; interrupt again to end them now")
+                say("stopping: running streams may finish; interrupt again to end them now")
             # Not serve.shutdown(): it kills its controller during a task, which Ray reports as a failure.
             serve.delete(APP_NAME)
     finally:
@@ -100,6 +102,12 @@ def _check_cards(settings: Settings) -> None:
     elif settings.device != "cpu":
         options = with_gpu_shares(deployment_options(settings))
         check_shares(replicas_of(OurApplication("", {}, []), options), settings)
+
+
+def _warn_of_a_missing_compiler(settings: Settings) -> None:
+    """Replicas say it too, in their own logs."""
+    if settings.stand_in is None and (missing := compiler()).is_good is None:
+        _log.warning("C++ compiler: none; %s", missing.remedy)
 
 
 def _start_ray(host: str, port: int) -> None:
@@ -147,9 +155,8 @@ def _greet(settings: Settings, host: str, port: int, weights: str) -> None:
     if notice := WEIGHTS_NOTICES.get(weights):
         _log.warning("%s: %s", settings.model, notice)
     key = " -H 'Authorization: Key ID:SECRET'" if settings.keys.required else ""
-    console.print(f"serving {settings.model} (docs at {url}/docs); each request becomes a line below")
-    console.print(
+    say(f"serving {settings.model} (docs at {url}/docs); each request becomes a line below")
+    say(
         f"  curl {url}/generate{key} --form-string 'text=Hello, how are you?' -F streaming=false -o hello.wav",
-        soft_wrap=True,
     )
-    console.print(f"  open {url}/ in a browser to type a text and hear it")
+    say(f"  open {url}/ in a browser to type a text and hear it")

@@ -39,7 +39,7 @@ def test_a_long_temporary_folder_is_named(
 def test_without_a_compiler_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    finding = machine._compiler()
+    finding = machine.compiler()
     assert finding.is_good is None and "apt install g++" in finding.remedy
 
 
