@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from logging.handlers import MemoryHandler
 
 ROOT = "serve_app"
-ACCESS_MARK = "request "
+ACCESS_MARK = "HTTP "
 """How the line about a request begins (`api.access_log`), so that a reader of the log finds it."""
 
 current_request_id: ContextVar[str] = ContextVar("csm_request_id", default="")

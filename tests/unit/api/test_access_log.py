@@ -17,7 +17,7 @@ def lines(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> 
 async def test_an_answer_is_one_line_with_its_first_audio_and_length(lines: pytest.LogCaptureFixture) -> None:
     await generate(api(), json={"text": "Zanzibar."})
     (line,) = lines.messages
-    assert line.startswith("request POST /generate 200, first audio ")
+    assert line.startswith("HTTP POST /generate 200, first audio ")
     assert line.endswith(" ms, 0.32 s of audio, eos")
 
 
@@ -28,8 +28,8 @@ async def test_refusals_have_their_status_and_no_word_of_the_caller(lines: pytes
         await http.get("/requests/Zanzibar?key=Zanzibar")
         await http.get("/Zanzibar")
     starts = [line.partition(",")[0] for line in lines.messages]
-    assert starts[0] == "request POST /generate 422"
-    assert starts[1] == "request GET /requests/{request_id:path} 404"
+    assert starts[0] == "HTTP POST /generate 422"
+    assert starts[1] == "HTTP GET /requests/{request_id:path} 404"
     assert starts[2].endswith(" 404")
     assert "Zanzibar" not in lines.text
 

@@ -7,9 +7,9 @@ import pytest
 from serve_app.cli.request_lines import request_line, shown_requests
 from tests.support.waiting import until
 
-LINE = "INFO 2026-01-02 03:04:05,678 csm_Ingress abc 1-2-3 -- request POST /generate 200, first audio 93 ms\n"
+LINE = "INFO 2026-01-02 03:04:05,678 csm_Ingress abc 1-2-3 -- HTTP POST /generate 200, first audio 93 ms\n"
 OTHER = "INFO 2026-01-02 03:04:05,678 csm_Ingress abc -- Finished initializing replica.\n"
-JSON = '{"level": "INFO", "logger": "serve_app.access", "message": "request GET /info 200, 2 ms"}'
+JSON = '{"level": "INFO", "logger": "serve_app.access", "message": "HTTP GET /info 200, 2 ms"}'
 
 
 @pytest.mark.parametrize(
