@@ -22,6 +22,8 @@ from serve_app.errors import (
     UnknownJob,
     UnknownKey,
     UnknownRequest,
+    UnknownVoice,
+    VoiceNameTaken,
 )
 
 
@@ -39,6 +41,8 @@ _ROWS: dict[type[CsmServeError], Row] = {
     Forbidden: Row(403),
     InvalidSignature: Row(403),
     UnknownRequest: Row(404),
+    UnknownVoice: Row(404),
+    VoiceNameTaken: Row(409),
     UnknownJob: Row(404),
     NotRetryable: Row(409),
     UnknownFile: Row(404),
