@@ -29,7 +29,7 @@ LOCALHOST = "http://localhost:8000"
 
 def say(  # noqa: PLR0913 - each is an option of the command line
     text: Annotated[str, typer.Argument(help="What to say; - reads standard input.")],
-    voice: Annotated[str, typer.Option(help="A speaker's number, or a voice of the server.")] = "0",
+    voice: Annotated[str, typer.Option(help="A speaker's number, a voice of the server, or one that it keeps.")] = "0",
     output: Output = None,
     seed: Seed = None,
     mute: IsMute = False,
@@ -43,7 +43,8 @@ def say(  # noqa: PLR0913 - each is an option of the command line
 
     words = sys.stdin.read() if text == "-" else text
     with Client(url, key) as client:
-        turns = [Turn(words, _speaker(voice, None if local else client))]
+        speaker, kept = _voice(voice, None if local else client)
+        turns = [Turn(words, speaker, kept)]
         _speak(turns, client, output, seed, mute, model if local else None)
 
 
@@ -87,16 +88,15 @@ def _speak(
     return spoken
 
 
-def _speaker(voice: str, client: "Client | None") -> int:
-    """The number of a voice. `client` is asked for names. Raises StartupError for one that is unknown."""
+def _voice(voice: str, client: "Client | None") -> tuple[int, str | None]:
+    """The speaker's number, and the kept voice if it is none of the server's own. Without a `client` it is a number."""
     if voice.isdecimal():
-        return int(voice)
-    known = {} if client is None else {each.id: each.speaker for each in client.voices()}
-    speaker = known.get(voice)
-    if speaker is None:
-        names = f": choose from {', '.join(sorted(known))}" if known else ": give a speaker's number"
-        raise StartupError(f"--voice: {voice} is not known{names}")
-    return speaker
+        return int(voice), None
+    if client is None:
+        raise StartupError(f"--voice: {voice} is no speaker's number, and --local knows no other voices")
+    own = {each.id: each.speaker for each in client.voices()}
+    speaker = own.get(voice)
+    return (0, voice) if speaker is None else (speaker, None)
 
 
 def _read(script: str) -> str:

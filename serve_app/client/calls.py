@@ -31,7 +31,7 @@ def speech_body(said: Said, speaker: int, context: Sequence[Clip], options: Spee
     if isinstance(said, str):
         body |= {"text": said, "speaker": speaker}
     else:
-        body["scene"] = [{"text": turn.text, "speaker": turn.speaker} for turn in said]
+        body["scene"] = [turn.to_json() for turn in said]
     if context:
         body["context"] = [clip.to_json() for clip in context]
     return body

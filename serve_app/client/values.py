@@ -12,6 +12,12 @@ class Turn:
 
     text: str
     speaker: int = 0
+    voice: str | None = None
+    """Id or name of a voice that the server keeps for this key."""
+
+    def to_json(self) -> dict[str, Any]:
+        voice = {} if self.voice is None else {"voice": self.voice}
+        return {"text": self.text, "speaker": self.speaker} | voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,7 @@ class Clip:
 class SpeechOptions(TypedDict, total=False):
     """Fields of `POST /generate` that need no words of their own. What is left out takes the server's default."""
 
+    voice: str
     format: str
     sample_rate: int
     seed: int
