@@ -64,7 +64,8 @@ def voices() -> Call[list[Voice]]:
 def submit(body: dict[str, Any]) -> Call[Job]:
     """To the queue. It takes a scene, whose turns it names in its own words."""
     turns = body.pop("scene", None) or [{"text": body.pop("text"), "speaker": body.pop("speaker", 0)}]
-    sent = {"scene": [_queued(turn) for turn in turns]}
+    voice = body.pop("voice", None)
+    sent = {"scene": [_queued(turn, voice) for turn in turns]}
     if context := body.pop("context", None):
         sent["context"] = [
             {
@@ -109,8 +110,9 @@ def audio(found: Job) -> Call[bytes]:
 _QUEUE = "/fal/queue/fal-ai/csm-1b"
 
 
-def _queued(turn: dict[str, Any]) -> dict[str, Any]:
-    return {"text": turn["text"], "speaker_id": turn["speaker"]}
+def _queued(turn: dict[str, Any], usual_voice: str | None) -> dict[str, Any]:
+    voice = turn.get("voice", usual_voice)
+    return {"text": turn["text"], "speaker_id": turn["speaker"]} | ({"voice": voice} if voice else {})
 
 
 def _queued_clip(clip: dict[str, Any]) -> dict[str, Any]:
