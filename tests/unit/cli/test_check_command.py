@@ -235,7 +235,7 @@ def test_a_gated_model_without_a_token_is_refused_and_no_weights_are_fetched(
     asked = hub_answers(monkeypatch, GatedRepoError, 401)
     line = run(monkeypatch, "check", with_model(tmp_path, "sesame/csm-1b"))
     assert line.startswith("sesame/csm-1b is gated: accept its licence") and "set HF_TOKEN" in line
-    assert asked == [["config.json"]]
+    assert asked == [["config.json", "adapter_config.json"]]
 
 
 def test_a_repository_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
