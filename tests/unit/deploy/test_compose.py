@@ -41,7 +41,7 @@ def test_the_server_reads_its_settings(environment: dict[str, str]) -> None:
     assert settings.keys.required
     assert settings.database_url == "postgresql://csm:p@postgres:5432/csm"
     assert settings.files.url == "s3://csm/files"
-    assert settings.files.options["secret_access_key"] == "s"
+    assert settings.files.options["secret_access_key"].get_secret_value() == "s"
 
 
 def test_every_host_that_is_named_is_a_service_and_every_volume_is_declared(environment: dict[str, str]) -> None:
