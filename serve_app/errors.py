@@ -162,14 +162,6 @@ class NotRetryable(CsmServeError):
 
     kind = "not_retryable"
 
-    def __init__(self, job_id: str, reason: str) -> None:
-        super().__init__(job_id, reason)
-        self.job_id = job_id
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"job {self.job_id} {self.reason}"
-
 
 class UnknownFile(CsmServeError):
     """No file with that id is stored: it never was, it was deleted, or it has expired."""

@@ -120,5 +120,6 @@ class Job:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Job":
-        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        return cls(**known | {"logs": tuple(JobLog(**line) for line in values.get("logs", ()))})
+        known: dict[str, Any] = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        known["logs"] = tuple(JobLog(**line) for line in values.get("logs", ()))
+        return cls(**known)

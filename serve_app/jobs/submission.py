@@ -102,11 +102,11 @@ def _is_being_answered(connection: Connection, submission: Submission, settings:
 def again(connection: Connection, job: Row[Any]) -> NewJob:
     """What an earlier job was submitted as. Raises NotRetryable."""
     if job.state != JobState.FAILED:
-        raise NotRetryable(job.id, f"is {job.state}, and only a failed job can be run again")
+        raise NotRetryable(f"job {job.id} is {job.state}, and only a failed job can be run again")
     query = select(INPUTS.c.input, INPUTS.c.headers, JOBS.c.webhook_url)
     stored = connection.execute(query.join_from(INPUTS, JOBS).where(INPUTS.c.number == job.number)).first()
     if stored is None:
-        raise NotRetryable(job.id, "is not kept any more (jobs.retryable_seconds): send the request again")
+        raise NotRetryable(f"job {job.id}: its input is not kept any more (jobs.retryable_seconds); send it again")
     files = connection.scalars(select(JOB_FILES.c.file_id).where(JOB_FILES.c.number == job.number))
     return NewJob(
         endpoint=job.endpoint,

@@ -22,11 +22,13 @@ def check_reachable(model: str, revision: str | None, base: str | None) -> None:
         _in_a_process(_required, model, revision, base)
 
 
-def _in_a_process(work: Callable[[str, str | None, str | None], str], *arguments: str | None) -> str:
+def _in_a_process(
+    work: Callable[[str, str | None, str | None], str], model: str, revision: str | None, base: str | None
+) -> str:
     # Ctrl-C goes to all processes of a terminal. This one answers it.
-    ignore = {"initializer": signal.signal, "initargs": (signal.SIGINT, signal.SIG_IGN)}
-    with ProcessPoolExecutor(1, get_context("spawn"), **ignore) as pool:
-        return pool.submit(work, *arguments).result()
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=signal.signal, initargs=ignore) as pool:
+        return pool.submit(work, model, revision, base).result()
 
 
 def _opened(model: str, revision: str | None, base: str | None) -> str:
