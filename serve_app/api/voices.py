@@ -18,6 +18,10 @@ from serve_app.voices.voice import NewVoice, Voice
 _PACK = "application/octet-stream"
 
 
+class PackResponse(Response):
+    media_type = _PACK
+
+
 class VoicesApi:
     """The routes of kept voices. A voice of another key is unknown here."""
 
@@ -31,13 +35,13 @@ class VoicesApi:
             ("/voices", self.add, "POST", (401, 403, 409, 413, 422, 429, 503), _UPLOAD),
             ("/voices", self.all, "GET", (401, 403, 503), {}),
             ("/voices/{voice}", self.show, "GET", (401, 403, 404, 503), {}),
-            ("/voices/{voice}", self.remove, "DELETE", (401, 403, 404, 503), {}),
+            ("/voices/{voice}", self.remove, "DELETE", (401, 403, 404, 503), _NOTHING),
             ("/voices/{voice}/audition", self.audition, "POST", (401, 403, 404, 429, 503), {}),
-            ("/voices/{voice}/pack", self.export, "GET", (401, 403, 404, 503), {}),
+            ("/voices/{voice}/pack", self.export, "GET", (401, 403, 404, 503), _PACK_ANSWER),
             ("/voice-packs", self.load, "POST", (401, 403, 409, 413, 422, 503), _PACK_BODY),
             ("/voice-packs/signer", self.signer, "GET", (401, 403), {}),
         ):
-            router.add_api_route(path, route, methods=[method], responses=documented(*statuses), openapi_extra=extra)
+            router.add_api_route(path, route, methods=[method], responses=documented(*statuses), **extra)
         return router
 
     async def add(self, request: Request) -> Response:
@@ -69,7 +73,7 @@ class VoicesApi:
         """The voice as one signed file."""
         found, pack = await self._voices.packs.export(voice, key_of(request, Scope.FILES).id)
         name = f'attachment; filename="{ascii_name(found.name)}.csmvoice"'
-        return Response(pack, media_type=_PACK, headers={"Content-Disposition": name, "Cache-Control": "no-store"})
+        return PackResponse(pack, headers={"Content-Disposition": name, "Cache-Control": "no-store"})
 
     async def load(self, request: Request, name: str | None = None) -> Response:
         """Keep the voice of such a file. `name` gives it another name."""
@@ -104,9 +108,20 @@ _FORM = {
     },
 }
 _UPLOAD: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": schema_ref("VoiceBody")}, "multipart/form-data": {"schema": _FORM}},
-    }
+    "status_code": 201,
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": schema_ref("VoiceBody")},
+                "multipart/form-data": {"schema": _FORM},
+            },
+        }
+    },
 }
-_PACK_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": {_PACK: _BINARY}}}
+_PACK_BODY: dict[str, Any] = {
+    "status_code": 201,
+    "openapi_extra": {"requestBody": {"required": True, "content": {_PACK: _BINARY}}},
+}
+_NOTHING: dict[str, Any] = {"status_code": 204, "response_class": Response}
+_PACK_ANSWER: dict[str, Any] = {"response_class": PackResponse}

@@ -35,7 +35,11 @@ CLIP = "The weather is fine today and we can go to the park."
 
 async def test_fifty_calls_sound_like_one_voice_each(tmp_path: Path) -> None:
     need("espeak-ng")
-    settings = Settings(model="demo", engine=EngineSettings(threads=1), codec=CodecSettings(threads=1))
+    settings = Settings(
+        model="demo",
+        engine=EngineSettings(threads=1, max_step_ms=0, max_wait_seconds=600),
+        codec=CodecSettings(threads=1, max_wait_seconds=600),
+    )
     model = ServedModel(settings)
     try:
         library = _library(tmp_path, model)
