@@ -18,10 +18,6 @@ from serve_app.voices.voice import NewVoice, Voice
 _PACK = "application/octet-stream"
 
 
-class PackResponse(Response):
-    media_type = _PACK
-
-
 class VoicesApi:
     """The routes of kept voices. A voice of another key is unknown here."""
 
@@ -41,7 +37,7 @@ class VoicesApi:
             ("/voice-packs", self.load, "POST", (401, 403, 409, 413, 422, 503), _PACK_BODY),
             ("/voice-packs/signer", self.signer, "GET", (401, 403), {}),
         ):
-            router.add_api_route(path, route, methods=[method], responses=documented(*statuses), **extra)
+            router.add_api_route(path, route, methods=[method], responses=_packs(path) | documented(*statuses), **extra)
         return router
 
     async def add(self, request: Request) -> Response:
@@ -73,7 +69,7 @@ class VoicesApi:
         """The voice as one signed file."""
         found, pack = await self._voices.packs.export(voice, key_of(request, Scope.FILES).id)
         name = f'attachment; filename="{ascii_name(found.name)}.csmvoice"'
-        return PackResponse(pack, headers={"Content-Disposition": name, "Cache-Control": "no-store"})
+        return Response(pack, media_type=_PACK, headers={"Content-Disposition": name, "Cache-Control": "no-store"})
 
     async def load(self, request: Request, name: str | None = None) -> Response:
         """Keep the voice of such a file. `name` gives it another name."""
@@ -84,6 +80,11 @@ class VoicesApi:
         """The public key that this server signs packs with."""
         key_of(request, Scope.SPEECH, Scope.FILES)
         return {"signer": self._voices.packs.signer}
+
+
+def _packs(path: str) -> dict[int | str, dict[str, Any]]:
+    """What a route that answers with a file says of its success."""
+    return {200: {"content": {_PACK: _BINARY}, "description": "The pack"}} if path.endswith("/pack") else {}
 
 
 async def added(voices: KeptVoices, new: NewVoice, key: Key, has_audition: bool) -> Voice:
@@ -124,4 +125,4 @@ _PACK_BODY: dict[str, Any] = {
     "openapi_extra": {"requestBody": {"required": True, "content": {_PACK: _BINARY}}},
 }
 _NOTHING: dict[str, Any] = {"status_code": 204, "response_class": Response}
-_PACK_ANSWER: dict[str, Any] = {"response_class": PackResponse}
+_PACK_ANSWER: dict[str, Any] = {"response_class": Response}
