@@ -252,7 +252,7 @@ class _Talk:
             context.end()
 
     def _end_if_done(self) -> None:
-        if self._is_closing and not self._tasks and self._failure is None:
+        if self._is_closing and not self._tasks and not self._is_over.is_set():
             self._code = NORMAL_CLOSURE
             self._is_over.set()
         self._news.set()

@@ -18,7 +18,8 @@ SENTENCES = "One two three four five. Six seven eight nine ten."
 def told(way: str, events: list[tts.SynthesizedAudio], **more: Any) -> None:
     samples = sum(event.frame.samples_per_channel for event in events)
     rate = events[0].frame.sample_rate if events else 0
-    print(json.dumps({"way": way, "seconds": samples / rate if rate else 0, "rate": rate, **more}), flush=True)
+    result = {"way": way, "seconds": samples / rate if rate else 0, "rate": rate, **more}
+    sys.stdout.write(f"{json.dumps(result)}\n")
 
 
 async def spoken_whole(way: str, client: tts.TTS) -> None:
@@ -58,7 +59,8 @@ async def main(url: str) -> None:
             await spoken_by_word(way, client)
             await client.aclose()
         client = elevenlabs.TTS(**named)
-        print(json.dumps({"way": "voices", "number": len(await client.list_voices())}), flush=True)
+        result = {"way": "voices", "number": len(await client.list_voices())}
+        sys.stdout.write(f"{json.dumps(result)}\n")
         await interrupted(client)
         await client.aclose()
         for model in ("gpt-4o-mini-tts", "tts-1"):

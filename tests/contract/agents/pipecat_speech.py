@@ -31,17 +31,13 @@ SENTENCES = "One two three four five. Six seven eight nine ten."
 def told(way: str, frames: list[Frame], upstream: list[Frame]) -> None:
     sound = [frame for frame in frames if isinstance(frame, TTSAudioRawFrame)]
     words = [frame for frame in frames if isinstance(frame, TTSTextFrame)]
-    print(
-        json.dumps(
-            {
-                "way": way,
-                "seconds": sum(len(frame.audio) / 2 / frame.sample_rate for frame in sound),
-                "words": " ".join(frame.text for frame in words),
-                "errors": [frame.error for frame in (*frames, *upstream) if isinstance(frame, ErrorFrame)],
-            }
-        ),
-        flush=True,
-    )
+    result = {
+        "way": way,
+        "seconds": sum(len(frame.audio) / 2 / frame.sample_rate for frame in sound),
+        "words": " ".join(frame.text for frame in words),
+        "errors": [frame.error for frame in (*frames, *upstream) if isinstance(frame, ErrorFrame)],
+    }
+    sys.stdout.write(f"{json.dumps(result)}\n")
 
 
 async def spoken(way: str, service: Any, frames: list[Frame], seconds: float = 2.5) -> None:
