@@ -62,6 +62,14 @@ def test_elevenlabs_own_sdk(python: Path, tmp_path: Path) -> None:
     assert found["no such voice in realtime"]["word"] == "voice_not_found"
 
 
+def test_the_sdks_example_in_the_docs_works(python: Path, server: Server, tmp_path: Path) -> None:
+    example = (ROOT / "docs/api/elevenlabs.md").read_text().partition("```python\n")[2].partition("```")[0]
+    assert "http://localhost:8000" in example
+    command = (python, "-c", example.replace("http://localhost:8000", server.url))
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    assert (tmp_path / "hello.mp3").stat().st_size > 1000
+
+
 def test_livekits_plugins(python: Path, server: Server) -> None:
     found = told(python, "livekit_speech.py", server.url)
     server.decoder.go_on.set()

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from serve_app.keys.key import Scope
 from tests.support.contract_server import Server, serving
 from tests.support.decoded import decoded
 from tests.support.fakes import pcm_of
+from tests.support.system_packages import need
 
+DOCS = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists()) / "docs/api/elevenlabs.md"
 SPEECH = "/v1/text-to-speech/21m00Tcm4TlvDq8ikWAM"
 FOUR_WORDS = {"text": "One two three four.", "model_id": "eleven_turbo_v2_5"}
 SHAKY = FOUR_WORDS | {"voice_settings": {"stability": 2}}
@@ -141,6 +144,21 @@ def test_voices_are_listed_and_each_of_them_speaks(http: httpx.Client) -> None:
     found = http.get("/v2/voices", params={"search": "rach", "page_size": 5}).json()
     assert ([voice["name"] for voice in found["voices"]], found["has_more"]) == (["Rachel"], False)
     assert http.get("/v1/voices/nobody").status_code == 404
+
+
+def test_the_command_in_the_docs_works(server: Server, tmp_path: Path) -> None:
+    need("curl")
+    command = DOCS.read_text().partition("```bash\n")[2].partition("```")[0]
+    assert "localhost:8000" in command
+    subprocess.run(command.replace("localhost:8000", server.host), shell=True, cwd=tmp_path, check=True, timeout=60)
+    assert len(decoded("mp3", (tmp_path / "hello.mp3").read_bytes())) >= 2 * FRAME
+
+
+def test_the_docs_name_every_format(server: Server) -> None:
+    text = DOCS.read_text()
+    for name in NAMES:
+        codec, rate, *kilobits = name.split("_")
+        assert f"{codec}_" in text and (not kilobits or f"{codec}_{rate}_" in text)
 
 
 def test_both_dialects_list_their_models_at_the_same_path(http: httpx.Client, server: Server) -> None:

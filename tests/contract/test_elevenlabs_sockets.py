@@ -16,6 +16,7 @@ from serve_app.settings import LimitSettings
 from tests.support.contract_server import Server, serving
 from tests.support.waiting import until
 
+DOCS = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists()) / "docs/api/elevenlabs.md"
 ONE, MANY = "stream-input", "multi-stream-input"
 PCM = "output_format=pcm_24000"
 FRAME = 1920 * 2
@@ -207,6 +208,14 @@ def test_a_socket_needs_a_key_and_counts_against_its_limits(tmp_path: Path) -> N
         with opened(server, ONE, **{"xi-api-key": key}), opened(server, MANY, **{"xi-api-key": key}) as second:
             assert json.loads(second.recv(timeout=30))["error"] == "too_many_concurrent_requests"
             assert closed(second) == 1013
+
+
+def test_the_example_in_the_docs_works(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = [part.partition("```")[0] for part in DOCS.read_text().split("```python\n")[1:]]
+    example = next(example for example in examples if "websockets" in example)
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace("ws://localhost:8000", server.url.replace("http", "ws")), {})
+    assert len((tmp_path / "hello.pcm").read_bytes()) >= 8 * FRAME
 
 
 @pytest.fixture(autouse=True)

@@ -30,14 +30,15 @@ def catalogue_router(speech: SpeechService, settings: Settings) -> APIRouter:
     router = APIRouter(tags=["elevenlabs"])
 
     @router.get("/v1/voices", responses=documented(401))
-    async def voices() -> dict[str, Any]:
-        """The voices of this server, and ElevenLabs' default voices, which sound like these."""
-        return {"voices": listed_voices()}
+    async def voices(request: Request) -> dict[str, Any]:
+        """The key's kept voices, the server's own, and ElevenLabs' default voices, which sound like these."""
+        return {"voices": await listed_voices(speech, key_of(request))}
 
     @router.get("/v2/voices", responses=documented(401, 422))
-    async def voices_v2(search: str = "", page_size: int = _MOST_ON_A_PAGE) -> dict[str, Any]:
+    async def voices_v2(request: Request, search: str = "", page_size: int = _MOST_ON_A_PAGE) -> dict[str, Any]:
         """The same, by name, on one page."""
-        found = [voice for voice in listed_voices() if search.lower() in voice["name"].lower()]
+        known = await listed_voices(speech, key_of(request))
+        found = [voice for voice in known if search.lower() in voice["name"].lower()]
         page = found[: max(1, min(page_size, _MOST_ON_A_PAGE))]
         return {
             "voices": page,
@@ -47,9 +48,9 @@ def catalogue_router(speech: SpeechService, settings: Settings) -> APIRouter:
         }
 
     @router.get("/v1/voices/{voice_id}", responses=documented(401, 404))
-    async def voice(voice_id: str) -> dict[str, Any]:
+    async def voice(request: Request, voice_id: str) -> dict[str, Any]:
         """One of them."""
-        return voice_with(voice_id)
+        return await voice_with(voice_id, speech, key_of(request))
 
     @router.get("/v1/user/subscription", responses=documented(401, 403))
     async def subscription(request: Request) -> dict[str, Any]:

@@ -91,12 +91,12 @@ def object_in(data: bytes | str) -> dict[str, Any]:
     return values
 
 
-def asked(body: ElevenLabsSpeechBody, speaker: int, settings: Settings) -> Asked:
-    """The body in the core's terms. Raises InvalidRequest."""
+def asked(body: ElevenLabsSpeechBody, turn: Turn, settings: Settings) -> Asked:
+    """The body in the core's terms. `turn`: its text, and who speaks it. Raises InvalidRequest."""
     given: Mapping[str, Any] = body.model_dump(include=set(_WITHOUT_EFFECT), exclude_none=True)
     remarks = [f"{name}: without effect, {_WITHOUT_EFFECT[name]}" for name, value in given.items() if value]
     return Asked(
-        turns=[Turn(body.text, speaker)],
+        turns=[turn],
         sampling=body.voice_settings.sampling(settings),
         seed=body.seed,
         normalize=body.apply_text_normalization != "off",

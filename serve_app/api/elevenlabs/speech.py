@@ -18,7 +18,7 @@ from serve_app.api.elevenlabs.alignment import Aligned, seconds_of
 from serve_app.api.elevenlabs.errors import documented
 from serve_app.api.elevenlabs.output_formats import DEFAULT, coding_named
 from serve_app.api.elevenlabs.schema import SPEECH_BODY, asked, parse
-from serve_app.api.elevenlabs.voices import speaker_with
+from serve_app.api.elevenlabs.voices import turn_with
 from serve_app.api.request_ids import request_id_of
 from serve_app.api.streaming import StreamedAnswer, disconnect, while_connected
 from serve_app.audio.encode.formats import Coding
@@ -99,13 +99,13 @@ class ElevenLabsSpeech:
         body = parse(await request.body())
         speed = body.voice_settings.speed
         coding = coding_named(output_format, speed)
-        speaker = speaker_with(voice_id)
+        turn = await turn_with(voice_id, body.text, self._speech, key)
         # Pacing holds a stream back to the speed of speech, and this listener may hear it faster.
         call = Call(
             request_id_of(request), key, is_streamed and speed <= 1, trace=request.headers.get("traceparent", "")
         )
         info = await self._speech.info()
-        scene = await self._speech.scene(asked(body, speaker, self._settings), self._settings)
+        scene = await self._speech.scene(asked(body, turn, self._settings), self._settings, key)
         # The status waits for admission: a refusal is raised here, and never after a 200.
         answer = await self._speech.open(scene, call)
         text = scene.turns[0].text

@@ -23,7 +23,7 @@ from serve_app.api.elevenlabs.messages import (
 from serve_app.api.elevenlabs.output_formats import coding_named
 from serve_app.api.elevenlabs.schema import ElevenLabsVoiceSettings, asked
 from serve_app.api.elevenlabs.speech import PREFIX
-from serve_app.api.elevenlabs.voices import speaker_with
+from serve_app.api.elevenlabs.voices import turn_with
 from serve_app.api.places import Places
 from serve_app.api.sockets import INTERNAL_ERROR, NORMAL_CLOSURE, POLICY_VIOLATION, TRY_AGAIN_LATER
 from serve_app.api.streaming import while_connected
@@ -68,10 +68,11 @@ class StreamInput:
         await socket.accept()
         try:
             key = key_of(socket, Scope.SPEECH)
-            query, speaker = query_in(socket.query_params), speaker_with(voice_id)
+            query = query_in(socket.query_params)
+            await turn_with(voice_id, "", self._speech, key)  # an unknown voice is told at once
             coding_named(query.output_format, 1.0)
             with self._sockets.taken(key.id):
-                talk = _Talk(socket, self._speech, self._settings, query, speaker, is_multi)
+                talk = _Talk(socket, self._speech, self._settings, query, voice_id, is_multi)
                 code = await talk.run()
         except ClientDisconnect:
             return
@@ -92,14 +93,14 @@ class _Talk:
         speech: SpeechService,
         settings: Settings,
         query: SocketQuery,
-        speaker: int,
+        voice_id: str,
         is_multi: bool,
     ) -> None:
         self._socket = socket
         self._speech = speech
         self._settings = settings
         self._query = query
-        self._speaker = speaker
+        self._voice_id = voice_id
         self._is_multi = is_multi
         self._contexts: dict[str, Context] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -212,8 +213,9 @@ class _Talk:
         settings = message.voice_settings or ElevenLabsVoiceSettings()
         coding = coding_named(self._query.output_format, settings.speed)
         schedule = Schedule(least_chars=tuple(message.generation_config.chunk_length_schedule))
-        wish = asked(self._query.body(settings), self._speaker, self._settings)
-        scene, text = await self._speech.live(wish, self._settings, schedule)
+        turn = await turn_with(self._voice_id, "", self._speech, key)
+        wish = asked(self._query.body(settings), turn, self._settings)
+        scene, text = await self._speech.live(wish, self._settings, schedule, key)
         context = Context(scene, text, coding, self._query)
         self._contexts[context_id] = context
         speaking = self._speak(context_id, context.speak(self._speech, key, partial(self._send, context_id)))

@@ -1,10 +1,14 @@
-"""Which speaker a voice of ElevenLabs' is."""
+"""Which voice an id names: a kept voice, a speaker, or one of ElevenLabs' own voices."""
 
 from typing import Any
 
 from serve_app.api.elevenlabs.errors import unknown_voice
 from serve_app.api.openai.voices import speaker_of
 from serve_app.errors import InvalidRequest
+from serve_app.keys.key import Key
+from serve_app.speech.scene import Turn
+from serve_app.speech.service import SpeechService
+from serve_app.voices.voice import Voice
 
 _SPEAKERS = (0, 1)
 """Sesame's checkpoint brings voices for these alone."""
@@ -52,26 +56,47 @@ def speaker_with(voice_id: str) -> int:
         raise unknown_voice(voice_id) from None
 
 
-def listed_voices() -> list[dict[str, Any]]:
-    """`voice_id` is what to send."""
-    ours = [_voice(str(number), f"Speaker {number}", number) for number in _SPEAKERS]
-    return ours + [_voice(voice_id, name, speaker) for voice_id, (name, speaker) in _THEIRS.items()]
+async def turn_with(voice_id: str, text: str, speech: SpeechService, key: Key) -> Turn:
+    """The turn that says `text` with a kept voice of this key, by id or name, or a speaker's. Raises InvalidRequest."""
+    kept = await speech.kept_voice(voice_id, key)
+    return Turn(text, speaker_with(voice_id)) if kept is None else Turn(text, 0, voice=kept.id)
 
 
-def voice_with(voice_id: str) -> dict[str, Any]:
+async def listed_voices(speech: SpeechService, key: Key) -> list[dict[str, Any]]:
+    """`voice_id` is what to send. Those that the key keeps come first."""
+    kept = await speech.voices.all(key.id) if speech.voices else []
+    ours = [_speaker(str(number), f"Speaker {number}", number) for number in _SPEAKERS]
+    theirs = [_speaker(voice_id, name, speaker) for voice_id, (name, speaker) in _THEIRS.items()]
+    return [*map(_kept, kept), *ours, *theirs]
+
+
+async def voice_with(voice_id: str, speech: SpeechService, key: Key) -> dict[str, Any]:
     """Raises InvalidRequest."""
-    speaker = speaker_with(voice_id)
-    known = {voice["voice_id"]: voice for voice in listed_voices()}
-    return known.get(voice_id) or _voice(voice_id, voice_id, speaker)
+    if (kept := await speech.kept_voice(voice_id, key)) is not None:
+        return _kept(kept)
+    name, speaker = _THEIRS.get(voice_id, (voice_id, speaker_with(voice_id)))
+    return _speaker(voice_id, name, speaker)
 
 
-def _voice(voice_id: str, name: str, speaker: int) -> dict[str, Any]:
+def _kept(voice: Voice) -> dict[str, Any]:
+    return _voice(voice.id, voice.name, "cloned") | {"is_owner": True, "created_at_unix": int(voice.created_at)}
+
+
+def _speaker(voice_id: str, name: str, speaker: int) -> dict[str, Any]:
+    described = {
+        "description": f"Sounds like speaker {speaker} of this server",
+        "labels": {"speaker": str(speaker)},
+    }
+    return _voice(voice_id, name, "premade") | described
+
+
+def _voice(voice_id: str, name: str, category: str) -> dict[str, Any]:
     return {
         "voice_id": voice_id,
         "name": name,
-        "category": "premade",
-        "description": f"Sounds like speaker {speaker} of this server",
-        "labels": {"speaker": str(speaker)},
+        "category": category,
+        "description": None,
+        "labels": {},
         "samples": [],
         "settings": None,
         "preview_url": None,
