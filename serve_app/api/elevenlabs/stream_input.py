@@ -35,6 +35,8 @@ from serve_app.speech.service import SpeechService
 
 _log = logging.getLogger(__name__)
 _MAX_CONTEXTS = 16
+_MAX_REASON_BYTES = 120
+"""A WebSocket's closing frame has room for 123."""
 _ONLY = ""
 """The context of a socket that has one text."""
 _NO_TEXT = ElevenLabsError(
@@ -66,6 +68,7 @@ class StreamInput:
 
     async def _serve(self, socket: WebSocket, voice_id: str, is_multi: bool) -> None:
         await socket.accept()
+        reason = ""
         try:
             key = key_of(socket, Scope.SPEECH)
             query = query_in(socket.query_params)
@@ -79,9 +82,11 @@ class StreamInput:
         except CsmServeError as error:
             code = TRY_AGAIN_LATER if isinstance(error, Overloaded) else POLICY_VIOLATION
             code = INTERNAL_ERROR if isinstance(error, InternalError) else code
+            # A client that is still sending reads the reason of the closure and not the message before it.
+            reason = str(error).encode()[:_MAX_REASON_BYTES].decode(errors="ignore")
             await socket.send_json(error_message(described(error)[1], code))
         with suppress(RuntimeError):  # the client has closed it already
-            await socket.close(code)
+            await socket.close(code, reason)
 
 
 class _Talk:

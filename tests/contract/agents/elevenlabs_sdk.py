@@ -55,7 +55,7 @@ def main(url: str) -> None:
     try:
         list(speech.convert_realtime(text=by_word(), voice_id="nobody"))
     except ApiError as error:
-        told("no such voice in realtime", word=error.body["error"])
+        told("no such voice in realtime", code=error.status_code, reason=str(error.body))
 
 
 main(sys.argv[1])
