@@ -4,6 +4,7 @@ import re
 
 from serve_app.speech.text import number_words as words
 from serve_app.speech.text.english.units import RATES, UNIT_NAMES, UNIT_PATTERN
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tables import pairs, table
 from serve_app.speech.text.tracked import Tracked
 
@@ -47,6 +48,7 @@ _MONEY_RANGE = re.compile(rf"{_SYMBOL} ?({NUMBER}){_SCALE}{_TO}(?:{_SYMBOL} ?)?(
 _MONEY = re.compile(rf"({SIGN}){_SYMBOL}(-?) ?({NUMBER}){_SCALE}(?!\w)")
 _MONEY_AFTER = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}){_SCALE} ?{_SYMBOL_AFTER}(?!\w)")
 _EURO_COMMA = re.compile(r"(?<=\u20ac)( ?[0-9]+),([0-9]{2})(?![0-9,])|(?<![\w.,])([0-9]+),([0-9]{2})(?= ?\u20ac)")
+_MONEY_HINT = r"[$\u20ac\xa3\xa5\u20b9\u20a9\u20bd\u20bf\u20aa\u20ba]|[A-Z]{3}"
 _CENTS = re.compile(rf"(?<![\w.,])({NUMBER}) ?\xa2|\xa2 ?({NUMBER})")
 _PERCENT_RANGE = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}) ?%?{_TO}({NUMBER}) ?%")
 _PERCENT = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}) ?([%\u2030])")
@@ -69,28 +71,7 @@ _PER = re.compile(
 
 def spoken_amounts(tracked: Tracked) -> Tracked:
     """Money, percentages, temperatures and measures in words."""
-    if not any(char.isdigit() for char in tracked.text):
-        return tracked
-    for pattern, new in (
-        (_EURO_COMMA, lambda match: f"{match[1] or match[3]}.{match[2] or match[4]}"),
-        (_MONEY_RANGE, _money_range),
-        (_MONEY, lambda match: SIGNS[match[1] or match[3]] + _money(match[4], match[2], match[5] or match[6])),
-        (_MONEY_AFTER, lambda match: SIGNS[match[1]] + _money(match[2], match[5], match[3] or match[4])),
-        (_CENTS, lambda match: _counted(match[1] or match[2], "cent")),
-        (
-            _PERCENT_RANGE,
-            lambda match: f"{SIGNS[match[1]]}{words.number(match[2])} to {words.number(match[3])} percent",
-        ),
-        (_PERCENT, _percent),
-        (_TEMPERATURE, _temperature),
-        (_FEET, lambda match: f"{_counted(match[1], 'foot', 'feet')} {words.cardinal(match[2])}"),
-        (_UNIT_OF_FRACTION, lambda match: f" {UNIT_NAMES[match[1]][0]}"),
-        (_MEASURE, _measure),
-        (_SIZE, lambda match: f"{match[1]} by "),
-        (_PER, lambda match: f" per {RATES.get(match[1], match[1])}"),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked
+    return applied(tracked, _RULES) if tracked.has_digits else tracked
 
 
 def scaled(number: str, scale: str | None) -> str:
@@ -152,3 +133,30 @@ def _measure(match: re.Match[str]) -> str:
     said = f"{words.number(low)} to {words.number(number)}" if low else words.number(number)
     said = f"{SIGNS[sign]}{said} {one if said == 'one' else many}"
     return f"{said} per {RATES.get(per, UNIT_NAMES.get(per, (per,))[0])}" if per else said
+
+
+_RULES = (
+    rule(_EURO_COMMA, lambda match: f"{match[1] or match[3]}.{match[2] or match[4]}", "\u20ac"),
+    rule(_MONEY_RANGE, _money_range, "[-\u2013\u2014]", _MONEY_HINT),
+    rule(
+        _MONEY,
+        lambda match: SIGNS[match[1] or match[3]] + _money(match[4], match[2], match[5] or match[6]),
+        hint=_MONEY_HINT,
+    ),
+    rule(
+        _MONEY_AFTER, lambda match: SIGNS[match[1]] + _money(match[2], match[5], match[3] or match[4]), hint=_MONEY_HINT
+    ),
+    rule(_CENTS, lambda match: _counted(match[1] or match[2], "cent"), "\xa2"),
+    rule(
+        _PERCENT_RANGE,
+        lambda match: f"{SIGNS[match[1]]}{words.number(match[2])} to {words.number(match[3])} percent",
+        "%",
+    ),
+    rule(_PERCENT, _percent, "[%\u2030]"),
+    rule(_TEMPERATURE, _temperature, "[\xb0\xba]"),
+    rule(_FEET, lambda match: f"{_counted(match[1], 'foot', 'feet')} {words.cardinal(match[2])}", hint="[0-9]'"),
+    rule(_UNIT_OF_FRACTION, lambda match: f" {UNIT_NAMES[match[1]][0]}", hint="[/\u2044][0-9]"),
+    rule(_MEASURE, _measure, hint=r"[0-9][ -]?[^\W\d_]"),
+    rule(_SIZE, lambda match: f"{match[1]} by ", hint="[0-9] ?[x\xd7]"),
+    rule(_PER, lambda match: f" per {RATES.get(match[1], match[1])}", "/"),
+)

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tables import table
 from serve_app.speech.text.tracked import Tracked
 
@@ -59,52 +60,26 @@ DIGITS_KIND = "digits of other scripts"
 
 def signs_beside_numbers(tracked: Tracked) -> Tracked:
     """Signs whose meaning shows while the numbers are still digits: "#5", "~20", "x\u00b2", "3 - 2"."""
-    for pattern, new in (
-        (_SUPERSCRIPT, _superscript),
-        (_SUBSCRIPT, lambda match: match[0].translate(_SUBSCRIPTS)),
-        (_ABOUT, "about "),
-        (_NUMBER_SIGN, "number "),
-        (_MORE_THAN, " plus"),
-        (_COPYRIGHT, "copyright"),
-        (_TIMES, " times "),
-        (_DIVIDED, " divided by "),
-        (_TIMES_EACH, " times"),
-    ):
-        tracked = tracked.sub(pattern, new)
-    if "=" in tracked.text:
-        tracked = tracked.sub(_MINUS, " minus ")
-    return tracked
+    tracked = applied(tracked, _BESIDE_NUMBERS)
+    return applied(tracked, _DIFFERENCES) if "=" in tracked.characters else tracked
 
 
 def spoken_signs(tracked: Tracked, dropped: Counter[str]) -> Tracked:
     """Words and pauses for the signs that are left. `dropped` counts those that have neither."""
 
-    def said(match: re.Match[str]) -> str:
-        sign = match[0]
-        if sign in _SAID:
-            return f" {_SAID[sign]} "
-        if unicodedata.category(sign)[0] == "M" or sign == "\u200c" or sign == "\u200d":
-            return sign
-        dropped[SIGNS_KIND] += 1
-        return " "
+    tracked = applied(tracked, _SIGNS)
+    if _SIGN.search(tracked.characters):
+        tracked = tracked.sub(_SIGN, lambda match: _said(match[0], dropped))
+    return applied(tracked, _LONE_HYPHENS)
 
-    for pattern, new in (
-        (_WIDE_MARK, lambda match: match[0].translate(_WIDE_MARKS)),
-        (_NAME_MARK, ""),
-        (_ARROW, " to "),
-        (_SHARP, " sharp"),
-        (_DASH, ", "),
-        (_DECORATION, " "),
-        (_PAUSES, ", "),
-        (_OR, lambda match: f"{match[1] or match[3]} {'' if match[1] else 'or '}{match[2] or match[4]}"),
-        (_SLASH, " slash "),
-        (_BRACKETS, lambda match: "(" if match[0] in "[{" else ")"),
-        (_SILENT, " "),
-        (_SIGN, said),
-        (_LONE_HYPHEN, " "),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked
+
+def _said(sign: str, dropped: Counter[str]) -> str:
+    if sign in _SAID:
+        return f" {_SAID[sign]} "
+    if unicodedata.category(sign)[0] == "M" or sign == "\u200c" or sign == "\u200d":
+        return sign
+    dropped[SIGNS_KIND] += 1
+    return " "
 
 
 def _superscript(match: re.Match[str]) -> str:
@@ -112,3 +87,31 @@ def _superscript(match: re.Match[str]) -> str:
     if exponent in ("2", "3"):
         return " squared" if exponent == "2" else " cubed"
     return f" to the power of {exponent.replace('-', 'minus ').replace('+', '')}"
+
+
+_BESIDE_NUMBERS = (
+    rule(_SUPERSCRIPT, _superscript, "[\u2070\xb9\xb2\xb3\u2074-\u2079]"),
+    rule(_SUBSCRIPT, lambda match: match[0].translate(_SUBSCRIPTS), "[\u2080-\u208b]"),
+    rule(_ABOUT, "about ", "[~\u223c\u2248]"),
+    rule(_NUMBER_SIGN, "number ", "[#\u2116]"),
+    rule(_MORE_THAN, " plus", r"\+"),
+    rule(_COPYRIGHT, "copyright", r"\("),
+    rule(_TIMES, " times ", hint="[*\xd7\u22c5\xb7]|[0-9] x "),
+    rule(_DIVIDED, " divided by ", "/"),
+    rule(_TIMES_EACH, " times", hint="[0-9][x\xd7]"),
+)
+_DIFFERENCES = (rule(_MINUS, " minus "),)
+_SIGNS = (
+    rule(_WIDE_MARK, lambda match: match[0].translate(_WIDE_MARKS), _WIDE_MARK.pattern),
+    rule(_NAME_MARK, "", _NAME_MARK.pattern),
+    rule(_ARROW, " to ", ">"),
+    rule(_SHARP, " sharp", "#"),
+    rule(_DASH, ", ", "[-\u2012-\u2015\u2e3a\u2e3b]", " -|--|[\u2012-\u2015\u2e3a\u2e3b]"),
+    rule(_DECORATION, " ", r"[^\w\s.,?!'\"()]", r"[^\w\s.,?!'\"()]{3}"),
+    rule(_PAUSES, ", ", _PAUSES.pattern),
+    rule(_OR, lambda match: f"{match[1] or match[3]} {'' if match[1] else 'or '}{match[2] or match[4]}", "/"),
+    rule(_SLASH, " slash ", "/"),
+    rule(_BRACKETS, lambda match: "(" if match[0] in "[{" else ")", r"[\[{\]}]"),
+    rule(_SILENT, " ", _SILENT.pattern),
+)
+_LONE_HYPHENS = (rule(_LONE_HYPHEN, " ", "-"),)
