@@ -31,7 +31,7 @@ _ROW_START = re.compile(r"^[ \t]*+\|[ \t]*+(?=\S)", re.MULTILINE)
 _ROW_END = re.compile(r"(?<=\S)[ \t]*+\|[ \t]*+$", re.MULTILINE)
 _BAR = re.compile(r"(?<! )\|++[ \t]*+| \|++[ \t]*+")
 _HEADING = re.compile(r"^[ \t]{0,3}#{1,6}[ \t]+([^\n]*[^\n#\s])[ \t]*+#*+[ \t]*+$", re.MULTILINE)
-_QUOTE = re.compile(r"^[ \t]{0,3}(?:>[ \t]?)+", re.MULTILINE)
+_QUOTE = re.compile(r"^[ \t]{0,3}(?!>=?[0-9])(?:>[ \t]?)+", re.MULTILINE)
 _TASK = re.compile(r"^([ \t]*(?:[-*+]|[0-9]{1,3}[.)])[ \t]+)\[[ xX]\][ \t]+", re.MULTILINE)
 _BULLETS = r"-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2013\xb7"
 _BULLET = re.compile(rf"^[ \t]*[{_BULLETS}][ \t]+(?=\S)", re.MULTILINE)

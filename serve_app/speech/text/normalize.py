@@ -30,7 +30,7 @@ _TIDY = (
 )
 _LINE_STARTS = (rule(r"(?<=\n)[,;:.) ]++|[ ]++(?=\n)", "", "\n"),)
 _LAST_LINE = (rule(r"[,;:]$", ".", "[,;:]"), rule(r"\n{2,}+", "\n", "\n"))
-_LETTER = re.compile(r"[^\W\d_]")
+_LETTER = re.compile(r"[^\W\d_\xb2\xb3\xb9\u2070-\u2099]")
 _LATIN = re.compile(r"[A-Za-z\xaa\xba\xc0-\u024f\u1e00-\u1eff]")
 _SPEAKABLE = re.compile(r"[^\W_]")
 

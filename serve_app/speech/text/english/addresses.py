@@ -21,7 +21,9 @@ _BARE_HOST = re.compile(
     rf"(?<![\w.@/-])((?:[a-zA-Z][a-zA-Z0-9-]{{0,62}}\.){{1,4}}(?:{_TOP_LEVEL})(?:/[\w/.~%#?=&+-]{{0,300}})?)(?![\w@-])",
     re.ASCII,
 )
-_FILE = re.compile(r"(?<![\w./-])([A-Za-z_][\w-]{0,60})\.([a-z][a-z0-9]{1,4})(?![\w/-]|\.\w)", re.ASCII)
+_FILE = re.compile(
+    r"(?<![\w.-])([A-Za-z_][\w-]{0,60}(?:\.[A-Za-z]{1,4}){0,2})\.([a-z][a-z0-9]{1,4})(?![\w/-]|\.\w)", re.ASCII
+)
 _FILE_ENDINGS = frozenset(
     listed(
         """

@@ -37,13 +37,15 @@ _WEEKDAYS = table(
     """
 )
 _WEEKDAY = re.compile(r"\b(Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)(?:\.,?|,)(?= ?(?:[0-9]|[A-Z][a-z]{2}))")
-_DECADE = re.compile(r"(?<![\w.,/-])'?((?:1[0-9]|20)?[0-9]0)'?s\b")
+_WEEKDAY_RANGE = re.compile(rf"\b({'|'.join(_WEEKDAYS)}) ?[-\u2013] ?({'|'.join(_WEEKDAYS)})\b")
+_DECADE = re.compile(r"(?<![\w.,/])(?<![^s\s]-)'?((?:1[0-9]|20)?[0-9]0)'?s\b")
 _SHORT_YEAR = re.compile(r"(?<![\w'])'([0-9]{2})(?![\w'%])")
 _ERA = re.compile(r"(?<![\w.,$-])([0-9]{1,4}) ?(BCE?|CE|AD)\b")
 
 
 def spoken_dates(tracked: Tracked) -> Tracked:
     """Dates as Americans say them: "May twenty-fifth, twenty twenty-five". 4/5/2025 is April, 25/5/2025 is May."""
+    tracked = applied(tracked, _WEEKDAY_RANGES)
     return applied(tracked, _RULES) if tracked.has_digits else tracked
 
 
@@ -89,6 +91,9 @@ def _month(name: str) -> str:
     return _SHORT.get(name.rstrip("."), name)
 
 
+_WEEKDAY_RANGES = (
+    rule(_WEEKDAY_RANGE, lambda match: f"{_WEEKDAYS[match[1]]} to {_WEEKDAYS[match[2]]}", words=_WEEKDAYS),
+)
 _RULES = (
     rule(_WEEKDAY, lambda match: _WEEKDAYS[match[1]] + ("," if match[0].endswith(",") else ""), words=_WEEKDAYS),
     rule(_ISO, _iso, hint="[0-9]{4}[-/.][0-9]"),

@@ -65,6 +65,7 @@ _DOTTED = re.compile(r"(?<![\w.])((?:[A-Za-z]\.){2,12})([A-Za-z](?![\w.]))?")
 _DOCTORATE = re.compile(r"\bPh\.? ?D(?:\.|\b)")
 _INITIALS = re.compile(rf"(?<![\w.])((?:[A-Z]\. ?){{1,8}})(?=(?!{_STARTERS})[A-Z][a-z'])")
 _ROMAN = "(?=[IVX])(X{0,3}(?:IX|IV|V?I{0,3}))"
+_LONG_ROMAN = r"(?=[IVXL])(?!L\b)((?:XL|L?X{0,3})(?:IX|IV|V?I{0,3}))"
 _RULERS = "|".join(
     listed(
         """
@@ -79,10 +80,10 @@ _NUMBERED_THINGS = (
     "Appendix|Episode|Rocky|Final Fantasy|Star Wars|Title|Apollo|Mark|Schedule|Figure|Table"
 )
 # "Henry I think" is no king.
-_PRONOUN = r"(?!I(?! of\b|[,;)]|\.$|$))"
-_REGNAL = re.compile(rf"\b({_RULERS}) {_PRONOUN}{_ROMAN}(?![\w-]|')", re.MULTILINE)
-_COUNTED = re.compile(rf"\b({_NUMBERED_THINGS}) {_ROMAN}(?![\w-]|')")
-_ROMAN_VALUES = {"I": 1, "V": 5, "X": 10}
+_PRONOUN = r"(?!I(?![IVX]|'s\b| of\b|[,;)]|\.$|$))"
+_REGNAL = re.compile(rf"\b({_RULERS}) {_PRONOUN}{_ROMAN}(?![\w-]|'(?!s\b))", re.MULTILINE)
+_COUNTED = re.compile(rf"\b({_NUMBERED_THINGS}) {_LONG_ROMAN}(?![\w-]|')")
+_ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50}
 
 _SPELLED = frozenset(
     listed(
@@ -203,7 +204,7 @@ _RULES = (
     rule(
         _COUNTED,
         lambda match: f"{match[1]} {words.cardinal(str(_roman(match[2])))}",
-        hint=" [IVX]",
+        hint=" [IVXL]",
         words=(thing.split()[-1] for thing in _NUMBERED_THINGS.split("|")),
     ),
 )

@@ -23,12 +23,19 @@ _PHONE = re.compile(
     r"|(?<![\w.,/-])[0-9]{3}-[0-9]{4}(?![\w-]|\.[0-9])"
     r"|(?<![\w.,/-])\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,5}\)?){2,6}(?![\w-]|\.[0-9])"
 )
+_EXTENSION = re.compile(r"(?<=[0-9]{3}-[0-9]{4}) (?:x|ext\.?) ?([0-9]{1,5})\b")
 _BLOCKS = re.compile(
     rf"{_FREE}(?:[0-9]{{4}}[ -]){{3}}[0-9]{{1,4}}{_DONE}|{_FREE}[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}{_DONE}"
 )
 _CHAIN = re.compile(rf"{_FREE}[0-9]{{1,9}}(?:-[0-9]{{1,9}}){{2,8}}{_DONE}")
-_SPACED = re.compile(r"(?<![\w.,/-])[0-9]{1,3}(?: [0-9]{3}){2,11}(?![\w.,-]?[0-9])(?!\w)")
-_NATIONAL = re.compile(r"(?<![\w.,/-])(?<![0-9] )0[1-9][0-9]{1,3}(?: [0-9]{3,4}){1,3}(?![\w-])")
+_SPACED = re.compile(
+    r"(?<![\w.,/-])[0-9]{1,3}(?:'[0-9]{3}){1,6}(?![\w'])"
+    r"|(?<![\w.,/-])[0-9]{1,3}(?: [0-9]{3}){2,11}(?![\w.,-]?[0-9])(?!\w)"
+)
+_NATIONAL = re.compile(
+    r"(?<!\w)\(0[1-9][0-9]{0,3}\) ?[0-9]{3,4}(?: [0-9]{3,4}){1,2}(?![\w-])"
+    r"|(?<![\w.,/-])(?<![0-9] )0[1-9][0-9]{1,3}(?: [0-9]{3,4}){1,3}(?![\w-])"
+)
 _IP = re.compile(
     rf"{_FREE}([0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}})(?:/([0-9]{{1,2}}))?(?:(:)([0-9]{{2,5}}))?(?![\w/]|[.,][0-9])"
 )
@@ -53,7 +60,7 @@ _YEAR = re.compile(r"(?<![\w.,/$#+-])(1[1-9][0-9]{2}|20[0-9]{2})(?:('s)|(?![\w/]
 _SCALED = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}) ?(?:(million|billion|trillion|thousand)|(M|bn|mn))\b")
 _LONG = re.compile(r"(?<![\w.,])(0[0-9]+|[0-9]{7,})(?![\w]|[.,][0-9])")
 _ZIP = re.compile(r"(?<=\b[A-Z]{2} )([0-9]{5})(?:-([0-9]{4}))?(?![\w.,-]?[0-9])")
-_PLAIN = re.compile(rf"(?<![\w.,])(?<![^\W\d_]-)({SIGN})({NUMBER})(?![\w])")
+_PLAIN = re.compile(rf"(?<![\w.,])(?<![^\W\d_]-)({SIGN})({NUMBER})(?!\w|\.[0-9])")
 _ANY = re.compile(
     r"(?<=[^\W\d_])-?([0-9]++(?:\.[0-9]++)?)(?=[^\W\d_])|(?<=[^\W\d_])-?([0-9]++(?:\.[0-9]++)?)|([0-9]++(?:\.[0-9]++)?)-?(?=[^\W\d_])|([0-9]++)"
 )
@@ -148,13 +155,14 @@ def _joint(match: re.Match[str]) -> str:
 
 
 _RULES = (
+    rule(_EXTENSION, lambda match: f" extension {words.spelled(match[1])}", hint="[0-9] (?:x|ext)"),
     rule(_PHONE, _phone, hint=r"[0-9]{3}[ .-][0-9]{4}|\+[0-9]"),
     rule(
         _BLOCKS, lambda match: _in_groups(re.split("[ -]", match[0])), hint="[0-9]{4}[ -][0-9]{4}|[0-9]-[0-9]{2}-[0-9]"
     ),
     rule(_NATIONAL, _phone, "0", "[0-9] [0-9]{3}"),
     rule(_CHAIN, lambda match: _in_groups(match[0].split("-")), hint="[0-9]-[0-9]{1,9}-[0-9]"),
-    rule(_SPACED, lambda match: words.cardinal(match[0].replace(" ", "")), hint="[0-9] [0-9]{3}"),
+    rule(_SPACED, lambda match: words.cardinal(re.sub("[ ']", "", match[0])), hint="[0-9][ '][0-9]{3}"),
     rule(_IP, _ip, hint=r"[0-9]\.[0-9]{1,3}\.[0-9]"),
     rule(_VERSION, _version, hint=r"[0-9]\.[0-9]{1,5}\.|[vV][0-9]"),
     rule(_EXPONENT, _exponent, hint="[0-9][eE][-+0-9]"),

@@ -25,10 +25,14 @@ _SAID = table(
     \u2220: angle | \u22a5: perpendicular to | \u2225: parallel to
     """
 )
+_MINUS_SIGNS = "-\u2212"
 _SUPERSCRIPTS = str.maketrans("\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b", "0123456789+-")
 _SUBSCRIPTS = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089\u208a\u208b", "0123456789+-")
 _SUPERSCRIPT = re.compile("(?<=[\\w)])[\u207a\u207b]?[\u2070\xb9\xb2\xb3\u2074-\u2079]++")
 _SUBSCRIPT = re.compile("[\u2080-\u208b]++")
+_POWER_OF_A_LETTER = re.compile(r"(?<=[A-Za-z)])\^\(?([-\u2212]?[0-9]{1,4}|[a-z])\)?(?![\w.]\w)")
+_TWO_SIGNS = {">=": "\u2265", "<=": "\u2264", "!=": "\u2260"}
+_AT_LEAST = re.compile("(?<![-=<>!])[<>!]=(?![=>])")
 _ABOUT = re.compile(r"(?<!\w)[~\u223c\u2248] ?(?=[$\u20ac\xa3]?[0-9])")
 _NUMBER_SIGN = re.compile("(?<!\\w)[#\u2116] ?(?=[0-9])")
 _MORE_THAN = re.compile(r"(?<=[0-9])\+(?= [a-zA-Z]|[.,;]? *$|[.,;] )", re.MULTILINE)
@@ -43,7 +47,7 @@ _NAME_MARK = re.compile("[\u2122\xae]")
 _DASH = re.compile(
     r" ?[\u2012-\u2015\u2e3a\u2e3b]+ ?| -{1,3}(?: |$)|(?<=\w)-{2,3}(?=\w)| ?-{2,3} ?| ?\u2e3a ?", re.MULTILINE
 )
-_OR = re.compile(r"\b(and)/(or)\b|\b([a-z]{2,12})/([a-z]{2,12})\b(?!/)", re.IGNORECASE)
+_OR = re.compile(r"\b(and)/(or)\b|(?<![\\/.-])\b([a-z]{2,12})/([a-z]{2,12})\b(?!/)", re.IGNORECASE)
 _SLASH = re.compile(r" ?/ ?")
 _DECORATION = re.compile(r"([^\w\s.,?!'\"()])\1{2,}+")
 _PAUSES = re.compile("[|\u2022\u2023\u25aa\u25cf\u25e6\xb7\u2027\u3001\uff0c\uff1b\uff1a]")
@@ -83,15 +87,21 @@ def _said(sign: str, dropped: Counter[str]) -> str:
 
 
 def _superscript(match: re.Match[str]) -> str:
-    exponent = match[0].translate(_SUPERSCRIPTS)
+    return _raised(match[0].translate(_SUPERSCRIPTS))
+
+
+def _raised(exponent: str) -> str:
     if exponent in ("2", "3"):
         return " squared" if exponent == "2" else " cubed"
-    return f" to the power of {exponent.replace('-', 'minus ').replace('+', '')}"
+    sign = "minus " if exponent[0] in _MINUS_SIGNS else ""
+    return f" to the power of {sign}{exponent.lstrip(_MINUS_SIGNS + '+')}"
 
 
 _BESIDE_NUMBERS = (
     rule(_SUPERSCRIPT, _superscript, "[\u2070\xb9\xb2\xb3\u2074-\u2079]"),
     rule(_SUBSCRIPT, lambda match: match[0].translate(_SUBSCRIPTS), "[\u2080-\u208b]"),
+    rule(_POWER_OF_A_LETTER, lambda match: _raised(match[1]), r"\^"),
+    rule(_AT_LEAST, lambda match: _TWO_SIGNS[match[0]], "=", "[<>!]="),
     rule(_ABOUT, "about ", "[~\u223c\u2248]"),
     rule(_NUMBER_SIGN, "number ", "[#\u2116]"),
     rule(_MORE_THAN, " plus", r"\+"),
