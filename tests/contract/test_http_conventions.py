@@ -25,11 +25,11 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("path", [RUN, f"{RUN}/stream", QUEUE])
 def test_notices_stand_in_the_headers_of_every_answer_with_a_scene(http: httpx.Client, path: str) -> None:
-    scene = [{"text": "Hello 👋.", "speaker_id": 0, "voice": "x"}]
+    scene = [{"text": "Hello 👋.", "speaker_id": 0, "mood": "x"}]
     answer = http.post(path, json={"scene": scene, "seed": -1, "top_k": 0, "max_audio_seconds": 1e6})
     assert answer.status_code == 200
     assert answer.headers["x-csm-notice"] == (
-        "unknown field scene.0.voice was ignored; max_audio_seconds: lowered to 1800, the limit of this server"
+        "unknown field scene.0.mood was ignored; max_audio_seconds: lowered to 1800, the limit of this server"
     )
     assert answer.headers["x-csm-text-notice"] == "emoji: 1 not spoken"
 
@@ -47,10 +47,10 @@ def _outputs(http: httpx.Client, body: dict[str, Any]) -> Iterator[dict[str, Any
 def test_every_output_tells_of_the_request_its_text_and_its_recordings(http: httpx.Client) -> None:
     quiet = b64encode(encoded(sine() * 0.01, 24_000, "WAV", "PCM_16")).decode()
     context = [{"prompt": "Hi.", "speaker_id": 0, "audio_url": f"data:audio/wav;base64,{quiet}"}]
-    scene = [{"text": "Hello \N{WAVING HAND SIGN}.", "speaker_id": 0, "voice": "x"}]
+    scene = [{"text": "Hello \N{WAVING HAND SIGN}.", "speaker_id": 0, "mood": "x"}]
     for output in _outputs(http, {"scene": scene, "context": context}):
         unknown, unspoken, recording = output["notices"]
-        assert unknown == "unknown field scene.0.voice was ignored"
+        assert unknown == "unknown field scene.0.mood was ignored"
         assert unspoken == "emoji: 1 not spoken"
         assert "the audio is very quiet" in recording
 
