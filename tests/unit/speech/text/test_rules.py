@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +18,9 @@ from tests.unit.speech.text.everyday_cases import CASES
 def _rules() -> list[Rule]:
     modules = [f"serve_app.speech.text.{module.name}" for module in pkgutil.iter_modules(text_path)]
     modules += [f"{english.__name__}.{module.name}" for module in pkgutil.iter_modules(english.__path__)]
-    tables = [value for name in modules for value in vars(importlib.import_module(name)).values()]
-    return [rule for table in tables if isinstance(table, tuple) for rule in table if isinstance(rule, Rule)]
+    values = [value for name in modules for value in vars(importlib.import_module(name)).values()]
+    tables = [cast("tuple[object, ...]", value) for value in values if isinstance(value, tuple)]
+    return [rule for table in tables for rule in table if isinstance(rule, Rule)]
 
 
 RULES = [rule for rule in _rules() if rule.needs or rule.words is not None or rule.hint]
