@@ -18,7 +18,7 @@ from serve_app.api.bounded import read_json, read_msgpack
 from serve_app.api.fal.errors import error_content, sentence, validation_content
 from serve_app.api.fal.run import chunk_content
 from serve_app.api.fal.scene_reader import SceneReader
-from serve_app.api.fal.schema import output_of
+from serve_app.api.fal.schema import notices_of, output_of
 from serve_app.api.fal.ways import APP, PREFIX, Surface
 from serve_app.api.places import Places
 from serve_app.api.sockets import NORMAL_CLOSURE, POLICY_VIOLATION, TRY_AGAIN_LATER, socket_places
@@ -116,8 +116,7 @@ class RealtimeApi:
                     if chunk.pcm:
                         await _send(socket, chunk_content(chunk, index) | {"audio_chunk": chunk.pcm} | echoed)
                         index += 1
-            notices = {"notices": told} if (told := [*scene.remarks, *answer.notices]) else {}
-            await _send(socket, output_of(await answer.file()) | notices | echoed)
+            await _send(socket, output_of(await answer.file(), notices_of(scene, answer)) | echoed)
 
 
 class _Inbox:
