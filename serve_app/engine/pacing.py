@@ -26,8 +26,11 @@ class Pace:
         """Whether the listener may run out of sent audio before the next frame is computed."""
         if not sequence.request.paced or not self.reserve_seconds:
             return False
-        sent_seconds = self._lead_seconds(sequence, now) - sequence.num_unsent / FRAME_RATE_HZ
-        return sent_seconds < step_seconds + self.reserve_seconds
+        return self.sent_seconds(sequence, now) < step_seconds + self.reserve_seconds
+
+    def sent_seconds(self, sequence: Sequence, now: float) -> float:
+        """Audio that its listener has in hand: what was sent, less what a listener has played by now."""
+        return self._lead_seconds(sequence, now) - sequence.num_unsent / FRAME_RATE_HZ
 
     def resumes_at(self, sequence: Sequence) -> float:
         """When a paused sequence decodes again, on the engine's clock."""

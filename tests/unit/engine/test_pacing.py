@@ -23,7 +23,7 @@ def test_a_paced_stream_stays_within_its_lead_and_never_falls_behind() -> None:
     while timed.engine.step():
         timed.now += timed.engine.rest_seconds()
         leads.append(num_sent(stream) / FRAME_RATE_HZ - (timed.now - began_at))
-    assert max(leads) == pytest.approx(3, abs=0.4)
+    assert 3 <= max(leads) < 4, "it pauses at the end of a message, which may hold a second"
     assert min(leads[200:]) > 1.5
     assert stream.finish is FinishReason.LENGTH
     assert num_sent(stream) == 200
@@ -119,7 +119,7 @@ def test_a_listener_with_enough_in_hand_gets_full_messages() -> None:
     timed.run_for()
     sizes = [message.codes.num_frames for message in stream.messages]
     assert sizes[:3] == [1, 1, 1]
-    assert set(sizes[25:-1]) == {4}
+    assert min(sizes[-4:-1]) >= 8
 
 
 def test_what_a_client_does_not_read_is_bounded_by_the_longest_answer_and_by_the_lead_where_it_is_paced() -> None:
@@ -129,7 +129,7 @@ def test_what_a_client_does_not_read_is_bounded_by_the_longest_answer_and_by_the
     timed.run_for(0.01)
     held = [sum(len(message.codes.data) for message in stream.messages) for stream in (whole, paced)]
     assert held[0] == 1125 * 64
-    assert held[1] <= (10 * FRAME_RATE_HZ + 4) * 64
+    assert held[1] <= (10 * FRAME_RATE_HZ + 12) * 64
 
 
 def test_pausing_changes_no_frame(tiny_checkpoint_folder: Path) -> None:
