@@ -46,7 +46,7 @@ struct PlainRow {
   PlainRow(const Matrix& matrix, int64_t row) : values(static_cast<const Weight*>(matrix.values) + row * matrix.cols) {}
   explicit PlainRow(const Weight* from) : values(from) {}
 
-  void prefetch(int64_t k) const { __builtin_prefetch(values + k, 0, 2); }  // to the second level: past the first
+  CSM_INLINE void prefetch(int64_t k) const { __builtin_prefetch(values + k, 0, 2); }  // to the second level: past the first
 };
 
 struct FloatDot {
@@ -158,7 +158,7 @@ struct Int4Dot {
         : values(static_cast<const uint8_t*>(matrix.values) + row * matrix.cols / 2),
           scales(static_cast<const Bf16*>(matrix.scales) + row * matrix.cols / 32) {}
 
-    void prefetch(int64_t k) const { __builtin_prefetch(values + k / 2, 0, 2); }
+    CSM_INLINE void prefetch(int64_t k) const { __builtin_prefetch(values + k / 2, 0, 2); }
   };
   static constexpr Kind kKind = Kind::kInt4;
   static constexpr size_t kLongest = SIZE_MAX;
