@@ -33,6 +33,7 @@ def random_model(preset: Preset, device: torch.device, dtype: torch.dtype, seed:
                 continue
             drawn = torch.empty(tensor.shape, device=device)
             places[tensor.name](model).copy_(drawn.normal_(tensor.mean, tensor.std, generator=generator))
+    model.depth_table.copy_(model.audio_embedding)
     model.fold()
     return model
 

@@ -27,7 +27,7 @@ _DELEGATES: dict[str, Any] = {
     "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
 }
 """Of a command that hands all of its arguments on."""
-checkpoint_app = typer.Typer(no_args_is_help=True, help="Make checkpoints.")
+checkpoint_app = typer.Typer(no_args_is_help=True, help="Make and convert checkpoints.")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.command()(verify)
 app.command()(check)
@@ -58,6 +58,13 @@ class PresetName(StrEnum):
 class StoredDtype(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+
+
+class ConvertedDtype(StrEnum):
+    KEEP = "keep"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
 
 
 @app.command()
@@ -106,6 +113,30 @@ def create(
             dtype=dtype.value,
         )
     typer.echo(f"{path} holds {preset} with random weights: it makes noise, not speech")
+
+
+@checkpoint_app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A checkpoint or an adapter: a folder or a Hub repository.")],
+    path: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    base: Annotated[str | None, typer.Option(help="Its base, instead of the one that it names.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a Hub repository.")] = None,
+    dtype: Annotated[ConvertedDtype, typer.Option(help="Type of the stored weights.")] = ConvertedDtype.KEEP,
+) -> None:
+    """Write any checkpoint in the Hub's layout: an adapter merged into its base, Sesame's names translated."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from serve_app.model.checkpoint import open_checkpoint
+    from serve_app.model.convert import convert_checkpoint
+
+    checkpoint = open_checkpoint(source, revision, base)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("writing", total=None)
+        convert_checkpoint(
+            checkpoint, path, dtype.value, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+    typer.echo(f"{path} holds {source} in the Hub's layout")
 
 
 @app.command(**_DELEGATES)

@@ -101,7 +101,7 @@ def _open_checkpoint(settings: Settings) -> str:
     if _is_local() and pick_device(settings.device).type == "cuda":
         options = with_gpu_shares(deployment_options(settings))
         check_shares(replicas_of(OurApplication("", {}, []), options), settings)
-    return open_checkpoint(settings.model, settings.revision).weights
+    return open_checkpoint(settings.model, settings.revision, settings.base).weights
 
 
 def _start_ray(host: str, port: int) -> None:

@@ -14,7 +14,7 @@ def load_codec(settings: Settings) -> tuple[Checkpoint, MimiModel]:
     device = pick_device(settings.device)
     limit_memory(device, settings.codec.memory_fraction)
     use_threads(settings.codec.threads)
-    checkpoint = open_checkpoint(settings.model, settings.revision)
+    checkpoint = open_checkpoint(settings.model, settings.revision, settings.base)
     config = checkpoint.config.codec_config
     assert isinstance(config, MimiConfig), "CsmConfig makes it one"
     return checkpoint, load_mimi(checkpoint.codec_tensors(), config, checkpoint.shape.num_codebooks, device)

@@ -26,7 +26,7 @@ def load_parts(settings: Settings) -> EngineParts:
     dtype = pick_dtype(settings.dtype, device)
     quantization = pick_quantization(settings.quantization, device)
     use_threads(settings.engine.threads)
-    checkpoint = open_checkpoint(settings.model, settings.revision)
+    checkpoint = open_checkpoint(settings.model, settings.revision, settings.base)
     if notice := WEIGHTS_NOTICES.get(checkpoint.weights):
         _log.warning("%s: %s", checkpoint.name, notice)
     # Before any memory is taken, so that a model that does not fit ends in one clear line.

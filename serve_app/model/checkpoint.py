@@ -1,31 +1,33 @@
-"""Opens a checkpoint: the demo, a folder, or a repository of the Hub."""
+"""Opens a checkpoint: the demo, a folder, or a repository of the Hub, in any of the layouts of `layout.py`."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-import transformers
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import CsmConfig
 
 from serve_app.errors import CheckpointError
 from serve_app.messages import RANDOM, TRAINED, TrainedFor
-from serve_app.model import hub
+from serve_app.model import hub, layout
+from serve_app.model.adapters.files import Adapter, is_adapter, read_adapter, read_adapter_config
+from serve_app.model.adapters.merge import merged
+from serve_app.model.config import parse_config, prefixed, shape_of, trained_for
 from serve_app.model.create import WEIGHTS_MARKER
 from serve_app.model.csm import Csm
-from serve_app.model.layout import find_weights, read_config, read_tensors
 from serve_app.model.matrix import QuantizationChoice
+from serve_app.model.original import from_original, is_original
 from serve_app.model.shape import CsmShape
-from serve_app.model.trained_for import read_trained_for
+from serve_app.model.stored import StoredTensor, stored_tensors
 from serve_app.model.weights import CODEC_PREFIX, build_model
 
 DEMO = "demo"
 _DEMO_FOLDER = Path(__file__).parents[1] / "demo_voice"
 """Part of the package, made by `training/`."""
+USUAL_BASE = "sesame/csm-1b"
+"""Of weights in Sesame's layout that name none. It has the codec and the tokenizer, which that layout lacks."""
 
 _REPOSITORY = re.compile(r"^[\w-][\w.-]*/[\w-][\w.-]*$")
 
@@ -44,49 +46,89 @@ class Checkpoint:
     """`trained`, `demo voice`, or `random`: made by `create`, it sounds like noise."""
 
     trained_for: TrainedFor
+    text_folder: Path
+    """Holds the tokenizer: `folder`, or the base's."""
+    base: "Checkpoint | None" = None
+    """Has what this one lacks: of an adapter everything else, of Sesame's layout the codec."""
+    adapter: Adapter | None = None
 
     @property
     def random_weights(self) -> bool:
         return self.weights == RANDOM
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its own files are all of it, in transformers' layout."""
+        return self.base is None
+
+    def stored(self) -> Iterator[StoredTensor]:
+        """All tensors by transformers' names, none read yet. Raises CheckpointError where a file is unreadable."""
+        if self.adapter is not None:
+            assert self.base is not None
+            return merged(self.base.stored(), self.adapter)
+        return self._own()
+
+    def _own(self) -> Iterator[StoredTensor]:
+        own = list(stored_tensors(self.weight_files, self.name))
+        yield from from_original(own, self.shape) if is_original(tensor.name for tensor in own) else own
+        if self.base is not None:
+            yield from (tensor for tensor in self.base.stored() if tensor.name.startswith(CODEC_PREFIX))
+
     def model_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """All tensors but the codec's, by stored name."""
-        for path in self.weight_files:
-            yield from read_tensors(path, self.name, CODEC_PREFIX, wanted=False)
+        for tensor in self.stored():
+            if not tensor.name.startswith(CODEC_PREFIX):
+                yield tensor.name, tensor.make()
 
     def codec_tensors(self) -> Iterator[tuple[str, Tensor]]:
         """The codec's tensors, as transformers' MimiModel names them."""
-        for path in self.weight_files:
-            for name, tensor in read_tensors(path, self.name, CODEC_PREFIX, wanted=True):
-                yield name.removeprefix(CODEC_PREFIX), tensor
+        for tensor in self.stored():
+            if tensor.name.startswith(CODEC_PREFIX):
+                yield tensor.name.removeprefix(CODEC_PREFIX), tensor.make()
 
 
-def open_checkpoint(model: str, revision: str | None) -> Checkpoint:
-    """Find or download `model`. Raises CheckpointError where it cannot be served, with the remedy."""
+def open_checkpoint(model: str, revision: str | None, base: str | None = None) -> Checkpoint:
+    """Find or download `model`. `base` is used instead of the one that an adapter or a layout names.
+
+    Raises CheckpointError where it cannot be served, with the remedy.
+    """
     folder = _resolve(model, revision)
-    values = read_config(folder, model)
-    config = _parse(values, model)
-    if not (folder / "tokenizer.json").is_file():
-        raise CheckpointError(f"{model}: tokenizer.json is missing in {folder}: download the checkpoint again")
+    if is_adapter(folder):
+        return _open_adapter(folder, model, base)
+    if not layout.is_configured(folder) and (file := layout.find_original(folder)):
+        return _open_original(folder, model, file, base)
+    values = layout.read_config(folder, model)
+    config = parse_config(values, model)
+    files = layout.find_weights(folder, values, model)
+    names = [tensor.name for tensor in stored_tensors(files, model)]
+    needs_codec = is_original(names) and not any(name.startswith(CODEC_PREFIX) for name in names)
+    needs_text = not (folder / "tokenizer.json").is_file()
+    if needs_text and base is None:
+        raise CheckpointError(
+            f"{model}: tokenizer.json is missing in {folder}: download the checkpoint again, or name its base in `base`"
+        )
+    found = _open_base(model, base or USUAL_BASE, None) if needs_codec or needs_text else None
     return Checkpoint(
         name=model,
         folder=folder,
         config=config,
-        shape=_named(model, config),
-        weight_files=find_weights(folder, values, model),
+        shape=shape_of(config, model),
+        weight_files=files,
         weights=str(values.get(WEIGHTS_MARKER, TRAINED)),
-        trained_for=_trained_for(values, model),
+        trained_for=trained_for(values, model),
+        text_folder=found.text_folder if needs_text and found else folder,
+        base=found if needs_codec else None,
     )
 
 
-def require_checkpoint(model: str, revision: str | None) -> None:
+def require_checkpoint(model: str, revision: str | None, base: str | None = None) -> None:
     """Raises CheckpointError where `open_checkpoint` would find files missing or unreadable. Downloads no weights."""
     if model == DEMO:
         return
     if not Path(model).expanduser().is_dir() and _REPOSITORY.match(model):
         hub.reach(model, revision)
     else:
-        open_checkpoint(model, revision)
+        open_checkpoint(model, revision, base)
 
 
 def load_model(
@@ -96,7 +138,54 @@ def load_model(
     try:
         return build_model(checkpoint.shape, checkpoint.model_tensors(), device, dtype, quantization)
     except CheckpointError as error:
-        raise _prefixed(checkpoint.name, error) from error
+        raise prefixed(checkpoint.name, error) from error
+
+
+def find_folder(model: str, revision: str | None) -> Path:
+    """The folder of a checkpoint or an adapter, downloaded if it is a repository. Raises CheckpointError."""
+    return _resolve(model, revision)
+
+
+def _open_adapter(folder: Path, name: str, base: str | None) -> Checkpoint:
+    config = read_adapter_config(folder, name)
+    named = base or config.base
+    if named is None:
+        raise CheckpointError(f"{name}: adapter_config.json names no base_model_name_or_path: name its base in `base`")
+    found = _open_base(name, named, None if base else config.base_revision)
+    opened = replace(found, name=name, folder=folder, base=found, adapter=read_adapter(folder, name))
+    next(opened.stored())  # Refuses another base's adapter before anything is loaded.
+    return opened
+
+
+def _open_original(folder: Path, name: str, file: Path, base: str | None) -> Checkpoint:
+    if not is_original(tensor.name for tensor in stored_tensors((file,), name)):
+        # It is none of ours, which reading config.json says.
+        layout.read_config(folder, name)
+    found = _open_base(name, base or USUAL_BASE, None)
+    has_text = (folder / "tokenizer.json").is_file()
+    return replace(
+        found,
+        name=name,
+        folder=folder,
+        weight_files=(file,),
+        text_folder=folder if has_text else found.text_folder,
+        base=found,
+        adapter=None,
+    )
+
+
+def _open_base(name: str, base: str, revision: str | None) -> Checkpoint:
+    try:
+        found = open_checkpoint(base, revision)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{name}: its base cannot be opened: {error}; another one can be named in `base`"
+        ) from error
+    if found.adapter is not None:
+        raise CheckpointError(
+            f"{name}: its base {base} is an adapter itself: merge that with csm-serve checkpoint convert"
+        )
+    return found
 
 
 def _resolve(model: str, revision: str | None) -> Path:
@@ -108,30 +197,3 @@ def _resolve(model: str, revision: str | None) -> Path:
     if _REPOSITORY.match(model):
         return hub.download(model, revision)
     raise CheckpointError(f"{model}: no such folder; give 'demo', a folder, or a Hub repository like sesame/csm-1b")
-
-
-def _parse(values: dict[str, Any], name: str) -> CsmConfig:
-    # Otherwise it warns of every special id of the real model, which it takes for ids of codes.
-    transformers.logging.set_verbosity_error()
-    try:
-        return CsmConfig.from_dict(values)
-    except (StrictDataclassError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{name}: config.json cannot be read ({error}): download it again") from error
-
-
-def _named(name: str, config: CsmConfig) -> CsmShape:
-    try:
-        return CsmShape.from_config(config)
-    except CheckpointError as error:
-        raise _prefixed(name, error) from error
-
-
-def _trained_for(values: dict[str, Any], name: str) -> TrainedFor:
-    try:
-        return read_trained_for(values)
-    except CheckpointError as error:
-        raise _prefixed(name, error) from error
-
-
-def _prefixed(name: str, error: CheckpointError) -> CheckpointError:
-    return CheckpointError(f"{name}: {error}")

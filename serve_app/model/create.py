@@ -21,7 +21,8 @@ from serve_app.model.processor_files import (
 )
 from serve_app.model.random_weights import RandomTensor, random_tensors
 from serve_app.model.shape import CsmShape
-from serve_app.model.shards import StoredTensor, write_shards
+from serve_app.model.shards import write_shards
+from serve_app.model.stored import StoredTensor
 from serve_app.model.weights import CODEC_PREFIX
 
 WEIGHTS_MARKER = "csm_serve_weights"

@@ -39,12 +39,14 @@ class Csm:
         self.quantization: Quantization = "none"
         self.text_embedding = weight(shape.text_vocab_size, hidden)
         self.audio_embedding = weight(shape.num_codebooks * vocab, hidden)
-        """One table for all codebooks, shared by backbone and depth decoder: row code + V * codebook."""
+        """One table for all codebooks: row code + V * codebook."""
+        self.depth_table = weight(shape.num_codebooks * vocab, hidden)
+        """The depth decoder's, mostly equal to the backbone's. Empty once it was folded."""
         self.backbone = Transformer(shape.backbone, device, dtype)
         self.first_head = weight(vocab, hidden)
         self.projection = weight(depth_hidden, hidden)
         self.depth_embedding = weight(shape.num_codebooks * vocab, depth_hidden)
-        """The audio table after the projection, which is the depth decoder's input; see `fold`."""
+        """The depth table after the projection, which is the depth decoder's input; see `fold`."""
         self.depth = Transformer(shape.depth, device, dtype)
         self.depth_heads = weight(shape.num_codebooks - 1, vocab, depth_hidden)
         self.backbone_rotation = RotationTable(shape.backbone, device, dtype)
@@ -61,8 +63,9 @@ class Csm:
         return F.embedding(codes + self._codebook_offsets, self.audio_embedding).sum(dim=-2)
 
     def fold(self) -> None:
-        """Project the audio table once, so that each code of a frame costs a look-up instead of a product."""
-        torch.matmul(self.audio_embedding, self.projection.T, out=self.depth_embedding)
+        """Project the depth table once, so that each code of a frame costs a look-up instead of a product."""
+        torch.matmul(self.depth_table, self.projection.T, out=self.depth_embedding)
+        self.depth_table = self.depth_table[:0].clone()
 
     def quantize(self, quantization: Quantization) -> None:
         """Quantize the matrices of backbone and depth decoder. Embeddings, heads and norms stay as they are."""

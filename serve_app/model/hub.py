@@ -12,7 +12,8 @@ from huggingface_hub.errors import (
 )
 
 from serve_app.errors import CheckpointError
-from serve_app.model.layout import names_transformers_weights, read_config
+from serve_app.model.adapters.files import CONFIG_FILE, is_adapter
+from serve_app.model.layout import ORIGINAL_FILES, is_configured, names_transformers_weights, read_config
 
 _TEXT_FILES = ["*.json", "*.jinja", "prompts/*"]
 
@@ -23,16 +24,24 @@ _TRANSPORT_ERRORS = tuple(base for base in HfHubHTTPError.__bases__ if issubclas
 def download(repository: str, revision: str | None) -> Path:
     """The folder of the repository's snapshot. Files in the Hub's cache are not fetched again.
 
-    The small files come first, because config.json tells which weight files are needed.
+    The small files come first, because they tell which weight files are needed.
     """
     folder = _fetch(repository, revision, _TEXT_FILES)
-    ours = names_transformers_weights(folder, read_config(folder, repository))
-    return _fetch(repository, revision, [*_TEXT_FILES, "transformers*.safetensors" if ours else "model*.safetensors"])
+    return _fetch(repository, revision, [*_TEXT_FILES, *_weight_files(folder, repository)])
 
 
 def reach(repository: str, revision: str | None) -> None:
-    """Raises CheckpointError where the repository is missing or not accessible. Fetches only config.json."""
-    _fetch(repository, revision, ["config.json"])
+    """Raises CheckpointError where the repository is missing or not accessible. Fetches only small files."""
+    _fetch(repository, revision, ["config.json", CONFIG_FILE])
+
+
+def _weight_files(folder: Path, repository: str) -> list[str]:
+    if is_adapter(folder):
+        return ["adapter_model.*"]
+    if not is_configured(folder):
+        return list(ORIGINAL_FILES)
+    ours = names_transformers_weights(folder, read_config(folder, repository))
+    return ["transformers*.safetensors"] if ours else ["model*.safetensors", "pytorch_model*.bin"]
 
 
 def _fetch(repository: str, revision: str | None, patterns: list[str]) -> Path:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 
 from serve_app.model.checkpoint import Checkpoint
 from serve_app.model.random_weights import stored_name
+from serve_app.model.stored import DTYPES
 from serve_app.model.weights import AUDIO_TABLES, CODEC_PREFIX, destinations
 
 _PARTS = (
@@ -21,6 +21,7 @@ _PARTS = (
     ("codec", (CODEC_PREFIX,)),
 )
 """A tensor belongs to the first part with a matching prefix."""
+_TYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,10 @@ def take_inventory(checkpoint: Checkpoint) -> Inventory:
     """Compare names and shapes, without reading values."""
     found: dict[str, TensorHeader] = {}
     twice: list[str] = []
-    for path in checkpoint.weight_files:
-        for name, header in _headers(path):
-            if name in found:
-                twice.append(f"{name} (stored twice)")
-            found[name] = header
+    for tensor in checkpoint.stored():
+        if tensor.name in found:
+            twice.append(f"{tensor.name} (stored twice)")
+        found[tensor.name] = TensorHeader(tensor.shape, _TYPE_NAMES[tensor.dtype])
     expected = _expected(checkpoint)
     if any(name in found for name in AUDIO_TABLES):
         expected = {name: shape for name, shape in expected.items() if name in found or name not in AUDIO_TABLES}
@@ -109,13 +109,6 @@ def take_inventory(checkpoint: Checkpoint) -> Inventory:
 def snapshot_commit(folder: Path) -> str | None:
     """The commit of the Hub's repository, if `folder` is a snapshot in the Hub's cache."""
     return folder.name if folder.parent.name == "snapshots" else None
-
-
-def _headers(path: Path) -> Iterator[tuple[str, TensorHeader]]:
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 - not a dict
-            stored = file.get_slice(name)
-            yield name, TensorHeader(tuple(stored.get_shape()), stored.get_dtype())
 
 
 def _expected(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:

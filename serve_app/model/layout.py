@@ -1,26 +1,26 @@
-"""Finds the weights in a checkpoint folder, and checks that this server can read their layout.
+"""Finds the weights in a checkpoint folder.
 
-It reads two layouts: the Hub's (transformers-*.safetensors, named in config.json, beside a model.safetensors in
-Sesame's original layout), and that of `save_pretrained` (model.safetensors, whole or in shards).
+Four layouts are read: the Hub's (transformers-*.safetensors, named in config.json, beside a model.safetensors in
+Sesame's original layout), that of `save_pretrained` (model.safetensors or pytorch_model.bin, whole or in shards),
+Sesame's original one (ckpt.pt or model.safetensors), and PEFT's adapters (`adapters/files.py`).
 """
 
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from serve_app.errors import CheckpointError
 
 _WEIGHTS_KEY = "transformers_weights"
 _HUB_INDEX = "transformers.safetensors.index.json"
-_CANDIDATES = (_HUB_INDEX, "model.safetensors.index.json", "model.safetensors")
-_ORIGINAL = re.compile(
-    r"^((backbone|decoder)\.layers\.|(text|audio)_embeddings\.|codebook0_head\.|audio_head$|projection\.)"
+_CANDIDATES = (
+    _HUB_INDEX,
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
 )
+ORIGINAL_FILES = ("model.safetensors", "ckpt.pt")
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
@@ -32,6 +32,17 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
             "use sesame/csm-1b or a checkpoint saved by transformers"
         )
     return values
+
+
+def is_configured(folder: Path) -> bool:
+    """Whether there is a config.json of transformers. Sesame's own library writes another or none."""
+    try:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        return True
+    return not isinstance(values, dict) or "model_type" in values
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:
@@ -52,32 +63,27 @@ def names_transformers_weights(folder: Path, config: dict[str, Any]) -> bool:
 
 
 def find_weights(folder: Path, config: dict[str, Any], name: str) -> tuple[Path, ...]:
-    """The safetensors files. Raises CheckpointError where one is missing, unreadable or in another layout."""
+    """The files of a folder with transformers' config.json. Raises CheckpointError where one is missing."""
     entry = _entry_point(folder, config, name)
     paths = _shards(entry, name) if entry.name.endswith(".json") else (entry,)
     for path in paths:
         if not path.is_file():
             raise CheckpointError(f"{name}: {path.name} is missing in {folder}: download the checkpoint again")
-        if any(map(_ORIGINAL.search, tensor_names(path, name))):
-            raise _original_layout(name, path.name)
     return paths
 
 
+def find_original(folder: Path) -> Path | None:
+    """The file that holds Sesame's layout, where it is one."""
+    return next((folder / file for file in ORIGINAL_FILES if (folder / file).is_file()), None)
+
+
 def _entry_point(folder: Path, config: dict[str, Any], name: str) -> Path:
-    candidates = (str(config[_WEIGHTS_KEY]),) if _WEIGHTS_KEY in config else _CANDIDATES
+    candidates = (str(config[_WEIGHTS_KEY]),) if _WEIGHTS_KEY in config else (*_CANDIDATES, "ckpt.pt")
     for candidate in candidates:
         if (folder / candidate).is_file():
             return folder / candidate
-    if _WEIGHTS_KEY not in config and (folder / "ckpt.pt").is_file():
-        raise _original_layout(name, "ckpt.pt")
-    raise CheckpointError(f"{name}: {candidates[-1]} is missing in {folder}: download the checkpoint again")
-
-
-def _original_layout(name: str, file: str) -> CheckpointError:
-    return CheckpointError(
-        f"{name}: {file} holds weights in Sesame's original layout, which is not served: use transformers' layout, "
-        "as in the transformers-*.safetensors files of sesame/csm-1b"
-    )
+    wanted = str(config.get(_WEIGHTS_KEY, "model.safetensors"))
+    raise CheckpointError(f"{name}: {wanted} is missing in {folder}: download the checkpoint again")
 
 
 def _shards(index: Path, name: str) -> tuple[Path, ...]:
@@ -85,26 +91,3 @@ def _shards(index: Path, name: str) -> tuple[Path, ...]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{name}: {index.name} has no weight_map: download it again")
     return tuple(index.parent / file for file in sorted(set(weight_map.values())))
-
-
-def tensor_names(path: Path, name: str) -> list[str]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
-    except SafetensorError as error:
-        raise _unreadable(path, name) from error
-
-
-def read_tensors(path: Path, name: str, prefix: str, wanted: bool) -> Iterator[tuple[str, Tensor]]:
-    """The tensors whose names start with `prefix`, or the others. Holds one in memory at a time."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 - not a dict
-                if key.startswith(prefix) == wanted:
-                    yield key, file.get_tensor(key)
-    except SafetensorError as error:
-        raise _unreadable(path, name) from error
-
-
-def _unreadable(path: Path, name: str) -> CheckpointError:
-    return CheckpointError(f"{name}: {path.name} is truncated or corrupt: download it again")

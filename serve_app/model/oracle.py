@@ -49,9 +49,8 @@ class TransformersOracle:
     def __init__(self, checkpoint: Checkpoint) -> None:
         transformers.logging.disable_progress_bar()
         self._shape = checkpoint.shape
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.folder, split_special_tokens=True)
-        loaded: Any = CsmForConditionalGeneration.from_pretrained(checkpoint.folder, dtype=torch.float32)
-        self._model = loaded.eval()
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.text_folder, split_special_tokens=True)
+        self._model = _loaded(checkpoint).eval()
 
     @torch.inference_mode()
     def speak(self, passages: Sequence[Passage], max_frames: int) -> Spoken:
@@ -107,6 +106,16 @@ class TransformersOracle:
         shifted = torch.cat((torch.zeros_like(codes[:, :1]), codes[:, :-1]), dim=1)
         depth = model.depth_decoder(input_ids=shifted, backbone_last_hidden_state=hidden).logits
         return torch.cat((model.lm_head(hidden)[:, None], depth), dim=1)[..., : shape.codebook_size]
+
+
+def _loaded(checkpoint: Checkpoint) -> Any:
+    """transformers reads its own layout by itself; of others it gets the tensors in its names."""
+    if checkpoint.is_plain:
+        return CsmForConditionalGeneration.from_pretrained(checkpoint.folder, dtype=torch.float32)
+    tensors = {tensor.name: tensor.make() for tensor in checkpoint.stored()}
+    return CsmForConditionalGeneration.from_pretrained(
+        None, config=checkpoint.config, state_dict=tensors, dtype=torch.float32
+    )
 
 
 def _wave(pcm: bytes) -> Tensor:

@@ -4,32 +4,17 @@ The format: 8 bytes of header length, a JSON header of name to dtype, shape and 
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import torch
-from torch import Tensor
+
+from serve_app.model.stored import DTYPES, StoredTensor
 
 MAX_SHARD_BYTES = 4_500_000_000
 
-_DTYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
-
-
-@dataclass(frozen=True, slots=True)
-class StoredTensor:
-    """A tensor to write. `make` is called when it is written, and its result is dropped afterwards."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype
-    make: Callable[[], Tensor]
-
-    @property
-    def num_bytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def write_shards(
@@ -73,7 +58,7 @@ def _write(file: BinaryIO, shard: Sequence[StoredTensor]) -> Iterator[int]:
     for tensor in shard:
         value = tensor.make().to(tensor.dtype).contiguous()
         assert value.shape == tensor.shape
-        file.write(value.view(torch.uint8).numpy().data)
+        file.write(value.flatten().view(torch.uint8).numpy().data)
         yield tensor.num_bytes
 
 

@@ -12,7 +12,7 @@ class TextTokenizer:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._name = checkpoint.name
-        self._tokenizer = self._load(str(checkpoint.folder / "tokenizer.json"))
+        self._tokenizer = self._load(str(checkpoint.text_folder / "tokenizer.json"))
         # A user's text must stay text: <|AUDIO|> would become the placeholder of an audio frame.
         self._tokenizer.encode_special_tokens = True
         self._bos, self._eos = self._special(BOS), self._special(EOS)

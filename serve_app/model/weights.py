@@ -15,7 +15,10 @@ _log = logging.getLogger(__name__)
 
 CODEC_PREFIX = "codec_model."
 AUDIO_TABLES = ("backbone_model.embed_tokens.embed_audio_tokens.weight", "depth_decoder.model.embed_tokens.weight")
-"""One tied table with two names. `save_pretrained` writes only the second, the Hub's files hold both."""
+"""The table of the backbone and that of the depth decoder. CSM-1B ties them: one table with two names.
+
+`save_pretrained` writes only the second, the Hub's files hold both. Adapters may change one of them alone.
+"""
 
 Destination = Callable[[Csm], Tensor]
 """Returns the view of the model that a stored tensor fills."""
@@ -30,7 +33,7 @@ def destinations(shape: CsmShape) -> dict[str, Destination]:
         # Stored as [codebook, hidden, vocab] for x @ W; ours is [codebook, vocab, hidden] like every other matrix.
         "depth_decoder.codebooks_head.weight": lambda model: model.depth_heads.transpose(1, 2),
     }
-    plan |= dict.fromkeys(AUDIO_TABLES, lambda model: model.audio_embedding)
+    plan |= {AUDIO_TABLES[0]: lambda model: model.audio_embedding, AUDIO_TABLES[1]: lambda model: model.depth_table}
     plan |= dict(_stack("backbone_model", "backbone", shape.backbone))
     plan |= dict(_stack("depth_decoder.model", "depth", shape.depth))
     return plan
@@ -80,10 +83,21 @@ def load_weights(model: Csm, tensors: Iterable[tuple[str, Tensor]]) -> None:
                 raise CheckpointError(f"weights: {name} is {list(tensor.shape)}, config.json says {list(target.shape)}")
             target.copy_(tensor)
             missing.discard(name)
-    if len(missing.intersection(AUDIO_TABLES)) < len(AUDIO_TABLES):
-        missing.difference_update(AUDIO_TABLES)
+    _tie(model, missing)
     if missing:
         raise CheckpointError(f"weights: {len(missing)} tensors are missing, among them {min(missing)}")
+
+
+def _tie(model: Csm, missing: set[str]) -> None:
+    """Where one audio table is missing, the other is both."""
+    backbone, depth = AUDIO_TABLES
+    if (backbone in missing) == (depth in missing):
+        return
+    if backbone in missing:
+        model.audio_embedding.copy_(model.depth_table)
+    else:
+        model.depth_table.copy_(model.audio_embedding)
+    missing.difference_update(AUDIO_TABLES)
 
 
 def build_model(

@@ -93,4 +93,4 @@ def _check_model(settings: Settings) -> None:
     # Brings torch, which a wrong config need not wait for.
     from serve_app.model.checkpoint import require_checkpoint
 
-    require_checkpoint(settings.model, settings.revision)
+    require_checkpoint(settings.model, settings.revision, settings.base)

@@ -48,9 +48,12 @@ class Settings(BaseSettings):
     )
 
     model: str = "demo"
-    """`demo`, a folder in the Hub's layout, a Hub repository such as `sesame/csm-1b`, or `stand-in`."""
+    """`demo`, a folder, a Hub repository such as `sesame/csm-1b`, or `stand-in`; see docs/fine-tunes.md."""
     revision: str | None = None
     """Revision of a Hub repository."""
+    base: str | None = None
+    """Folder or repository of the base that `model` builds on, if it is an adapter or lacks a codec or a tokenizer.
+    Unset: the one that the adapter names; for weights in Sesame's layout `sesame/csm-1b`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run. `auto` takes CUDA if there is a GPU."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -1,7 +1,7 @@
 """Turns a speech request into audio: encodes the context and speaks the parts, each conditioned on those before."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -49,27 +49,38 @@ class SpeechPipeline:
         """Return once every model behind this pipeline answers."""
         await asyncio.gather(self._decoder.info(), self._default_voices())
 
-    async def stream(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Yield `Accepted` once, then the audio of all turns. A last chunk without audio carries `finish`.
+    async def stream(
+        self, request: SpeechRequest, coming: AsyncIterator[Part] | None = None
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """Yield `Accepted` once, then the audio of all parts. A last chunk without audio carries `finish`.
 
-        Closing it frees every slot behind it. Raises errors of the ports. Before `Accepted` nothing was spoken.
+        coming: the parts of a text that is still growing, at least one, instead of those of the request's turns. No
+        slot is taken while one is awaited. Closing the stream frees every slot behind it. Raises errors of the ports
+        and of `coming`. Before `Accepted` nothing was spoken.
         """
         log.current_request_id.set(request.request_id)
         with self._watcher.answer(request) as watched:
             traced = replace(request, trace=watched.traceparent)
-            async with aclosing(self._speak(traced)) as messages:
+            parts = watched.awaited(coming) if coming is not None else _known(parts_of(request.turns))
+            async with aclosing(self._speak(traced, parts)) as messages:
                 async for message in messages:
                     watched.note(message)
                     yield message
 
-    async def _speak(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+    async def _speak(
+        self, request: SpeechRequest, parts: AsyncIterator[Part]
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         info = await self.info()
         # Dropped before encoding, which is work, although the prompt would drop them too.
         kept = fitting(request.context, info.max_positions)
         num_dropped = len(request.context) - len(kept)
         context = await self._context(replace(request, context=kept))
         spoken = Spoken(request, context, info.trained_for.longest_context_seconds)
-        for part in parts_of(request.turns):
+        async for part in parts:
+            if (pause := spoken.pause_before(part)) is not None:
+                yield pause
+            if spoken.is_over:
+                break
             async with aclosing(self._utterance(spoken.next_request(part), part, info)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
@@ -77,11 +88,9 @@ class SpeechPipeline:
                     elif part.number == 0:
                         dropped = message.dropped_segments + num_dropped
                         yield replace(message, request_id=request.request_id, dropped_segments=dropped)
-            spoken.end_part(part)
+            yield spoken.end_part(part)
             if spoken.is_over:
                 break
-            if (pause := spoken.pause(part)) is not None:
-                yield pause
         yield spoken.last_chunk()
 
     async def _utterance(
@@ -127,3 +136,8 @@ class SpeechPipeline:
         if self._voices is None:
             self._voices = await self._encoder.default_voices()
         return self._voices
+
+
+async def _known(parts: list[Part]) -> AsyncGenerator[Part, None]:
+    for part in parts:
+        yield part

@@ -80,7 +80,7 @@ def verify(plan: Plan, progress: Progress) -> Report:
         raise StartupError(str(error)) from None
     check_quantization(settings.quantization, pick_device(settings.device))
     with progress(f"opening {settings.model}"):
-        checkpoint = open_checkpoint(settings.model, settings.revision)
+        checkpoint = open_checkpoint(settings.model, settings.revision, settings.base)
     with progress("reading the files' headers"):
         found = files.check_files(checkpoint)
     if found.status is Status.FAILED:

@@ -60,9 +60,14 @@ class Stream:
 
 class Harness:
     def __init__(
-        self, folder: Path, dtype: torch.dtype = torch.float32, make_step: MakeStep = PlainStep, **settings: Any
+        self,
+        folder: Path,
+        dtype: torch.dtype = torch.float32,
+        make_step: MakeStep = PlainStep,
+        base: str | None = None,
+        **settings: Any,
     ) -> None:
-        checkpoint = open_checkpoint(str(folder), None)
+        checkpoint = open_checkpoint(str(folder), None, base)
         shape = checkpoint.shape
         self.settings = EngineSettings(**({"max_batch_size": 4} | settings))
         self.model = load_model(checkpoint, torch.device("cpu"), dtype)

@@ -90,19 +90,6 @@ class TestLayouts:
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("file", ["model.safetensors", "ckpt.pt"])
-    def test_sesames_original_layout(self, folder: Path, file: str) -> None:
-        for path in folder.glob("transformers*"):
-            path.unlink()
-        config = json.loads((folder / "config.json").read_text())
-        del config["transformers_weights"]
-        (folder / "config.json").write_text(json.dumps(config))
-        save_file(ORIGINAL, folder / file)
-        with pytest.raises(
-            CheckpointError, match=rf"{file} holds weights in Sesame's original layout.*transformers-\*"
-        ):
-            open_folder(folder)
-
     @pytest.mark.parametrize(
         "file", ["config.json", "tokenizer.json", "transformers.safetensors.index.json", FIRST_SHARD]
     )
@@ -224,6 +211,32 @@ class TestHub:
         hub.source = saved
         checkpoint = open_checkpoint("someone/csm-tuned", None)
         assert [path.name for path in checkpoint.weight_files] == ["model.safetensors"]
+
+    def test_of_an_adapter_its_own_files_are_fetched(self, hub: FakeHub, folder: Path, tmp_path: Path) -> None:
+        hub.source = tmp_path / "adapter"
+        hub.source.mkdir()
+        (hub.source / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "lora_alpha": 1}))
+        (hub.source / "adapter_model.safetensors").write_bytes(b"")
+        (hub.source / "optimizer.pt").write_bytes(b"large")
+        with pytest.raises(CheckpointError, match="truncated"):
+            open_checkpoint("someone/adapter", None, str(folder))
+        assert {path.name for path in hub.snapshot.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+
+    def test_of_sesames_layout_its_weights_are_fetched(self, hub: FakeHub, folder: Path, tmp_path: Path) -> None:
+        hub.source = tmp_path / "original"
+        hub.source.mkdir()
+        save_file(ORIGINAL, hub.source / "model.safetensors")
+        checkpoint = open_checkpoint("someone/original", None, str(folder))
+        assert [path.name for path in checkpoint.weight_files] == ["model.safetensors"]
+        assert checkpoint.text_folder == folder
+
+    def test_a_gated_base_is_named_with_its_remedy(self, hub: FakeHub, tmp_path: Path) -> None:
+        (tmp_path / "adapter").mkdir()
+        values = {"peft_type": "LORA", "lora_alpha": 1, "base_model_name_or_path": "sesame/csm-1b"}
+        (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(values))
+        hub.error = http_error(GatedRepoError)
+        with pytest.raises(CheckpointError, match=r"its base cannot be opened: sesame/csm-1b is gated: .*HF_TOKEN"):
+            open_checkpoint(str(tmp_path / "adapter"), None)
 
     def test_another_models_weights_are_not_fetched(self, hub: FakeHub) -> None:
         (hub.source / "config.json").write_text(json.dumps({"model_type": "llama"}))
