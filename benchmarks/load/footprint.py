@@ -9,7 +9,6 @@ proportional share (PSS): pages that processes share count once.
 import argparse
 import asyncio
 import time
-from collections import defaultdict
 from typing import Any
 
 import httpx

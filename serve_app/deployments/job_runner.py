@@ -1,6 +1,6 @@
 """Deployment that runs queued jobs, delivers their webhooks, and deletes old jobs and files.
 
-No other deployment calls it: it takes its work from the database.
+It takes its work from the database. The ingress tells it when there is some.
 """
 
 import asyncio
@@ -63,6 +63,10 @@ class JobRunnerDeployment:
         except StorageFailed as error:
             _log.warning("expired files cannot be deleted now: %s", error)
         return False
+
+    async def wake(self) -> None:
+        """A job was submitted. Called by the ingress."""
+        self._service.wake()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """For `runners_for_backlog`. Called by Serve."""

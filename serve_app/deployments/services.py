@@ -4,6 +4,7 @@ This is the one place that injects fal's dialect.
 """
 
 import secrets
+from collections.abc import Callable
 
 from ray.serve.handle import DeploymentHandle
 
@@ -46,8 +47,15 @@ def speech_pipeline(
     )
 
 
-def open_services(settings: Settings, database: Database, pipeline: SpeechPipeline, allowance: Allowance) -> Services:
-    """Jobs, files and what they need. Raises StartupError if a store cannot be used as configured."""
+def open_services(
+    settings: Settings,
+    database: Database,
+    pipeline: SpeechPipeline,
+    allowance: Allowance,
+    on_submit: Callable[[], None] = lambda: None,
+) -> Services:
+    """Jobs, files and what they need; see `JobQueue` for `on_submit`. Raises StartupError if a store cannot be used as
+    configured."""
     own = Secrets(database)
     signing_secret, file_ids_secret = (
         own.get(name, lambda: secrets.token_bytes(32)) for name in (_SIGNING_SECRET, _FILE_IDS_SECRET)
@@ -64,7 +72,7 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
             allowance,
             context_charge=settings.keys.context_charge,
         ),
-        queue=JobQueue(database, settings.shared_jobs, webhook_format),
+        queue=JobQueue(database, settings.shared_jobs, webhook_format, on_submit=on_submit),
         files=files,
         net=net,
         urls=UrlSigner(signing_secret),

@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 _RETRYABLE = (GenerationFailed, StorageFailed)
 """Another attempt may succeed. All other errors that are raised on purpose would come again."""
 _MAX_PAUSE_SECONDS = 10.0
+_WATCH_SECONDS = 0.2
+"""How often a busy runner looks for cancelled jobs and writes their logs."""
 
 
 class Progress:
@@ -99,11 +101,15 @@ class JobRunner:
         loops = (
             repeat("taking jobs", self._take_one, self._settings.poll_seconds, self._has_room),
             repeat("renewing leases", self._beat, self._settings.heartbeat_seconds),
-            repeat("watching jobs", self._watch, self._settings.poll_seconds),
+            repeat("watching jobs", self._watch, min(_WATCH_SECONDS, self._settings.poll_seconds)),
         )
         async with asyncio.TaskGroup() as group:
             for loop in loops:
                 group.create_task(loop)
+
+    def wake(self) -> None:
+        """Look for a job now: one was submitted."""
+        self._has_room.set()
 
     async def stop(self) -> None:
         """Lease no more jobs, stop the running ones and return them to the queue at once."""

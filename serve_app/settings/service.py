@@ -19,8 +19,9 @@ class JobSettings(Section):
     """A runner without a heartbeat for this long counts as dead, and other runners take its jobs."""
     heartbeat_seconds: float = Field(default=5.0, gt=0)
     """How often a runner renews the leases of its jobs. At most half of `jobs.lease_seconds`."""
-    poll_seconds: float = Field(default=0.2, gt=0)
-    """How often an idle runner looks for a job, and a busy one for cancelled jobs."""
+    poll_seconds: float = Field(default=1.0, gt=0)
+    """How often an idle runner looks for a job. Each submit wakes one runner at once. Polling finds the jobs that it
+    has no room for, those that were put back, and those that wait for a later time."""
     max_running: int = Field(default=4, ge=1)
     """Jobs that one runner runs at once."""
     max_queued: int = Field(default=1000, ge=1)

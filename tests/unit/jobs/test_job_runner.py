@@ -19,8 +19,9 @@ from serve_app.errors import (
     Unauthorized,
 )
 from serve_app.jobs.job import CancelAnswer, JobResult, JobState, LeasedJob
+from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.runner import JobRunner, Progress
-from tests.support.jobs_harness import DONE, KEY, Harness
+from tests.support.jobs_harness import DONE, KEY, Harness, PlainWebhookFormat, new_job
 from tests.support.recording_meter import RecordingMeter
 
 Act = Callable[[LeasedJob, Progress], Awaitable[JobResult]]
@@ -168,7 +169,8 @@ async def test_a_cancelled_job_is_stopped(quick: Harness) -> None:
 async def test_a_job_that_was_lost_is_stopped_and_left_alone(quick: Harness) -> None:
     job_id = await quick.submitted()
     work = FakeWork(never)
-    async with running(runner_of(quick.with_settings(max_running=1), work)):  # full: it does not take it again
+    # Full, and a slow heart: it does not take the job again before the other has it.
+    async with running(runner_of(quick.with_settings(max_running=1, heartbeat_seconds=2.0), work)):
         await until_state(quick, job_id, JobState.RUNNING)
         quick.clock.pass_by(quick.settings.lease_seconds + 1)
         await quick.leases.expire()
@@ -315,3 +317,15 @@ def test_progress_hands_out_each_line_once() -> None:
     progress.log("one")
     assert [line.message for line in progress.take()] == ["one"]
     assert progress.take() == []
+
+
+async def test_a_submit_wakes_an_idle_runner_long_before_it_would_poll(harness: Harness) -> None:
+    patient = harness.with_settings(poll_seconds=3600, heartbeat_seconds=0.05)
+    first = await patient.submitted("first")
+    runner = runner_of(patient, FakeWork(done))
+    queue = JobQueue(patient.database, patient.settings, PlainWebhookFormat(), patient.clock, runner.wake)
+    async with running(runner):
+        await until_state(patient, first, JobState.COMPLETED)
+        await until(lambda: _is(lambda: runner.num_running == 0))
+        second = await queue.submit(new_job("second"))
+        await until_state(patient, second.id, JobState.COMPLETED)
