@@ -27,15 +27,21 @@ class Sending:
         hops as a convoy. So a message may go at half of its size if it is its turn: on average, a step has as many
         turns as full messages come up in one.
         """
-        waiting: list[tuple[float, Sequence]] = []
+        early: list[tuple[float, Sequence]] = []
         for sequence in sequences:
             size = self._size(sequence, now)
             self._allowance += 1 / size
-            if sequence.num_unsent >= size or self._pace.must_send(sequence, step_seconds, now):
+            share = sequence.num_unsent / size
+            seconds_to_pause = self._pace.seconds_to_pause(sequence, now)
+            if seconds_to_pause <= 0 or self._pace.must_send(sequence, step_seconds, now):
                 self._send(sequence)
-            elif size >= self._chunk_frames and sequence.num_unsent * 2 >= size:
-                waiting.append((sequence.num_unsent / size, sequence))
-        for _, sequence in sorted(waiting, key=lambda entry: -entry[0])[: max(0, int(self._allowance))]:
+            elif seconds_to_pause * FRAME_RATE_HZ < size / 2 and share < 1.5:
+                continue  # Its last message before it pauses would be a small one.
+            elif share >= 1:
+                self._send(sequence)
+            elif size >= self._chunk_frames and share >= 0.5:
+                early.append((share, sequence))
+        for _, sequence in sorted(early, key=lambda entry: -entry[0])[: max(0, int(self._allowance))]:
             self._send(sequence)
         self._allowance = min(max(0.0, self._allowance), 1.0)
 

