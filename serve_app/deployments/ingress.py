@@ -29,14 +29,13 @@ class IngressDeployment:
     def __init__(
         self, encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings, runner: DeploymentHandle
     ) -> None:
-        """Jobs reach the runner through the database. `runner` is told that there is one."""
+        """`runner` is not called: jobs reach it through the database. It is bound here so that Serve runs it."""
         self._identity = set_up_replica(settings)
         host = serve_host()
         check_exposure(settings.keys, host)
         if notice := unguarded_notice(host, proxy_callback(), proxy_guard.IMPORT_PATH):
             _log.warning(notice)
         self._settings = settings
-        self._runner = runner
         self._live = LiveSettings.copy_of(settings)
         meter = RayMeter()
         watcher = Watcher(meter, open_tracer(settings.tracing, self._identity.deployment, self._identity.id))
@@ -45,14 +44,10 @@ class IngressDeployment:
     def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve after the constructor, so that FastAPI is built where handles and settings exist."""
         settings = self._settings
-        database = Database.open(settings.database_url)
+        database = Database.open(settings.database_url, settings.database.connections)
         keys = Keys(database, settings.keys) if settings.keys.required else None
-        services = open_services(settings, database, self._pipeline, Allowance(database), self._wake_runner)
+        services = open_services(settings, database, self._pipeline, Allowance(database))
         return build_api(services.speech, self._live, RayMetricsText(), keys, services)
-
-    def _wake_runner(self) -> None:
-        # The answer is not awaited: without it the job waits for the next poll.
-        self._runner.wake.remote()
 
     def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """New sampling defaults for requests from now on."""

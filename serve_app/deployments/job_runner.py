@@ -1,6 +1,6 @@
 """Deployment that runs queued jobs, delivers their webhooks, and deletes old jobs and files.
 
-It takes its work from the database. The ingress tells it when there is some.
+No other deployment calls it: it takes its work from the database.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class JobRunnerDeployment:
         identity = set_up_replica(settings)
         meter = RayMeter()
         watcher = Watcher(meter, open_tracer(settings.tracing, identity.deployment, identity.id))
-        database = Database.open(settings.database_url)
+        database = Database.open(settings.database_url, settings.database.connections)
         services = open_services(
             settings, database, speech_pipeline(encoder, decoder, settings, meter, watcher), Allowance(database)
         )
@@ -64,10 +64,6 @@ class JobRunnerDeployment:
             _log.warning("expired files cannot be deleted now: %s", error)
         return False
 
-    async def wake(self) -> None:
-        """A job was submitted. Called by the ingress."""
-        self._service.wake()
-
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """For `runners_for_backlog`. Called by Serve."""
         backlog = await self._leases.backlog()
@@ -79,6 +75,7 @@ class JobRunnerDeployment:
             self._running.result()
 
     async def __del__(self) -> None:
-        """Serve calls this before it ends the process. Jobs return to the queue for another replica."""
-        await self._service.stop()
+        """Serve calls this before it ends the process. Jobs that do not end soon return to the queue for another
+        replica."""
+        await self._service.stop(self._settings.jobs.drain_seconds)
         self._running.cancel()

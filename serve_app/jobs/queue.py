@@ -1,7 +1,7 @@
 """The callers' side of the job queue: submit, ask for status and result, cancel. Old jobs are deleted here too."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from sqlalchemy import Connection, delete, select, update
@@ -40,11 +40,8 @@ class JobQueue:
         settings: JobSettings,
         webhook_format: WebhookFormat,
         clock: Clock | None = None,
-        on_submit: Callable[[], None] = lambda: None,
     ) -> None:
-        """`on_submit` is called after each submit, so that a runner need not find the job by polling."""
         self._database = database
-        self._on_submit = on_submit
         self._settings = settings
         self._webhook_format = webhook_format
         self._now = time_of(clock)
@@ -61,7 +58,6 @@ class JobQueue:
         came_at = await self._database.read(self._now)
         while (job_id := await self._try_submit(new, came_at)) is None:
             await asyncio.sleep(_ANSWER_POLL_SECONDS)
-        self._on_submit()
         return await self.get(job_id, new.key_id)
 
     async def _try_submit(self, new: NewJob, came_at: float) -> str | None:

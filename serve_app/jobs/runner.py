@@ -27,8 +27,6 @@ _log = logging.getLogger(__name__)
 _RETRYABLE = (GenerationFailed, StorageFailed)
 """Another attempt may succeed. All other errors that are raised on purpose would come again."""
 _MAX_PAUSE_SECONDS = 10.0
-_WATCH_SECONDS = 0.2
-"""How often a busy runner looks for cancelled jobs and writes their logs."""
 
 
 class Progress:
@@ -101,20 +99,21 @@ class JobRunner:
         loops = (
             repeat("taking jobs", self._take_one, self._settings.poll_seconds, self._has_room),
             repeat("renewing leases", self._beat, self._settings.heartbeat_seconds),
-            repeat("watching jobs", self._watch, min(_WATCH_SECONDS, self._settings.poll_seconds)),
+            repeat("watching jobs", self._watch, self._settings.poll_seconds),
         )
         async with asyncio.TaskGroup() as group:
             for loop in loops:
                 group.create_task(loop)
 
-    def wake(self) -> None:
-        """Look for a job now: one was submitted."""
-        self._has_room.set()
-
-    async def stop(self) -> None:
-        """Lease no more jobs, stop the running ones and return them to the queue at once."""
+    async def stop(self, drain_seconds: float = 0.0) -> None:
+        """Lease no more jobs, and let the running ones end. What still runs after `drain_seconds` is stopped and
+        returns to the queue at once. `run` must go on meanwhile, since it renews the leases.
+        """
         async with self._taking:
             self._is_stopping = True
+        if self._attending and drain_seconds:
+            _log.info("waiting for %d jobs, for %.0f s at most", len(self._attending), drain_seconds)
+            await asyncio.wait(self._attending, timeout=drain_seconds)
         for run in self._runs.values():
             run.work.cancel()
         await asyncio.gather(*self._attending)
@@ -221,6 +220,7 @@ class JobRunner:
         self._meter.count(metrics.JOBS_ENDED, expired.ended, outcome=JobState.FAILED)
         backlog = await self._leases.backlog()
         self._meter.set(metrics.JOBS_QUEUED, backlog.queued)
+        self._meter.set(metrics.JOBS_OLDEST_WAIT, backlog.oldest_wait_seconds)
         self._meter.set(metrics.JOBS_RUNNING, self.num_running)
         return False
 

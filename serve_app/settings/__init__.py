@@ -20,6 +20,8 @@ from serve_app.settings.speech import (
     SamplingSettings,
     StandInSettings,
 )
+from serve_app.settings.voices import VoiceSettings
+from serve_app.settings.watermark import WatermarkSettings
 
 __all__ = [
     "STAND_IN",
@@ -37,6 +39,8 @@ __all__ = [
     "Settings",
     "StandInSettings",
     "TracingSettings",
+    "VoiceSettings",
+    "WatermarkSettings",
     "WebhookSettings",
     "load_settings",
     "misspelt_variables",

@@ -31,6 +31,8 @@ from serve_app.settings.speech import (
     SamplingSettings,
     StandInSettings,
 )
+from serve_app.settings.voices import VoiceSettings
+from serve_app.settings.watermark import WatermarkSettings
 
 _NO_BOUND = 2**31 - 1
 
@@ -82,6 +84,8 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     webhooks: WebhookSettings = WebhookSettings()
     files: FileSettings = FileSettings()
+    voices: VoiceSettings = VoiceSettings()
+    watermark: WatermarkSettings = WatermarkSettings()
     net: NetSettings = NetSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()

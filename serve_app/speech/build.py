@@ -67,7 +67,7 @@ def build_live_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene
     """As `build_scene`, for one turn whose text is still to come."""
     (turn,) = asked.turns
     speaker = _speaker("turns[0].speaker", turn.speaker)
-    return _scene(asked, (Turn("", speaker),), info, settings)
+    return _scene(asked, (Turn("", speaker, voice=turn.voice),), info, settings)
 
 
 def _scene(asked: Asked, turns: tuple[Turn, ...], info: ModelInfo, settings: Settings) -> Scene:
@@ -109,9 +109,10 @@ def _turns(asked: Asked, limits: LimitSettings) -> tuple[Turn, ...]:
     if not 1 <= len(turns) <= limits.max_scene_turns:
         raise InvalidRequest("turns", f"has {len(turns)} turns: send from 1 to {limits.max_scene_turns}")
     checked = tuple(
-        Turn(
-            check_text(f"turns[{number}].text", turn.text, max_chars),
-            _speaker(f"turns[{number}].speaker", turn.speaker),
+        replace(
+            turn,
+            text=check_text(f"turns[{number}].text", turn.text, max_chars),
+            speaker=_speaker(f"turns[{number}].speaker", turn.speaker),
         )
         for number, turn in enumerate(turns)
     )

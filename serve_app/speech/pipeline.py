@@ -33,7 +33,7 @@ class SpeechPipeline:
     """The whole path behind every API dialect, over the ports of the graph."""
 
     def __init__(self, encoder: ContextEncoder, decoder: AudioDecoder, watcher: Watcher | None = None) -> None:
-        self._encoder = encoder
+        self.encoder = encoder
         self._decoder = decoder
         self._watcher = watcher or Watcher()
         self._info: ModelInfo | None = None
@@ -47,7 +47,7 @@ class SpeechPipeline:
 
     async def check_ready(self) -> None:
         """Return once every model behind this pipeline answers."""
-        await asyncio.gather(self._decoder.info(), self._default_voices())
+        await asyncio.gather(self._decoder.info(), self.default_voices())
 
     async def stream(
         self, request: SpeechRequest, coming: AsyncIterator[Part] | None = None
@@ -72,7 +72,7 @@ class SpeechPipeline:
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         info = await self.info()
         # Dropped before encoding, which is work, although the prompt would drop them too.
-        kept = fitting(request.context, info.max_positions)
+        kept = fitting(request.context, info.max_positions, request.voices)
         num_dropped = len(request.context) - len(kept)
         context = await self._context(replace(request, context=kept))
         spoken = Spoken(request, context, info.trained_for.longest_context_seconds)
@@ -111,15 +111,18 @@ class SpeechPipeline:
             self._watcher.count_piece(rescue.end)
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
-        """The caller's clips, and the checkpoint's voice for each speaker of the scene without a clip."""
+        """A voice for each speaker of the scene, kept or the checkpoint's, and the caller's clips."""
         encoded = await self._encoded(request)
         given = [
-            ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context))
+            ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context, request.voices))
             for clip, codes in zip(request.context, encoded, strict=True)
         ]
-        missing = {turn.speaker for turn in request.turns} - {clip.speaker for clip in request.context}
-        voices = await self._default_voices()
-        return [voices[speaker] for speaker in sorted(missing) if speaker in voices] + given
+        missing = {turn.speaker for turn in request.turns} - {
+            known.speaker for known in (*request.context, *request.voices)
+        }
+        voices = await self.default_voices()
+        defaults = [voices[speaker] for speaker in sorted(missing) if speaker in voices]
+        return [*request.voices, *defaults, *given]
 
     async def _encoded(self, request: SpeechRequest) -> list[Codes]:
         if not request.context:
@@ -130,11 +133,12 @@ class SpeechPipeline:
 
     async def _encode(self, clip: ContextClip, at_once: asyncio.Semaphore) -> Codes:
         async with at_once:
-            return await self._encoder.encode(clip.pcm)
+            return await self.encoder.encode(clip.pcm)
 
-    async def _default_voices(self) -> dict[int, ContextSegment]:
+    async def default_voices(self) -> dict[int, ContextSegment]:
+        """The checkpoint's own, by speaker."""
         if self._voices is None:
-            self._voices = await self._encoder.default_voices()
+            self._voices = await self.encoder.default_voices()
         return self._voices
 
 

@@ -9,24 +9,30 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
-from serve_app.errors import StartTimeout
+from serve_app.audio.watermark.mark import Watermark
+from serve_app.errors import StartTimeout, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
-from serve_app.messages import FRAME_RATE_HZ, Accepted, ModelInfo
+from serve_app.messages import FRAME_RATE_HZ, Accepted, ContextSegment, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
+from serve_app.speech.casting import Casting
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.live.cutter import Schedule
 from serve_app.speech.live.text import LiveText
+from serve_app.speech.marking import marked
 from serve_app.speech.outcomes import Outcome, RecentOutcomes
 from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Scene
+from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.text.duration import frame_cap
 from serve_app.store.stored_file import StoredFile
+from serve_app.voices.library import VoiceLibrary
+from serve_app.voices.voice import Voice
 
 _MAX_INLINE_CHARS = 1000
 """Text that is prepared on the event loop, in a few milliseconds."""
@@ -58,8 +64,18 @@ class SpeechService:
         files: SpeechFiles,
         allowance: Allowance,
         context_charge: float = 0.0,
+        voices: VoiceLibrary | None = None,
+        speakers: SpeakerVoices | None = None,
+        watermark: Watermark | None = None,
     ) -> None:
-        """context_charge: seconds of audio that a key is charged for each second of context."""
+        """context_charge: seconds of audio that a key is charged for each second of context.
+
+        speakers: None leaves to chance how a speaker sounds to whom nobody gives a voice.
+        """
+        self.voices = voices
+        self._casting = Casting(voices)
+        self._speakers = speakers
+        self.watermark = watermark
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -70,21 +86,31 @@ class SpeechService:
     async def info(self) -> ModelInfo:
         return await self._pipeline.info()
 
-    async def scene(self, asked: Asked, settings: Settings) -> Scene:
-        """The scene that `asked` describes, within the limits. Raises InvalidRequest."""
+    async def scene(self, asked: Asked, settings: Settings, key: Key = ANONYMOUS) -> Scene:
+        """The scene that `asked` describes, within the limits, with the voices of `key`. Raises InvalidRequest."""
         info = await self.info()
         if sum(len(turn.text) for turn in asked.turns) <= _MAX_INLINE_CHARS:
-            return build_scene(asked, info, settings)
-        # A long text takes seconds to prepare, which would stall every stream of this event loop.
-        return await asyncio.to_thread(build_scene, asked, info, settings)
+            scene = build_scene(asked, info, settings)
+        else:  # A long text takes seconds to prepare, which would stall every stream of this event loop.
+            scene = await asyncio.to_thread(build_scene, asked, info, settings)
+        return await self._casting.cast(scene, key.id)
 
-    async def live(self, asked: Asked, settings: Settings, schedule: Schedule) -> tuple[Scene, LiveText]:
+    async def kept_voice(self, name_or_id: str, key: Key) -> Voice | None:
+        """The voice of `key` with that id or name, for dialects in which other names are voices too."""
+        try:
+            return await self.voices.find(name_or_id, key.id) if self.voices else None
+        except UnknownVoice:
+            return None
+
+    async def live(
+        self, asked: Asked, settings: Settings, schedule: Schedule, key: Key = ANONYMOUS
+    ) -> tuple[Scene, LiveText]:
         """How to speak a text that is still to come, and the text to feed. `asked` has one turn, without text.
 
         Raises InvalidRequest.
         """
         info = await self.info()
-        scene = build_live_scene(asked, info, settings)
+        scene = await self._casting.cast(build_live_scene(asked, info, settings), key.id)
         speaker, limit = scene.turns[0].speaker, settings.limits.max_text_chars
         return scene, LiveText(info.trained_for, schedule, speaker, asked.normalize, limit)
 
@@ -114,7 +140,10 @@ class SpeechService:
         coming = None
         if text is not None:
             coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
-        speech = await stack.enter_async_context(aclosing(self._pipeline.stream(request, coming)))
+        speech = self._pipeline.stream(request, coming)
+        if self.watermark is not None:
+            speech = marked(speech, self.watermark)
+        await stack.enter_async_context(aclosing(speech))
         accepted = await anext(speech)
         assert isinstance(accepted, Accepted), "a stream opens with Accepted"
         wish, owner = scene.file, call.key.id
@@ -138,6 +167,15 @@ class SpeechService:
             notices=(*scene.notices, *notices),
         )
 
+    async def _voices_of(self, scene: Scene, key: Key) -> tuple[ContextSegment, ...]:
+        """By speaker, so that the same speakers have the same beginning of their prompts."""
+        cast = await self._casting.segments(scene, key.id)
+        if self._speakers is None:
+            return cast
+        given = {known.speaker for known in (*cast, *scene.context)}
+        added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
+        return tuple(sorted((*cast, *added), key=lambda segment: segment.speaker))
+
     async def _request(self, scene: Scene, call: Call) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
         # Without keys all callers are one owner, and fair turns among owners would only slow it down.
@@ -153,6 +191,7 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
+            voices=await self._voices_of(scene, call.key),
         )
         return request, notices
 

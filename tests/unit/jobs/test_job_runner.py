@@ -19,9 +19,8 @@ from serve_app.errors import (
     Unauthorized,
 )
 from serve_app.jobs.job import CancelAnswer, JobResult, JobState, LeasedJob
-from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.runner import JobRunner, Progress
-from tests.support.jobs_harness import DONE, KEY, Harness, PlainWebhookFormat, new_job
+from tests.support.jobs_harness import DONE, KEY, Harness
 from tests.support.recording_meter import RecordingMeter
 
 Act = Callable[[LeasedJob, Progress], Awaitable[JobResult]]
@@ -169,8 +168,7 @@ async def test_a_cancelled_job_is_stopped(quick: Harness) -> None:
 async def test_a_job_that_was_lost_is_stopped_and_left_alone(quick: Harness) -> None:
     job_id = await quick.submitted()
     work = FakeWork(never)
-    # Full, and a slow heart: it does not take the job again before the other has it.
-    async with running(runner_of(quick.with_settings(max_running=1, heartbeat_seconds=2.0), work)):
+    async with running(runner_of(quick.with_settings(max_running=1), work)):  # full: it does not take it again
         await until_state(quick, job_id, JobState.RUNNING)
         quick.clock.pass_by(quick.settings.lease_seconds + 1)
         await quick.leases.expire()
@@ -194,6 +192,29 @@ async def test_a_stopping_runner_gives_its_jobs_back_at_once(quick: Harness) -> 
     async with running(runner_of(quick, FakeWork(done), owner="r-2")):
         for job_id in ids:
             await until_state(quick, job_id, JobState.COMPLETED)
+
+
+async def test_a_draining_runner_lets_its_jobs_end_and_takes_no_more(quick: Harness) -> None:
+    ids = [await quick.submitted(str(n)) for n in range(4)]
+    over = asyncio.Event()
+
+    async def ends_later(job: LeasedJob, progress: Progress) -> JobResult:
+        await over.wait()
+        return DONE
+
+    work = FakeWork(ends_later)
+    runner = runner_of(quick, work)
+    task = asyncio.create_task(runner.run())
+    await until(lambda: _is(lambda: len(work.begun) == 3))
+    stopping = asyncio.create_task(runner.stop(drain_seconds=30))
+    await asyncio.sleep(0.05)
+    assert not stopping.done() and work.num_running == 3
+    over.set()
+    await asyncio.wait_for(stopping, 10)
+    task.cancel()
+    states = [(await quick.queue.get(job_id, KEY)).state for job_id in ids]
+    assert sorted(states) == [JobState.COMPLETED] * 3 + [JobState.QUEUED]
+    assert len(work.begun) == 3
 
 
 async def test_bad_input_is_told_and_not_tried_again(quick: Harness) -> None:
@@ -317,15 +338,3 @@ def test_progress_hands_out_each_line_once() -> None:
     progress.log("one")
     assert [line.message for line in progress.take()] == ["one"]
     assert progress.take() == []
-
-
-async def test_a_submit_wakes_an_idle_runner_long_before_it_would_poll(harness: Harness) -> None:
-    patient = harness.with_settings(poll_seconds=3600, heartbeat_seconds=0.05)
-    first = await patient.submitted("first")
-    runner = runner_of(patient, FakeWork(done))
-    queue = JobQueue(patient.database, patient.settings, PlainWebhookFormat(), patient.clock, runner.wake)
-    async with running(runner):
-        await until_state(patient, first, JobState.COMPLETED)
-        await until(lambda: _is(lambda: runner.num_running == 0))
-        second = await queue.submit(new_job("second"))
-        await until_state(patient, second.id, JobState.COMPLETED)
