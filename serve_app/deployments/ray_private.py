@@ -5,10 +5,15 @@ One hook stays where Ray looks for it: `IngressDeployment.__serve_build_asgi_app
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
+from ray._private.worker import global_worker
 from ray.serve._private.constants import (
     RAY_SERVE_ENABLE_HA_PROXY,
+    RAY_SERVE_HAPROXY_BINARY_PATH,
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH,
     SERVE_LOGGER_NAME,
 )
@@ -28,6 +33,18 @@ def listens_on(host: str | None) -> str | None:
     return ALL_ADDRESSES if RAY_SERVE_ENABLE_HA_PROXY else host
 
 
+def has_card() -> bool:
+    """Whether this machine has a card that Ray will count. torch, which says the same, takes seconds and 400 MB."""
+    hidden = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids() == []
+    return not hidden and NvidiaGPUAcceleratorManager.get_current_node_num_accelerators() > 0
+
+
+def serve_log_folder() -> Path | None:
+    """Where the replicas on this machine write their logs. None without a Ray."""
+    node = global_worker.node
+    return None if node is None else Path(node.get_logs_dir_path()) / "serve"
+
+
 def serve_host() -> str | None:
     """The address that the Serve instance of this process listens on."""
     client = _get_global_client()
@@ -35,9 +52,16 @@ def serve_host() -> str | None:
     return listens_on(client.http_config.host)
 
 
-def proxy_callback() -> str | None:
-    """The import path of the function that Serve calls in its proxies."""
-    return RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
+def proxy_guard_setting() -> tuple[str, str | None]:
+    """The variable that names a guard of the proxy that Serve runs here, and its value."""
+    if RAY_SERVE_ENABLE_HA_PROXY:
+        return "RAY_SERVE_HAPROXY_BINARY_PATH", RAY_SERVE_HAPROXY_BINARY_PATH
+    return "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
+
+
+def ray_has_token() -> bool:
+    """Whether the Ray of this process asks for its token on its own ports."""
+    return is_token_auth_enabled()
 
 
 def serve_log_handlers() -> list[logging.Handler]:

@@ -10,9 +10,10 @@ from typing import Any, Literal, Self
 
 import platformdirs
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from serve_app.errors import StartupError
+from serve_app.settings.apart import SecretsApart
 from serve_app.settings.service import (
     DatabaseSettings,
     FileSettings,
@@ -35,9 +36,11 @@ from serve_app.settings.voices import VoiceSettings
 from serve_app.settings.watermark import WatermarkSettings
 
 _NO_BOUND = 2**31 - 1
+_OF_CLIENTS = ("CSM_KEY", "CSM_URL")
+"""Variables of `csm-serve say` and other clients, which may share a shell with a server."""
 
 
-class Settings(BaseSettings):
+class Settings(SecretsApart):
     """The server's configuration: a config's `args` over the environment over the defaults."""
 
     model_config = SettingsConfigDict(
@@ -152,7 +155,7 @@ def misspelt_variables() -> dict[str, str]:
     """
     fields = [name.upper() for name in Settings.model_fields]
     found = {}
-    for variable in sorted(name for name in os.environ if name.startswith("CSM_")):
+    for variable in sorted(name for name in os.environ if name.startswith("CSM_") and name not in _OF_CLIENTS):
         section, *rest = variable.removeprefix("CSM_").split("__")
         if section not in fields and (near := difflib.get_close_matches(section, fields, n=1, cutoff=0.8)):
             found[variable] = "__".join((f"CSM_{near[0]}", *rest))
