@@ -13,6 +13,7 @@ import typer
 
 from serve_app import __version__
 from serve_app.cli.check import check, deploy
+from serve_app.cli.spot import watch_spot
 from serve_app.cli.verify import verify
 from serve_app.errors import CsmServeError
 
@@ -32,6 +33,7 @@ app.add_typer(checkpoint_app, name="checkpoint")
 app.command()(verify)
 app.command()(check)
 app.command()(deploy)
+app.command()(watch_spot)
 
 
 def _print_version(is_asked: bool) -> None:
