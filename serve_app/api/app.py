@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from serve_app import __version__
 from serve_app.api import error_responses
+from serve_app.api.access_log import AccessLog
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
 from serve_app.api.fal.router import SMALL, STREAMED, add_unknown_paths, fal_router
@@ -18,6 +19,7 @@ from serve_app.api.fal.tokens import FalTokens
 from serve_app.api.fal.upload_parts import BODY_SCHEMAS as UPLOAD_SCHEMAS
 from serve_app.api.fal.ways import FAL_HOSTS
 from serve_app.api.health import health_router
+from serve_app.api.jobs import JobsApi
 from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
@@ -30,6 +32,8 @@ from serve_app.api.pages import OwnPages
 from serve_app.api.playground.router import playground_router
 from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
+from serve_app.api.voices import BODY_SCHEMAS as VOICE_SCHEMAS
+from serve_app.api.voices import VoicesApi
 from serve_app.keys.keys import Keys
 from serve_app.settings import Settings
 from serve_app.speech.service import SpeechService
@@ -58,13 +62,15 @@ def build_api(
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))
     app.include_router(NativeApi(speech, settings).router())
-    app.include_router(openai_router.openai_router(speech, settings))
+    app.include_router(openai_router.openai_router(speech, settings, services))
     if services is not None:
+        app.include_router(JobsApi(services.queue, services.files, settings.jobs).router())
+        app.include_router(VoicesApi(services.voices, settings).router())
         app.include_router(fal_router(speech, services, settings, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)
     error_responses.install(app)
-    add_schemas(app, BODY_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
+    add_schemas(app, BODY_SCHEMAS | VOICE_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
     # The last one added is the outermost, so errors inside are answered with CORS headers too.
@@ -90,4 +96,5 @@ def build_api(
         expose_headers=["*"],
         allow_private_network=True,
     )
+    app.add_middleware(AccessLog)
     return app

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -12,7 +14,15 @@ from serve_app.codec.encoder_service import EncoderService
 from serve_app.codec.loading import load_codec
 from serve_app.codec.step_choice import make_slots
 from serve_app.engine.service import TokenService
-from serve_app.messages import FRAME_RATE_HZ, AudioChunk, FinishReason, GenerationRequest, SamplingParams, TokenFrames
+from serve_app.messages import (
+    FRAME_RATE_HZ,
+    Accepted,
+    AudioChunk,
+    FinishReason,
+    GenerationRequest,
+    SamplingParams,
+    TokenFrames,
+)
 from serve_app.settings import Settings
 from serve_app.speech.build import Asked, build_scene
 from serve_app.speech.pipeline import SpeechPipeline
@@ -59,7 +69,7 @@ class ServedModel:
         settings = _alone_on_its_device(settings)
         self._settings = settings
         self.tokens = TokenService.load(settings)
-        self._encoder = EncoderService.load(settings)
+        self.encoder = EncoderService.load(settings)
         checkpoint, mimi = load_codec(settings)
         slots = make_slots(settings.codec, mimi)
         slots.warm_up()
@@ -68,7 +78,7 @@ class ServedModel:
         self._decoder = DecoderService(slots, self.tokens, settings.codec)
 
     def stop(self) -> None:
-        for part in (self._decoder, self._encoder, self.tokens):
+        for part in (self._decoder, self.encoder, self.tokens):
             part.stop()
 
     async def speak(self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0) -> Sound:
@@ -82,8 +92,14 @@ class ServedModel:
         self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0
     ) -> list[AudioChunk]:
         """The same answer, chunk by chunk."""
-        info = await self.tokens.info()
-        scene = build_scene(Asked([Turn(text, speaker)]), info, self._settings)
+        stream = self.stream(Asked([Turn(text, speaker)]), seed, context)
+        return [message async for message in stream if isinstance(message, AudioChunk)]
+
+    async def stream(
+        self, asked: Asked, seed: int, context: tuple[ContextClip, ...] = ()
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """The answer to any scene while it is made. Raises InvalidRequest for one that is beyond the limits."""
+        scene = build_scene(asked, await self.tokens.info(), self._settings)
         request = SpeechRequest(
             request_id="verify",
             turns=scene.turns,
@@ -91,8 +107,12 @@ class ServedModel:
             sampling=replace(scene.sampling, seed=seed),
             max_audio_seconds=scene.max_audio_seconds,
         )
-        pipeline = SpeechPipeline(self._encoder, self._decoder)
-        return [message async for message in pipeline.stream(request) if isinstance(message, AudioChunk)]
+        async with aclosing(self.pipeline().stream(request)) as messages:
+            async for message in messages:
+                yield message
+
+    def pipeline(self) -> SpeechPipeline:
+        return SpeechPipeline(self.encoder, self._decoder)
 
     async def measure(self) -> Speed:
         info = await self.tokens.info()
