@@ -4,6 +4,7 @@ import logging
 
 import torch
 
+from serve_app.engine.adapters import AdapterStore
 from serve_app.engine.memory.device import claim_memory
 from serve_app.engine.memory.plan import PlannedModel, announce, plan_memory, usual_reserves
 from serve_app.engine.model_runner import ModelRunner
@@ -40,7 +41,8 @@ def load_parts(settings: Settings) -> EngineParts:
     step = choose_step(settings.engine.step, model)
     _log.info("the %s step computes frames", step)
     info = _info(checkpoint, model, step, settings.engine)
-    return EngineParts(_runner(model, step, info, settings.engine), TextTokenizer(checkpoint), info)
+    adapters = AdapterStore(checkpoint.shape, device, dtype, settings.engine)
+    return EngineParts(_runner(model, step, info, settings.engine), TextTokenizer(checkpoint), info, adapters)
 
 
 def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSettings) -> ModelInfo:
