@@ -12,7 +12,6 @@ from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import ModelInfo
 
-
 if TYPE_CHECKING:
     from serve_app.engine.adapters import AdapterStore
 

@@ -11,7 +11,6 @@ from serve_app.model.adapters.low_rank import LoadedAdapter, adapters_of_rows
 from serve_app.model.csm import Csm
 from serve_app.model.sampling import FrameSampler, SamplingPlan
 
-
 AdaptersByRow = Sequence[LoadedAdapter | None]
 
 

@@ -117,7 +117,9 @@ class TestStore:
 
     def test_what_only_a_merged_adapter_may_change(self, base: Path, harness: Harness, tmp_path: Path) -> None:
         make_adapter(base, tmp_path, target_modules=[*MLP, "lm_head"])
-        with pytest.raises(CheckpointError, match=r"changes lm_head\.weight, which only a merged .* checkpoint convert"):
+        with pytest.raises(
+            CheckpointError, match=r"changes lm_head\.weight, which only a merged .* checkpoint convert"
+        ):
             harness.adapters.load(AdapterRef("heads", str(tmp_path)))
 
     def test_a_folder_without_an_adapter(self, base: Path, harness: Harness) -> None:
