@@ -8,8 +8,10 @@
     │   ├── BodyTooLarge
     │   ├── FileTooLarge
     │   ├── QuotaExceeded
+    │   ├── VoiceNameTaken
     │   └── DownloadFailed
     ├── UnknownRequest
+    ├── UnknownVoice
     ├── UnknownFile
     │   └── UnknownUpload
     ├── InvalidSignature
@@ -97,9 +99,15 @@ class FileTooLarge(InvalidRequest):
 
 
 class QuotaExceeded(InvalidRequest):
-    """The files of one key would take more than `files.quota_bytes`."""
+    """The files of one key would take more than `files.quota_bytes`, or it keeps `voices.max_per_key` voices."""
 
     kind = "quota_exceeded"
+
+
+class VoiceNameTaken(InvalidRequest):
+    """The key keeps another voice of that name."""
+
+    kind = "voice_name_taken"
 
 
 class DownloadFailed(InvalidRequest):
@@ -119,6 +127,19 @@ class UnknownRequest(CsmServeError):
 
     def __str__(self) -> str:
         return f"request {self.request_id} is not known; finished requests are kept for ten minutes"
+
+
+class UnknownVoice(CsmServeError):
+    """The caller keeps no voice with that id or name."""
+
+    kind = "unknown_voice"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return f"voice {self.name} is not known to this key: send the id or the name of a voice that it keeps"
 
 
 class UnknownJob(CsmServeError):

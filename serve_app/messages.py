@@ -160,6 +160,19 @@ class TokenFrames:
 
 
 @dataclass(frozen=True, slots=True)
+class SpokenPart:
+    """Where one part of an answer stands in its audio and in its typed texts. Pauses belong to no part."""
+
+    turn: int
+    first_frame: int
+    end_frame: int
+    """The frame behind the last."""
+    start_char: int
+    end_char: int
+    """Typed characters of all turns, those of earlier turns included."""
+
+
+@dataclass(frozen=True, slots=True)
 class AudioChunk:
     """The same frames as sound: signed 16 bit little-endian mono PCM at 24 kHz, 1920 samples a frame.
 
@@ -174,6 +187,8 @@ class AudioChunk:
     """The turn of a scene that speaks, from 0."""
     spoken_chars: int = 0
     """Characters of the typed texts that are spoken once the piece before this chunk has ended."""
+    part: SpokenPart | None = None
+    """The part that has ended, on a chunk without audio right behind it."""
 
     @property
     def num_frames(self) -> int:

@@ -17,6 +17,10 @@ class ContextEncoder(Protocol):
         """The checkpoint's own voices by speaker. Empty where it has none."""
         ...
 
+    async def codec(self) -> str:
+        """Names the weights that codes come from. Codes of another codec are other sounds."""
+        ...
+
 
 class TokenGenerator(Protocol):
     """Generates frames of codes."""

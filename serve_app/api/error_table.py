@@ -21,6 +21,8 @@ from serve_app.errors import (
     UnknownJob,
     UnknownKey,
     UnknownRequest,
+    UnknownVoice,
+    VoiceNameTaken,
 )
 
 
@@ -38,6 +40,8 @@ _ROWS: dict[type[CsmServeError], Row] = {
     Forbidden: Row(403),
     InvalidSignature: Row(403),
     UnknownRequest: Row(404),
+    UnknownVoice: Row(404),
+    VoiceNameTaken: Row(409),
     UnknownJob: Row(404),
     UnknownFile: Row(404),
     UnknownKey: Row(404),

@@ -19,7 +19,7 @@ from serve_app.api.request_ids import kept_id, request_id_of
 from serve_app.api.streaming import disconnect, while_connected
 from serve_app.audio.encode.formats import WAV
 from serve_app.errors import InvalidRequest
-from serve_app.keys.key import Scope
+from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.speech.build import Asked, AskedClip
 from serve_app.speech.scene import Scene, Turn
@@ -53,7 +53,7 @@ class NativeApi:
         async with while_connected(partial(disconnect, request.receive)):
             with _named_as_sent(body):
                 info = await self._speech.info()
-                scene = await self._scene(body, request)
+                scene = await self._scene(body, request, key)
                 # The status waits for admission: a refusal is raised here, and never after a 200.
                 answer = await self._speech.open(scene, call)
             headers = answer_headers(request, answer, scene, info)
@@ -82,7 +82,7 @@ class NativeApi:
         body = parse_form(await form_fields(request, kind, limits.max_body_bytes), limits)
         return body, body.streaming is not False
 
-    async def _scene(self, body: GenerateBody, request: Request) -> Scene:
+    async def _scene(self, body: GenerateBody, request: Request, key: Key) -> Scene:
         asked = Asked(
             turns=_turns(body),
             context=[AskedClip(item.text, item.speaker, item.audio) for item in body.context],
@@ -92,7 +92,7 @@ class NativeApi:
             normalize=body.normalize,
             remarks=body.notices,
         )
-        scene = await self._speech.scene(asked, self._settings)
+        scene = await self._speech.scene(asked, self._settings, key)
         return await self._speech.context.locate(scene, origin_of(request.scope, self._settings.public_url))
 
 
@@ -105,8 +105,8 @@ def _turns(body: GenerateBody) -> list[Turn]:
             else "is sent beside scene: send one of them",
         )
     if body.text is not None:
-        return [Turn(body.text, body.speaker)]
-    return [Turn(turn.text, turn.speaker) for turn in body.scene or ()]
+        return [Turn(body.text, body.speaker, voice=body.voice)]
+    return [Turn(turn.text, turn.speaker, voice=turn.voice or body.voice) for turn in body.scene or ()]
 
 
 @contextmanager

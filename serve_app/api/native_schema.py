@@ -26,6 +26,7 @@ Number = Annotated[float, BeforeValidator(_not_bool)]
 class SceneTurn(Lenient):
     text: str
     speaker: Integer = 0
+    voice: str | None = Field(default=None, description="Id or name of a kept voice.")
 
 
 class ContextItem(Lenient):
@@ -43,6 +44,7 @@ class GenerateBody(LenientBody):
 
     text: str | None = None
     speaker: Integer = 0
+    voice: str | None = Field(default=None, description="Id or name of a kept voice, for turns that name none.")
     scene: list[SceneTurn] | None = None
     context: list[ContextItem] = Field(default=[])
     streaming: bool | None = Field(default=None, description="Default: false for JSON, true for forms.")

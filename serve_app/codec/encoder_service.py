@@ -30,11 +30,13 @@ class EncoderService:
         self,
         encoder: Clips,
         voices: dict[int, ContextSegment],
+        codec: str = "",
         meter: Meter = NO_METER,
         stuck_seconds: float = math.inf,
     ) -> None:
         self._encoder = encoder
         self._voices = voices
+        self._codec = codec
         self._meter = meter
         self._thread = OwnerThread("encoder", stuck_seconds=stuck_seconds)
 
@@ -42,7 +44,7 @@ class EncoderService:
     def load(cls, settings: Settings, meter: Meter = NO_METER) -> Self:
         """Load the codec and the voices that the settings name. Raises StartupError where that fails."""
         with memory_for_start("the context encoder", "codec.cache_entries, or raise codec.memory_fraction"):
-            return cls(*_parts(settings), meter, MAX_CLIPS_PER_PASS * settings.codec.stuck_seconds)
+            return cls(*_parts(settings), meter=meter, stuck_seconds=MAX_CLIPS_PER_PASS * settings.codec.stuck_seconds)
 
     async def encode(self, pcm: bytes) -> Codes:
         """See `ports.ContextEncoder`."""
@@ -54,6 +56,9 @@ class EncoderService:
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         return self._voices
+
+    async def codec(self) -> str:
+        return self._codec
 
     def _encode_batch(self, clips: list[bytes]) -> list[Codes]:
         began_at, hits_before = time.perf_counter(), self._encoder.num_hits
@@ -72,19 +77,21 @@ class EncoderService:
         self._thread.stop()
 
 
-def _parts(settings: Settings) -> tuple[Clips, dict[int, ContextSegment]]:
+def _parts(settings: Settings) -> tuple[Clips, dict[int, ContextSegment], str]:
     # Imported here, so that a replica with a stand-in starts without torch, in a fraction of the time.
     if settings.stand_in is not None:
         from serve_app.codec.stand_in import StandInClips
 
-        return StandInClips(settings.stand_in), {}
+        return StandInClips(settings.stand_in), {}, f"stand-in-{settings.stand_in.num_codebooks}"
     from serve_app.codec.default_voices import default_clips
     from serve_app.codec.encoder import ClipEncoder
+    from serve_app.codec.fingerprint import fingerprint
     from serve_app.codec.loading import load_codec
 
     checkpoint, mimi = load_codec(settings)
     encoder = ClipEncoder(mimi, settings.codec.cache_entries)
-    return encoder, {
+    voices = {
         speaker: ContextSegment(text, speaker, encoder.encode(pcm), anchor=True)
         for speaker, text, pcm in default_clips(checkpoint.folder)
     }
+    return encoder, voices, fingerprint(mimi)

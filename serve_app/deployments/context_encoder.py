@@ -31,5 +31,8 @@ class ContextEncoderDeployment:
     async def default_voices(self) -> dict[int, ContextSegment]:
         return await self._service.default_voices()
 
+    async def codec(self) -> str:
+        return await self._service.codec()
+
     async def check_health(self) -> None:
         self._service.check_health()

@@ -34,6 +34,9 @@ class EncoderHandle:
     async def default_voices(self) -> dict[int, ContextSegment]:
         return await self._answer(self._handle.default_voices.remote())
 
+    async def codec(self) -> str:
+        return await self._answer(self._handle.codec.remote())
+
     async def _answer(self, response: Any) -> Any:
         """Raises NotReady after a while. Serve would hold the request for as long as no replica runs."""
         seconds = self._failover.cold_wait_seconds

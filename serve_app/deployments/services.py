@@ -29,6 +29,7 @@ from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects
 from serve_app.store.secrets import Secrets
 from serve_app.store.signing import Tokens, UrlSigner
+from serve_app.voices.library import VoiceLibrary
 
 _SIGNING_SECRET = "signing"
 _FILE_IDS_SECRET = "file-ids"
@@ -63,6 +64,7 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
             speech_files,
             allowance,
             context_charge=settings.keys.context_charge,
+            voices=VoiceLibrary(database, files, pipeline.encoder, settings.voices),
         ),
         queue=JobQueue(database, settings.shared_jobs, webhook_format),
         files=files,

@@ -43,6 +43,14 @@ def take(connection: Connection, hold: Hold, now: float) -> None:
     connection.execute(insert(HOLDS).values(id=hold.id, key_id=hold.key.id, expires_at=now + HELD_SECONDS))
 
 
+def cover(connection: Connection, hold: Hold, more_seconds: float, now: float) -> None:
+    """Change the advance charge of a running request. Raises LimitReached if the key is at its limit of audio."""
+    owed = _owed(connection, hold.key, now)
+    if more_seconds > 0 and hold.key.limits.audio_seconds_per_minute:
+        _check_audio(hold.key.limits.audio_seconds_per_minute, owed, more_seconds)
+    _owe(connection, hold.key, max(0.0, owed + more_seconds), now)
+
+
 def settle(connection: Connection, hold: Hold, audio_seconds: float, now: float) -> None:
     """End a request that made `audio_seconds`, and correct its charge. An expired hold keeps the advance charge."""
     owed = _owed(connection, hold.key, now)

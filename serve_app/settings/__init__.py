@@ -20,6 +20,7 @@ from serve_app.settings.speech import (
     SamplingSettings,
     StandInSettings,
 )
+from serve_app.settings.voices import VoiceSettings
 
 __all__ = [
     "STAND_IN",
@@ -37,6 +38,7 @@ __all__ = [
     "Settings",
     "StandInSettings",
     "TracingSettings",
+    "VoiceSettings",
     "WebhookSettings",
     "load_settings",
     "misspelt_variables",

@@ -31,6 +31,7 @@ from serve_app.settings.speech import (
     SamplingSettings,
     StandInSettings,
 )
+from serve_app.settings.voices import VoiceSettings
 
 _NO_BOUND = 2**31 - 1
 
@@ -82,6 +83,7 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     webhooks: WebhookSettings = WebhookSettings()
     files: FileSettings = FileSettings()
+    voices: VoiceSettings = VoiceSettings()
     net: NetSettings = NetSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()

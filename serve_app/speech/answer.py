@@ -9,7 +9,7 @@ from typing import Self
 
 from serve_app.errors import GenerationFailed
 from serve_app.keys.limits import Taken
-from serve_app.messages import Accepted, AudioChunk, FinishReason
+from serve_app.messages import Accepted, AudioChunk, FinishReason, SpokenPart
 from serve_app.speech.outcomes import Outcome
 from serve_app.speech.request import SpeechRequest
 from serve_app.store.stored_file import StoredFile
@@ -54,6 +54,8 @@ class Answer:
         self.accepted = accepted
         self.notices = notices
         self.outcome = Outcome(accepted.request_id, accepted.seed)
+        self.parts: list[SpokenPart] = []
+        """Those that have ended so far."""
         self.stored: StoredAnswer | None = None
         """Set once `chunks` has ended, if the scene asks for a file."""
         self._speech = speech
@@ -111,6 +113,8 @@ class Answer:
         self.outcome = replace(self.outcome, spoken_chars=chunk.spoken_chars)
         self._note(self.outcome.num_frames + chunk.num_frames, chunk.finish)
         self._taken.settle(self.outcome.audio_seconds)
+        if chunk.part is not None:
+            self.parts.append(chunk.part)
         if self._store is not None:
             self._pcm.append(chunk.pcm)
 

@@ -55,19 +55,33 @@ def build_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene:
     limits = settings.limits
     if asked.file is not None:
         coding_of(asked.file.format, asked.file.sample_rate_hz)
-    turns = _turns(asked, limits)
+    scene = _scene(asked, _turns(asked, limits), info, settings)
+    prepared = [
+        _prepared(f"turns[{number}].text", turn, asked.normalize, info) for number, turn in enumerate(scene.turns)
+    ]
+    notices = merged(*(notices for _, notices in prepared))
+    return replace(scene, turns=tuple(turn for turn, _ in prepared), notices=tuple(map(str, notices)))
+
+
+def build_live_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene:
+    """As `build_scene`, for one turn whose text is still to come."""
+    (turn,) = asked.turns
+    speaker = _speaker("turns[0].speaker", turn.speaker)
+    return _scene(asked, (Turn("", speaker, voice=turn.voice),), info, settings)
+
+
+def _scene(asked: Asked, turns: tuple[Turn, ...], info: ModelInfo, settings: Settings) -> Scene:
+    limits = settings.limits
     context = _context(asked.context, limits)
     sampling, sampling_remarks = sampling_of(asked.sampling, info, settings.sampling)
     max_audio_seconds, length_remarks = max_audio_seconds_of(asked.max_audio_seconds, limits)
-    prepared = [_prepared(f"turns[{number}].text", turn, asked.normalize, info) for number, turn in enumerate(turns)]
     return Scene(
-        turns=tuple(turn for turn, _ in prepared),
+        turns=turns,
         context=context,
         seed=seed_of(asked.seed),
         sampling=sampling,
         max_audio_seconds=max_audio_seconds,
         file=asked.file,
-        notices=tuple(map(str, merged(*(notices for _, notices in prepared)))),
         remarks=(*asked.remarks, *sampling_remarks, *length_remarks),
     )
 
@@ -95,9 +109,10 @@ def _turns(asked: Asked, limits: LimitSettings) -> tuple[Turn, ...]:
     if not 1 <= len(turns) <= limits.max_scene_turns:
         raise InvalidRequest("turns", f"has {len(turns)} turns: send from 1 to {limits.max_scene_turns}")
     checked = tuple(
-        Turn(
-            check_text(f"turns[{number}].text", turn.text, max_chars),
-            _speaker(f"turns[{number}].speaker", turn.speaker),
+        replace(
+            turn,
+            text=check_text(f"turns[{number}].text", turn.text, max_chars),
+            speaker=_speaker(f"turns[{number}].speaker", turn.speaker),
         )
         for number, turn in enumerate(turns)
     )

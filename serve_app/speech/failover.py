@@ -78,6 +78,9 @@ class RetryingEncoder:
     async def default_voices(self) -> dict[int, ContextSegment]:
         return await self._answer(self._encoder.default_voices)
 
+    async def codec(self) -> str:
+        return await self._answer(self._encoder.codec)
+
     async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
         attempts = _Attempts(self._settings, self._meter, "encoder")
         while True:

@@ -22,7 +22,7 @@ class Part:
     chars_before: int
     """Typed characters of the turns before this one."""
     is_last: bool
-    is_last_of_turn: bool
+    """Known to be the answer's last. While text is still coming, no part is."""
 
     @property
     def is_only(self) -> bool:
@@ -30,7 +30,7 @@ class Part:
 
     @property
     def pause_seconds(self) -> float:
-        """Silence that belongs between this part and the next."""
+        """Silence that belongs between this part and the next of the same turn."""
         return _PAUSE_SECONDS[self.piece.ends_with]
 
 
@@ -40,8 +40,7 @@ def parts_of(turns: Sequence[Turn]) -> list[Part]:
     for turn_number, turn in enumerate(turns):
         pieces = turn.pieces
         for number, piece in enumerate(pieces):
-            is_last_of_turn = number == len(pieces) - 1
-            is_last = is_last_of_turn and turn_number == len(turns) - 1
-            parts.append(Part(len(parts), turn_number, turn.speaker, piece, chars_before, is_last, is_last_of_turn))
+            is_last = number == len(pieces) - 1 and turn_number == len(turns) - 1
+            parts.append(Part(len(parts), turn_number, turn.speaker, piece, chars_before, is_last))
         chars_before += len(turn.text)
     return parts

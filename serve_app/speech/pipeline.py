@@ -1,7 +1,7 @@
 """Turns a speech request into audio: encodes the context and speaks the parts, each conditioned on those before."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ class SpeechPipeline:
     """The whole path behind every API dialect, over the ports of the graph."""
 
     def __init__(self, encoder: ContextEncoder, decoder: AudioDecoder, watcher: Watcher | None = None) -> None:
-        self._encoder = encoder
+        self.encoder = encoder
         self._decoder = decoder
         self._watcher = watcher or Watcher()
         self._info: ModelInfo | None = None
@@ -49,27 +49,38 @@ class SpeechPipeline:
         """Return once every model behind this pipeline answers."""
         await asyncio.gather(self._decoder.info(), self._default_voices())
 
-    async def stream(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        """Yield `Accepted` once, then the audio of all turns. A last chunk without audio carries `finish`.
+    async def stream(
+        self, request: SpeechRequest, coming: AsyncIterator[Part] | None = None
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """Yield `Accepted` once, then the audio of all parts. A last chunk without audio carries `finish`.
 
-        Closing it frees every slot behind it. Raises errors of the ports. Before `Accepted` nothing was spoken.
+        coming: the parts of a text that is still growing, at least one, instead of those of the request's turns. No
+        slot is taken while one is awaited. Closing the stream frees every slot behind it. Raises errors of the ports
+        and of `coming`. Before `Accepted` nothing was spoken.
         """
         log.current_request_id.set(request.request_id)
         with self._watcher.answer(request) as watched:
             traced = replace(request, trace=watched.traceparent)
-            async with aclosing(self._speak(traced)) as messages:
+            parts = watched.awaited(coming) if coming is not None else _known(parts_of(request.turns))
+            async with aclosing(self._speak(traced, parts)) as messages:
                 async for message in messages:
                     watched.note(message)
                     yield message
 
-    async def _speak(self, request: SpeechRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+    async def _speak(
+        self, request: SpeechRequest, parts: AsyncIterator[Part]
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         info = await self.info()
         # Dropped before encoding, which is work, although the prompt would drop them too.
-        kept = fitting(request.context, info.max_positions)
+        kept = fitting(request.context, info.max_positions, request.voices)
         num_dropped = len(request.context) - len(kept)
         context = await self._context(replace(request, context=kept))
         spoken = Spoken(request, context, info.trained_for.longest_context_seconds)
-        for part in parts_of(request.turns):
+        async for part in parts:
+            if (pause := spoken.pause_before(part)) is not None:
+                yield pause
+            if spoken.is_over:
+                break
             async with aclosing(self._utterance(spoken.next_request(part), part, info)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
@@ -77,11 +88,9 @@ class SpeechPipeline:
                     elif part.number == 0:
                         dropped = message.dropped_segments + num_dropped
                         yield replace(message, request_id=request.request_id, dropped_segments=dropped)
-            spoken.end_part(part)
+            yield spoken.end_part(part)
             if spoken.is_over:
                 break
-            if (pause := spoken.pause(part)) is not None:
-                yield pause
         yield spoken.last_chunk()
 
     async def _utterance(
@@ -102,15 +111,18 @@ class SpeechPipeline:
             self._watcher.count_piece(rescue.end)
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
-        """The caller's clips, and the checkpoint's voice for each speaker of the scene without a clip."""
+        """A voice for each speaker of the scene, kept or the checkpoint's, and the caller's clips."""
         encoded = await self._encoded(request)
         given = [
-            ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context))
+            ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context, request.voices))
             for clip, codes in zip(request.context, encoded, strict=True)
         ]
-        missing = {turn.speaker for turn in request.turns} - {clip.speaker for clip in request.context}
+        missing = {turn.speaker for turn in request.turns} - {
+            known.speaker for known in (*request.context, *request.voices)
+        }
         voices = await self._default_voices()
-        return [voices[speaker] for speaker in sorted(missing) if speaker in voices] + given
+        defaults = [voices[speaker] for speaker in sorted(missing) if speaker in voices]
+        return [*request.voices, *defaults, *given]
 
     async def _encoded(self, request: SpeechRequest) -> list[Codes]:
         if not request.context:
@@ -121,9 +133,14 @@ class SpeechPipeline:
 
     async def _encode(self, clip: ContextClip, at_once: asyncio.Semaphore) -> Codes:
         async with at_once:
-            return await self._encoder.encode(clip.pcm)
+            return await self.encoder.encode(clip.pcm)
 
     async def _default_voices(self) -> dict[int, ContextSegment]:
         if self._voices is None:
-            self._voices = await self._encoder.default_voices()
+            self._voices = await self.encoder.default_voices()
         return self._voices
+
+
+async def _known(parts: list[Part]) -> AsyncGenerator[Part, None]:
+    for part in parts:
+        yield part

@@ -13,10 +13,17 @@ class Playback:
     underrun_seconds: float = 0.0
     """The worst lateness, which is how long a player that waits for late chunks stands still in total."""
     _began_at: float = 0.0
+    _rests: bool = False
+
+    def rest(self, at: float) -> None:
+        """Text was awaited until `at`. A listener who has heard everything by then starts again with the next chunk."""
+        self._rests = at >= self._began_at + self.audio_seconds
 
     def hear(self, at: float, audio_seconds: float) -> float | None:
         """A chunk's lateness, negative if it is early. None for the first, which starts the player."""
         lateness = None
+        if self._rests:
+            self._began_at, self._rests = at - self.audio_seconds, False
         if self.num_chunks:
             lateness = at - self._began_at - self.audio_seconds
             self.underrun_seconds = max(self.underrun_seconds, lateness)

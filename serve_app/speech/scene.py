@@ -18,6 +18,8 @@ class Turn:
     speaker: int
     prepared: tuple[Piece, ...] = ()
     """The text as it will be spoken, in pieces. Empty if the typed text is spoken as one piece."""
+    voice: str | None = None
+    """Id or name of a kept voice, as the caller sent it. `Casting` turns it into the scene's `voices`."""
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -26,7 +28,7 @@ class Turn:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        return cls(value["text"], value["speaker"], tuple(map(_piece, value.get("prepared", ()))))
+        return cls(value["text"], value["speaker"], tuple(map(_piece, value.get("prepared", ()))), value.get("voice"))
 
 
 def _piece(value: Mapping[str, Any]) -> Piece:
@@ -78,6 +80,14 @@ class ContextSource:
 
 
 @dataclass(frozen=True, slots=True)
+class CastVoice:
+    """A speaker's kept voice."""
+
+    speaker: int
+    voice_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerFile:
     """Asks for the answer to be stored as a file."""
 
@@ -110,6 +120,7 @@ class Scene:
     """Parts of the texts that are not spoken, by kind. They never quote a text."""
     remarks: tuple[str, ...] = ()
     """Differences from the request as it was sent: unknown fields, values lowered to a limit."""
+    voices: tuple[CastVoice, ...] = ()
 
     @property
     def longest_seconds(self) -> float:
@@ -131,6 +142,7 @@ class Scene:
             "file": asdict(self.file) if self.file else None,
             "notices": list(self.notices),
             "remarks": list(self.remarks),
+            "voices": [asdict(cast) for cast in self.voices],
         }
 
     @classmethod
@@ -144,4 +156,5 @@ class Scene:
             file=AnswerFile(**value["file"]) if value["file"] else None,
             notices=tuple(value.get("notices", ())),
             remarks=tuple(value.get("remarks", ())),
+            voices=tuple(CastVoice(**cast) for cast in value.get("voices", ())),
         )

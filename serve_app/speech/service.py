@@ -5,23 +5,31 @@ import dataclasses
 import hashlib
 import secrets
 import time
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
-from serve_app.errors import StartTimeout
+from serve_app.errors import StartTimeout, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
-from serve_app.keys.limits import Allowance
-from serve_app.messages import Accepted, ModelInfo
+from serve_app.keys.limits import Allowance, Taken
+from serve_app.messages import FRAME_RATE_HZ, Accepted, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
-from serve_app.speech.build import Asked, build_scene
+from serve_app.speech.build import Asked, build_live_scene, build_scene
+from serve_app.speech.casting import Casting
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
+from serve_app.speech.live.cutter import Schedule
+from serve_app.speech.live.text import LiveText
 from serve_app.speech.outcomes import Outcome, RecentOutcomes
+from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Scene
+from serve_app.speech.text.duration import frame_cap
 from serve_app.store.stored_file import StoredFile
+from serve_app.voices.library import VoiceLibrary
+from serve_app.voices.voice import Voice
 
 _MAX_INLINE_CHARS = 1000
 """Text that is prepared on the event loop, in a few milliseconds."""
@@ -53,8 +61,11 @@ class SpeechService:
         files: SpeechFiles,
         allowance: Allowance,
         context_charge: float = 0.0,
+        voices: VoiceLibrary | None = None,
     ) -> None:
         """context_charge: seconds of audio that a key is charged for each second of context."""
+        self.voices = voices
+        self._casting = Casting(voices)
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -65,35 +76,61 @@ class SpeechService:
     async def info(self) -> ModelInfo:
         return await self._pipeline.info()
 
-    async def scene(self, asked: Asked, settings: Settings) -> Scene:
-        """The scene that `asked` describes, within the limits. Raises InvalidRequest."""
+    async def scene(self, asked: Asked, settings: Settings, key: Key = ANONYMOUS) -> Scene:
+        """The scene that `asked` describes, within the limits, with the voices of `key`. Raises InvalidRequest."""
         info = await self.info()
         if sum(len(turn.text) for turn in asked.turns) <= _MAX_INLINE_CHARS:
-            return build_scene(asked, info, settings)
-        # A long text takes seconds to prepare, which would stall every stream of this event loop.
-        return await asyncio.to_thread(build_scene, asked, info, settings)
+            scene = build_scene(asked, info, settings)
+        else:  # A long text takes seconds to prepare, which would stall every stream of this event loop.
+            scene = await asyncio.to_thread(build_scene, asked, info, settings)
+        return await self._casting.cast(scene, key.id)
+
+    async def kept_voice(self, name_or_id: str, key: Key) -> Voice | None:
+        """The voice of `key` with that id or name, for dialects in which other names are voices too."""
+        try:
+            return await self.voices.find(name_or_id, key.id) if self.voices else None
+        except UnknownVoice:
+            return None
+
+    async def live(
+        self, asked: Asked, settings: Settings, schedule: Schedule, key: Key = ANONYMOUS
+    ) -> tuple[Scene, LiveText]:
+        """How to speak a text that is still to come, and the text to feed. `asked` has one turn, without text.
+
+        Raises InvalidRequest.
+        """
+        info = await self.info()
+        scene = await self._casting.cast(build_live_scene(asked, info, settings), key.id)
+        speaker, limit = scene.turns[0].speaker, settings.limits.max_text_chars
+        return scene, LiveText(info.trained_for, schedule, speaker, asked.normalize, limit)
 
     async def check_ready(self) -> None:
         await self._pipeline.check_ready()
 
-    async def open(self, scene: Scene, call: Call) -> Answer:
+    async def open(self, scene: Scene, call: Call, text: LiveText | None = None) -> Answer:
         """The answer, once the engine has admitted the request.
 
+        text: spoken instead of the scene's turns. Wait for `text.ready()` first, so that the start is not timed out by
+        a text that does not come. Its key is charged part by part, so `Answer.chunks` may raise LimitReached.
         Raises before anything is spoken: LimitReached before any work is done, errors of the context audio at
         `context[N].audio`, errors of the pipeline, and StartTimeout.
         """
         try:
             async with asyncio.timeout(call.start_timeout_seconds), AsyncExitStack() as stack:
-                return await self._opened(scene, call, stack)
+                return await self._opened(scene, call, stack, text)
         except TimeoutError:
             seconds = call.start_timeout_seconds or 0
             raise StartTimeout(f"the request did not start within its {seconds:g} s: send it again") from None
 
-    async def _opened(self, scene: Scene, call: Call, stack: AsyncExitStack) -> Answer:
-        taken = await stack.enter_async_context(self._allowance.take(call.key, scene.longest_seconds))
+    async def _opened(self, scene: Scene, call: Call, stack: AsyncExitStack, text: LiveText | None) -> Answer:
+        longest_seconds = scene.longest_seconds if text is None else 0.0
+        taken = await stack.enter_async_context(self._allowance.take(call.key, longest_seconds))
         request, notices = await self._request(scene, call)
         taken.charge_context(request.context_seconds * self._context_charge)
-        speech = await stack.enter_async_context(aclosing(self._pipeline.stream(request)))
+        coming = None
+        if text is not None:
+            coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
+        speech = await stack.enter_async_context(aclosing(self._pipeline.stream(request, coming)))
         accepted = await anext(speech)
         assert isinstance(accepted, Accepted), "a stream opens with Accepted"
         wish, owner = scene.file, call.key.id
@@ -132,8 +169,16 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
+            voices=await self._casting.segments(scene, call.key.id),
         )
         return request, notices
+
+
+async def _covered(text: LiveText, taken: Taken) -> AsyncGenerator[Part, None]:
+    async with aclosing(text.parts()) as parts:
+        async for part in parts:
+            await taken.cover(frame_cap(part.piece.num_words) / FRAME_RATE_HZ)
+            yield part
 
 
 def _seed(scene: Scene, call: Call) -> int:

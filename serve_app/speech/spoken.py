@@ -13,6 +13,7 @@ from serve_app.messages import (
     ContextSegment,
     FinishReason,
     GenerationRequest,
+    SpokenPart,
 )
 from serve_app.speech.parts import Part
 from serve_app.speech.request import SpeechRequest
@@ -37,7 +38,8 @@ class Spoken:
         self._tail = b""
         self._no_codes: Codes | None = None
         self._finish = FinishReason.EOS
-        self._turn = 0
+        self._part: Part | None = None
+        self._part_began = 0
         self._is_whole = True
         self._ended_itself = False
 
@@ -46,12 +48,16 @@ class Spoken:
         return self._max_frames - self._num_frames
 
     @property
+    def _turn(self) -> int:
+        return self._part.turn if self._part else 0
+
+    @property
     def is_over(self) -> bool:
         """Whether the answer ends here: its limit is reached, or the engine gave up."""
         return self.frames_left <= 0 or self._finish in (FinishReason.CANCELLED, FinishReason.ERROR)
 
     def next_request(self, part: Part) -> GenerationRequest:
-        self._turn = part.turn
+        self._part, self._part_began = part, self._num_frames
         request, is_first = self._request, part.number == 0
         return GenerationRequest(
             request_id=request.request_id if part.is_only else f"{request.request_id}-{part.number}",
@@ -80,7 +86,16 @@ class Spoken:
             self._tail = chunk.pcm
         return self._placed(replace(chunk, finish=None))
 
-    def end_part(self, part: Part) -> None:
+    def pause_before(self, part: Part) -> AudioChunk | None:
+        """Silence between the part before and this one of the same turn. None if the speech ends with enough of it."""
+        before = self._part
+        if before is None or self._no_codes is None or before.turn != part.turn:
+            return None
+        pcm = pause_after(self._tail, before.pause_seconds)[: self.frames_left * 2 * FRAME_SAMPLES]
+        return self._placed(AudioChunk(0, pcm, self._no_codes)) if pcm else None
+
+    def end_part(self, part: Part) -> AudioChunk:
+        """Keep the part as context of the next. Returns a chunk without audio that says where the part stands."""
         assert self._chunks, "a stream ends with a chunk that carries finish"
         self._no_codes = Codes.empty(self._chunks[0].codes.num_codebooks)
         codes = replace(self._no_codes, data=b"".join(chunk.codes.data for chunk in self._chunks))
@@ -89,17 +104,12 @@ class Spoken:
         self._spoken_chars = part.chars_before + (part.piece.end if self._ended_itself else part.piece.start)
         if codes.num_frames:  # a transcript without sound would teach the next part to skip words
             self._context.add(ContextSegment(part.piece.text, part.speaker, codes))
-
-    def pause(self, part: Part) -> AudioChunk | None:
-        """Silence to add before the next part of the same turn. None if the speech ends with enough of it."""
-        assert self._no_codes is not None, "a part has ended"
-        if part.is_last_of_turn or self.is_over:
-            return None
-        pcm = pause_after(self._tail, part.pause_seconds)[: self.frames_left * 2 * FRAME_SAMPLES]
-        return self._placed(AudioChunk(0, pcm, self._no_codes)) if pcm else None
+        start, end = part.chars_before + part.piece.start, part.chars_before + part.piece.end
+        stands = SpokenPart(part.turn, self._part_began, self._num_frames, start, end)
+        return self._placed(AudioChunk(0, b"", self._no_codes, part=stands))
 
     def last_chunk(self) -> AudioChunk:
-        assert self._no_codes is not None, "a request has a turn"
+        assert self._no_codes is not None, "a request has a part"
         if not self._is_whole and self.frames_left <= 0:
             self._finish = FinishReason.LENGTH
         last = AudioChunk(self._num_frames, b"", self._no_codes, self._finish, self._turn)

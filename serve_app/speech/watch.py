@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +11,7 @@ from serve_app import metrics
 from serve_app.errors import InvalidRequest, NotReady, Overloaded
 from serve_app.messages import FRAME_RATE_HZ, Accepted, AudioChunk, FinishReason
 from serve_app.metrics import NO_METER, Meter
+from serve_app.speech.parts import Part
 from serve_app.speech.playback import Playback
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.rescue import PieceEnd
@@ -18,6 +19,8 @@ from serve_app.tracing import NO_TRACER, Tracer
 
 _log = logging.getLogger(__name__)
 
+_INSTANT_SECONDS = 0.005
+"""Text that comes within this time was there already."""
 _OUTCOMES: dict[type[BaseException], str] = {
     Overloaded: "refused",
     NotReady: "not_ready",
@@ -62,6 +65,7 @@ class WatchedAnswer:
         self._playback = Playback()
         self._first_audio_seconds = 0.0
         self._is_accepted = False
+        self._is_live = False
         self._finish: FinishReason | None = None
 
     @property
@@ -77,6 +81,18 @@ class WatchedAnswer:
         if message.pcm:
             self._hear(message)
         self._finish = message.finish
+
+    async def awaited(self, parts: AsyncIterator[Part]) -> AsyncGenerator[Part, None]:
+        """The parts of a text that is still growing. While one is awaited, no audio is late."""
+        self._is_live = True
+        while True:
+            since = self._watcher.clock()
+            part = await anext(parts, None)
+            if part is None:
+                return
+            if (now := self._watcher.clock()) - since > _INSTANT_SECONDS:
+                self._playback.rest(now)
+            yield part
 
     def __enter__(self) -> Self:
         self._span.__enter__()
@@ -128,7 +144,8 @@ class WatchedAnswer:
         meter, audio_seconds = self._watcher.meter, self._playback.audio_seconds
         meter.count(metrics.REQUESTS_ENDED, outcome=outcome)
         meter.count(metrics.AUDIO_SECONDS, audio_seconds)
-        if audio_seconds and outcome in (FinishReason.EOS, FinishReason.LENGTH, FinishReason.RUNAWAY):
+        has_pace = audio_seconds and not self._is_live  # a growing text sets the pace itself
+        if has_pace and outcome in (FinishReason.EOS, FinishReason.LENGTH, FinishReason.RUNAWAY):
             meter.observe(metrics.REAL_TIME_FACTOR, self._seconds_since_arrival() / audio_seconds)
         if self._request.is_streamed and self._playback.num_chunks > 1:
             meter.observe(metrics.STREAM_UNDERRUN, self._playback.underrun_seconds)

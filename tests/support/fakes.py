@@ -39,6 +39,7 @@ class FakeEncoder:
 
     def __init__(self, voices: dict[int, ContextSegment] | None = None) -> None:
         self.voices = voices or {}
+        self.codec_name = "fake"
         self.clips: list[bytes] = []
 
     async def encode(self, pcm: bytes) -> Codes:
@@ -50,6 +51,9 @@ class FakeEncoder:
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         return self.voices
+
+    async def codec(self) -> str:
+        return self.codec_name
 
 
 @dataclass(frozen=True)

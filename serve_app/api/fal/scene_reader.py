@@ -5,6 +5,7 @@ from typing import Any
 
 from starlette.requests import HTTPConnection, Request
 
+from serve_app.api.auth import key_of
 from serve_app.api.fal.errors import add_headers
 from serve_app.api.fal.preferences import kept_seconds
 from serve_app.api.fal.schema import FalInput, asked, parse, validated
@@ -31,6 +32,7 @@ class SceneReader:
     async def _scene(self, body: FalInput, connection: HTTPConnection, is_job: bool = False) -> Scene:
         cdn = way_of(connection).url(Surface.CDN, "")
         file = AnswerFile(cdn, body.output_format, kept_seconds(connection.headers), body.sample_rate)
-        scene = await self._speech.scene(replace(asked(body, file), is_job=is_job), self._settings)
+        wanted = replace(asked(body, file), is_job=is_job)
+        scene = await self._speech.scene(wanted, self._settings, key_of(connection))
         add_headers(connection, weights_headers(await self._speech.info(), scene.remarks) | text_headers(scene.notices))
         return await self._speech.context.locate(scene, cdn)

@@ -34,6 +34,7 @@ AudioUrl = Annotated[str, BeforeValidator(_plain_url, json_schema_input_type=str
 class FalTurn(Lenient):
     speaker_id: Integer
     text: str
+    voice: str | None = Field(default=None, description="Ours: id or name of a kept voice.")
 
 
 class FalSpeaker(Lenient):
@@ -114,7 +115,7 @@ def validated(values: dict[str, Any], limits: LimitSettings = _USUAL) -> FalInpu
 def asked(body: FalInput, file: AnswerFile) -> Asked:
     """The input in the core's terms. Raises InvalidRequest for audio that is neither a URL nor a data URI."""
     return Asked(
-        turns=[Turn(turn.text, turn.speaker_id) for turn in body.scene],
+        turns=[Turn(turn.text, turn.speaker_id, voice=turn.voice) for turn in body.scene],
         context=[
             AskedClip(item.prompt, item.speaker_id, _url(f"context[{number}].audio", item.audio_url))
             for number, item in enumerate(body.context)

@@ -71,10 +71,14 @@ def parse(body: bytes, limits: LimitSettings) -> SpeechBody:
         raise invalid_request(error) from None
 
 
-def asked(body: SpeechBody) -> Asked:
-    """The body in the core's terms. Raises InvalidRequest for a voice that is not known."""
+def asked(body: SpeechBody, kept_voice: str | None = None) -> Asked:
+    """The body in the core's terms. `kept_voice`: the id of the voice that it names, if that is a kept one.
+
+    Raises InvalidRequest for a voice that is not known.
+    """
+    turn = Turn(body.input, speaker_of(body.voice)) if kept_voice is None else Turn(body.input, 0, voice=kept_voice)
     return Asked(
-        turns=[Turn(body.input, speaker_of(body.voice))],
+        turns=[turn],
         context=[AskedClip(item.text, item.speaker, item.audio) for item in body.context],
         sampling=body.model_dump(include=_SAMPLING_FIELDS, exclude_none=True),
         seed=body.seed,

@@ -18,7 +18,7 @@ from serve_app.api.request_ids import kept_id, request_id_of
 from serve_app.api.streaming import EVENT_STREAM, StreamedAnswer, disconnect, event, while_connected
 from serve_app.audio.encode.formats import MP3, Coding
 from serve_app.errors import CsmServeError
-from serve_app.keys.key import Scope
+from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.encoded import encoded
@@ -61,7 +61,7 @@ class OpenAiSpeech:
         call = Call(request_id_of(request), key, is_paced, trace=request.headers.get("traceparent", ""))
         async with while_connected(partial(disconnect, request.receive)):
             info = await self._speech.info()
-            scene = await self._scene(body, request)
+            scene = await self._scene(body, request, key)
             # The status waits for admission: a refusal is raised here, and never after a 200.
             answer = await self._speech.open(scene, call)
             headers = answer_headers(request, answer, scene, info) | {"X-CSM-Model": info.model}
@@ -73,8 +73,9 @@ class OpenAiSpeech:
             )
         return streamed_audio(answer, coding, headers)
 
-    async def _scene(self, body: SpeechBody, request: Request) -> Scene:
-        scene = await self._speech.scene(asked(body), self._settings)
+    async def _scene(self, body: SpeechBody, request: Request, key: Key) -> Scene:
+        kept = await self._speech.kept_voice(body.voice, key)
+        scene = await self._speech.scene(asked(body, kept.id if kept else None), self._settings, key)
         return await self._speech.context.locate(scene, origin_of(request.scope, self._settings.public_url))
 
 

@@ -1,0 +1,1 @@
+"""Text that arrives while it is spoken, as a language model writes it."""
