@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from serve_app import __version__
 from serve_app.api import error_responses
+from serve_app.api.adapters import adapters_router
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
 from serve_app.api.fal.router import SMALL, STREAMED, add_unknown_paths, fal_router
@@ -58,6 +59,8 @@ def build_api(
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))
     app.include_router(NativeApi(speech, settings).router())
+    if speech.adapters is not None:
+        app.include_router(adapters_router(speech, speech.adapters, settings))
     app.include_router(openai_router.openai_router(speech, settings))
     if services is not None:
         app.include_router(fal_router(speech, services, settings, keys))

@@ -7,6 +7,7 @@ import secrets
 
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.adapters.registry import AdapterRegistry
 from serve_app.api.fal.job_work import FalJobWork
 from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.api.services import Services
@@ -65,6 +66,7 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
             allowance,
             context_charge=settings.keys.context_charge,
             voices=VoiceLibrary(database, files, pipeline.encoder, settings.voices),
+            adapters=AdapterRegistry(database, settings.adapters),
         ),
         queue=JobQueue(database, settings.shared_jobs, webhook_format),
         files=files,

@@ -9,10 +9,11 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
-from serve_app.errors import StartTimeout, UnknownVoice
+from serve_app.adapters.registry import AdapterRegistry
+from serve_app.errors import InvalidRequest, StartTimeout, UnknownAdapter, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
-from serve_app.messages import FRAME_RATE_HZ, Accepted, ModelInfo
+from serve_app.messages import FRAME_RATE_HZ, Accepted, AdapterRef, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
@@ -62,9 +63,11 @@ class SpeechService:
         allowance: Allowance,
         context_charge: float = 0.0,
         voices: VoiceLibrary | None = None,
+        adapters: AdapterRegistry | None = None,
     ) -> None:
         """context_charge: seconds of audio that a key is charged for each second of context."""
         self.voices = voices
+        self.adapters = adapters
         self._casting = Casting(voices)
         self.context = context
         self.outcomes = RecentOutcomes()
@@ -83,7 +86,23 @@ class SpeechService:
             scene = build_scene(asked, info, settings)
         else:  # A long text takes seconds to prepare, which would stall every stream of this event loop.
             scene = await asyncio.to_thread(build_scene, asked, info, settings)
+        await self._adapter(scene)
         return await self._casting.cast(scene, key.id)
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """Load an adapter once. Raises CheckpointError, in one line, where it cannot be served."""
+        await self._pipeline.check_adapter(ref)
+
+    async def _adapter(self, scene: Scene) -> AdapterRef | None:
+        """What the scene names. Raises InvalidRequest where there is no such adapter."""
+        if scene.adapter is None:
+            return None
+        try:
+            if self.adapters is None:
+                raise UnknownAdapter(scene.adapter)
+            return await self.adapters.find(scene.adapter)
+        except UnknownAdapter:
+            raise InvalidRequest("adapter", "names none of this server's: GET /adapters lists them") from None
 
     async def kept_voice(self, name_or_id: str, key: Key) -> Voice | None:
         """The voice of `key` with that id or name, for dialects in which other names are voices too."""
@@ -169,6 +188,7 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
+            adapter=await self._adapter(scene),
             voices=await self._casting.segments(scene, call.key.id),
         )
         return request, notices

@@ -173,11 +173,16 @@ def _block(left: dict[str, LowRank], layer: str, shape: TransformerShape) -> dic
     return dict(_changes(left, layer, shape))
 
 
-def _changes(left: dict[str, LowRank], layer: str, shape: TransformerShape) -> Iterator[tuple[str, Change]]:
+def part_sizes(shape: TransformerShape) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """Of each matrix of a block: the rows of its parts, and its columns."""
     queries, keys = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
     hidden, inner = shape.hidden_size, shape.intermediate_size
-    sizes = {"qkv": (queries, keys, keys), "out": (hidden,), "gate_up": (inner, inner), "down": (hidden,)}
-    columns = {"qkv": hidden, "out": queries, "gate_up": hidden, "down": inner}
+    rows = {"qkv": (queries, keys, keys), "out": (hidden,), "gate_up": (inner, inner), "down": (hidden,)}
+    return rows, {"qkv": hidden, "out": queries, "gate_up": hidden, "down": inner}
+
+
+def _changes(left: dict[str, LowRank], layer: str, shape: TransformerShape) -> Iterator[tuple[str, Change]]:
+    sizes, columns = part_sizes(shape)
     for matrix, parts in PARTS.items():
         found = [left.pop(f"{layer}.{part}.weight", None) for part in parts]
         rank = max((change.rank for change in found if change is not None), default=0)

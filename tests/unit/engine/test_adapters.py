@@ -1,19 +1,26 @@
 """Sequences of different adapters share a step, and each speaks the very codes of its adapter merged and run alone."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from serve_app.engine.steps.choice import step_maker
-from serve_app.engine.steps.plain import MakeStep, PlainStep
+from serve_app.engine.kv_cache import KvCache
+from serve_app.engine.row_state import RowState
+from serve_app.engine.steps.choice import adapted_frames, step_maker
+from serve_app.engine.steps.graphs import GraphedStep
+from serve_app.engine.steps.plain import FrameStep, MakeStep, PlainStep
+from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.errors import CheckpointError
 from serve_app.messages import AdapterRef, GenerationRequest
 from serve_app.model.create import create_checkpoint
+from serve_app.model.csm import Csm
 from tests.support.engine_harness import Harness, random_segment, request
 from tests.support.fine_tunes import ATTENTION, MLP, make_adapter
 from tests.support.system_packages import need
+from tests.support.tape import TapeDevice
 
 NUM_FRAMES = 6
 TARGETS = {
@@ -57,15 +64,21 @@ def alone(base: Path, refs: list[AdapterRef]) -> dict[str, list[list[list[int]]]
     }
 
 
+def _recorded(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
+    adapted = adapted_frames(model, kv, state, num_ranks)
+    return GraphedStep(PlainStaticFrame(model, kv, state), TapeDevice(), 8, 256, adapted)
+
+
 def steps() -> dict[str, MakeStep]:
-    return {"plain": PlainStep, "native": step_maker("native")}
+    graphs = {name: partial(_recorded, num_ranks=ranks) for name, ranks in (("graphs", 64), ("too few ranks", 16))}
+    return {"plain": PlainStep, "native": step_maker("native"), **graphs}
 
 
-@pytest.fixture(scope="module", params=["plain", "native"])
+@pytest.fixture(scope="module", params=["plain", "native", "graphs", "too few ranks"])
 def harness(request: pytest.FixtureRequest, base: Path) -> Harness:
     if request.param == "native":
         need("g++")
-    return Harness(base, make_step=steps()[request.param], max_batch_size=8)
+    return Harness(base, make_step=steps()[request.param], max_batch_size=8, max_positions=256)
 
 
 def test_eight_rows_with_four_adapters(harness: Harness, refs: list[AdapterRef], alone: dict) -> None:
