@@ -1,4 +1,4 @@
-"""Adapters at fixed places of fixed memory, so that a recorded CUDA graph can use whatever is there when it is replayed.
+"""Adapters at fixed places of fixed memory, so that a recorded CUDA graph can use whatever is there at its replay.
 
 The ranks of all placed adapters lie side by side. Every row is multiplied by all of them, and a mask keeps its own.
 Shapes: R rows, N ranks that there is room for, P parts of a matrix.
