@@ -219,6 +219,9 @@ ENCODER_SECONDS = _histogram(
 JOBS_QUEUED = _gauge(
     "csm_jobs_queued", "jobs", "Waiting jobs of the whole queue. Every runner reports the same number."
 )
+JOBS_OLDEST_WAIT = _gauge(
+    "csm_jobs_oldest_wait_seconds", "seconds", "Age of the oldest waiting job. Every runner reports the same number."
+)
 JOBS_RUNNING = _gauge("csm_jobs_running", "jobs", "Jobs that this runner runs.")
 JOBS_ENDED = _counter(
     "csm_jobs_ended_total",

@@ -7,12 +7,13 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from grpc.aio import AioRpcError
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments.heartbeats import Heartbeat, while_heard
-from serve_app.deployments.ray_private import streaming
+from serve_app.deployments.ray_private import by_reference, streaming
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost, ReplicaSilent
 from serve_app.messages import (
     Accepted,
@@ -34,7 +35,7 @@ class EncoderHandle:
     """`ports.ContextEncoder` on a deployment."""
 
     def __init__(self, handle: DeploymentHandle, failover: FailoverSettings) -> None:
-        self._handle = handle
+        self._handle = by_reference(handle)  # a clip of 90 s is 4.3 MB
         self._failover = failover
 
     async def encode(self, pcm: bytes) -> Codes:
@@ -70,7 +71,7 @@ class GeneratorHandle:
         def ask(waited_seconds: float) -> Any:
             return self._streaming.generate.remote(replace(request, waited_seconds=waited_seconds))
 
-        return _consume(ask, self._failover, _QUEUED_HEARTBEATS)
+        return _consume(ask, self._failover, _QUEUED_HEARTBEATS, num_refusals=1)
 
     async def info(self) -> ModelInfo:
         with our_errors():
@@ -106,13 +107,18 @@ class _StillQueued(Exception):
 
 
 async def _consume(
-    ask: Callable[[float], Any], failover: FailoverSettings, max_queued_heartbeats: int | None = None
+    ask: Callable[[float], Any],
+    failover: FailoverSettings,
+    max_queued_heartbeats: int | None = None,
+    num_refusals: int = 0,
 ) -> AsyncGenerator[Any, None]:
     """The messages of one request, without heartbeats. Closing it cancels the request.
 
     A replica that takes the request sends a heartbeat. If none comes, no replica runs or the replica is cut off, and
     Serve would hold the request for ever; so it is sent again. It is also sent again after `max_queued_heartbeats`
-    heartbeats without a message. `ask` gets the seconds waited so far, so that the request keeps its place.
+    heartbeats without a message, and `num_refusals` times if a full replica refuses it: callers know the loads of a
+    second ago, and another replica may have room. `ask` gets the seconds waited so far, so that the request keeps its
+    place.
     """
     asked_at, waited_seconds = time.monotonic(), 0.0
     while True:
@@ -131,15 +137,24 @@ async def _consume(
             return
         except _StillQueued:
             waited_seconds = time.monotonic() - asked_at
+        except Overloaded:
+            if is_open or not num_refusals:
+                raise
+            num_refusals -= 1
+            waited_seconds = time.monotonic() - asked_at
         except ReplicaSilent:
             if is_open or num_heartbeats:
                 raise
-            if time.monotonic() > asked_at + failover.cold_wait_seconds:
-                seconds = f"{failover.cold_wait_seconds:.0f} seconds"
-                raise NotReady(f"no replica started within {seconds}; try again") from None
+            _require_patience(asked_at, failover.cold_wait_seconds)
         finally:
             # Ray does not always cancel the calls behind a cancelled request.
             response.cancel()
+
+
+def _require_patience(asked_at: float, seconds: float) -> None:
+    """Raises NotReady if a request that no replica has taken was sent longer ago than this."""
+    if time.monotonic() > asked_at + seconds:
+        raise NotReady(f"no replica started within {seconds:.0f} seconds; try again") from None
 
 
 @contextmanager
@@ -160,3 +175,5 @@ def our_errors() -> Iterator[None]:
         raise NotReady("the models are still loading") from error
     except RayActorError as error:
         raise ReplicaLost("a replica died; try again") from error
+    except AioRpcError as error:
+        raise GenerationFailed("a message between parts of the server was lost; try again") from error

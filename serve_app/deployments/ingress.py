@@ -44,7 +44,7 @@ class IngressDeployment:
     def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve after the constructor, so that FastAPI is built where handles and settings exist."""
         settings = self._settings
-        database = Database.open(settings.database_url)
+        database = Database.open(settings.database_url, settings.database.connections)
         keys = Keys(database, settings.keys) if settings.keys.required else None
         services = open_services(settings, database, self._pipeline, Allowance(database))
         return build_api(services.speech, self._live, RayMetricsText(), keys, services)

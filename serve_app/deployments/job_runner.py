@@ -35,7 +35,7 @@ class JobRunnerDeployment:
         identity = set_up_replica(settings)
         meter = RayMeter()
         watcher = Watcher(meter, open_tracer(settings.tracing, identity.deployment, identity.id))
-        database = Database.open(settings.database_url)
+        database = Database.open(settings.database_url, settings.database.connections)
         services = open_services(
             settings, database, speech_pipeline(encoder, decoder, settings, meter, watcher), Allowance(database)
         )
@@ -75,6 +75,7 @@ class JobRunnerDeployment:
             self._running.result()
 
     async def __del__(self) -> None:
-        """Serve calls this before it ends the process. Jobs return to the queue for another replica."""
-        await self._service.stop()
+        """Serve calls this before it ends the process. Jobs that do not end soon return to the queue for another
+        replica."""
+        await self._service.stop(self._settings.jobs.drain_seconds)
         self._running.cancel()

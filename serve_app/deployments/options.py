@@ -49,12 +49,17 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
             "ray_actor_options": {"num_cpus": 0.5},
         },
         "AudioDecoder": _COMMON | {"max_ongoing_requests": streams, "ray_actor_options": {"num_cpus": 0.3}},
-        "JobRunner": _COMMON | {"ray_actor_options": {"num_cpus": 0.1}},
+        "JobRunner": _COMMON
+        | {
+            "graceful_shutdown_timeout_s": max(_DRAIN_SECONDS, settings.jobs.drain_seconds + 30),
+            "ray_actor_options": {"num_cpus": 0.1},
+        },
         "Ingress": _COMMON
         | {
             # A client's connection ends with its ingress replica, so draining waits for the longest answer.
             "graceful_shutdown_timeout_s": max(_DRAIN_SECONDS, settings.limits.max_audio_seconds + 20),
             "max_ongoing_requests": _NO_BOUND,
+            "max_surge_percent": 100,  # it is small: in an update the new one starts before the old one stops
             "ray_actor_options": {"num_cpus": 0.1},
         },
     }

@@ -4,7 +4,7 @@ One hook stays where Ray looks for it: `IngressDeployment.__serve_build_asgi_app
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.serve._private.constants import (
@@ -12,9 +12,13 @@ from ray.serve._private.constants import (
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH,
     SERVE_LOGGER_NAME,
 )
+from ray.serve._private.request_router.common import ReplicaQueueLengthCache
 from ray.serve.context import _get_global_client, _get_serve_request_context
 from ray.serve.handle import DeploymentHandle
 from ray.serve.request_router import ReplicaID, RequestRouter, RunningReplica
+
+_KNOWN_SECONDS = 1.0
+"""A queue length that is older is asked for again. Serve's 10 s are most of a stream's life."""
 
 ALL_ADDRESSES = "0.0.0.0"
 
@@ -53,6 +57,11 @@ def streaming(handle: DeploymentHandle) -> DeploymentHandle:
     return handle.options(stream=True, _by_reference=False, response_serialization="pickle")
 
 
+def by_reference(handle: DeploymentHandle) -> DeploymentHandle:
+    """The handle with arguments sent through the object store in every profile: gRPC refuses more than 4 MiB."""
+    return handle.options(_by_reference=True)
+
+
 class ExactRequestRouter(RequestRouter):
     """Gives each replica to the request that it was chosen for, and counts that request when it is chosen.
 
@@ -61,11 +70,25 @@ class ExactRequestRouter(RequestRouter):
     the same replica idle.
     """
 
+    def __init__(self, *args: Any, get_curr_time_s: Callable[[], float] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, get_curr_time_s=get_curr_time_s, **kwargs)
+        self._replica_queue_len_cache = ReplicaQueueLengthCache(
+            staleness_timeout_s=_KNOWN_SECONDS, get_curr_time_s=get_curr_time_s
+        )
+
     async def queue_lengths(self, replicas: Sequence[RunningReplica]) -> Mapping[ReplicaID, int | None]:
         """Requests that each replica runs or keeps waiting. None for a replica that does not answer."""
         lengths = {replica.replica_id: self.replica_queue_len_cache.get(replica.replica_id) for replica in replicas}
         unknown = [replica for replica in replicas if lengths[replica.replica_id] is None]
         return lengths | {replica.replica_id: length for replica, length in await self._probe_queue_lens(unknown, 0)}
+
+    async def _select_from_candidate_replicas(
+        self, candidates: list[RunningReplica], backoff_index: int
+    ) -> RunningReplica | None:
+        # A lone replica refuses what is too much for it. To ask how busy it is would only cost a round trip.
+        if len(candidates) == len(self.curr_replicas) == 1 and backoff_index == 0:
+            return candidates[0]
+        return await super()._select_from_candidate_replicas(candidates, backoff_index)
 
     def _fulfill_next_pending_request(self, replica: RunningReplica, request_metadata: Any = None) -> None:
         for pending in self._pending_requests_to_fulfill:

@@ -206,7 +206,8 @@ def run_id(job_id: str, attempt: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Number of jobs that have not ended."""
+    """Jobs that have not ended: their numbers, and how long the oldest of those that wait has waited."""
 
     queued: int
     running: int
+    oldest_wait_seconds: float = 0.0

@@ -105,10 +105,15 @@ class JobRunner:
             for loop in loops:
                 group.create_task(loop)
 
-    async def stop(self) -> None:
-        """Lease no more jobs, stop the running ones and return them to the queue at once."""
+    async def stop(self, drain_seconds: float = 0.0) -> None:
+        """Lease no more jobs, and let the running ones end. What still runs after `drain_seconds` is stopped and
+        returns to the queue at once. `run` must go on meanwhile, since it renews the leases.
+        """
         async with self._taking:
             self._is_stopping = True
+        if self._attending and drain_seconds:
+            _log.info("waiting for %d jobs, for %.0f s at most", len(self._attending), drain_seconds)
+            await asyncio.wait(self._attending, timeout=drain_seconds)
         for run in self._runs.values():
             run.work.cancel()
         await asyncio.gather(*self._attending)
@@ -215,6 +220,7 @@ class JobRunner:
         self._meter.count(metrics.JOBS_ENDED, expired.ended, outcome=JobState.FAILED)
         backlog = await self._leases.backlog()
         self._meter.set(metrics.JOBS_QUEUED, backlog.queued)
+        self._meter.set(metrics.JOBS_OLDEST_WAIT, backlog.oldest_wait_seconds)
         self._meter.set(metrics.JOBS_RUNNING, self.num_running)
         return False
 

@@ -40,9 +40,9 @@ class JobService:
             group.create_task(repeat("counting webhooks", self._count, _COUNT_SECONDS))
             group.create_task(repeat("sweeping jobs", self._sweep, _SWEEP_SECONDS))
 
-    async def stop(self) -> None:
-        """Return the running jobs to the queue."""
-        await self._runner.stop()
+    async def stop(self, drain_seconds: float) -> None:
+        """Let running jobs end for so long, then return them to the queue."""
+        await self._runner.stop(drain_seconds)
 
     async def _count(self) -> bool:
         counts = await self._outbox.counts()

@@ -178,9 +178,12 @@ class JobLeases:
     @reads
     def backlog(self, connection: Connection) -> Backlog:
         unfinished = (JobState.QUEUED, JobState.RUNNING)
-        query = select(JOBS.c.state, func.count()).where(JOBS.c.state.in_(unfinished)).group_by(JOBS.c.state)
-        counts = {state: count for state, count in connection.execute(query)}
-        return Backlog(counts.get(JobState.QUEUED, 0), counts.get(JobState.RUNNING, 0))
+        columns = (JOBS.c.state, func.count(), func.min(JOBS.c.created_at))
+        query = select(*columns).where(JOBS.c.state.in_(unfinished)).group_by(JOBS.c.state)
+        found = {state: (count, oldest) for state, count, oldest in connection.execute(query)}
+        now = self._now(connection)
+        queued, since = found.get(JobState.QUEUED, (0, now))
+        return Backlog(queued, found.get(JobState.RUNNING, (0, now))[0], max(0.0, now - since))
 
     def _end(self, connection: Connection, job: Row[Any], state: JobState, result: JobResult) -> JobState:
         return end(connection, job, state, result, self._webhook_format, self._now(connection))

@@ -138,9 +138,35 @@ def check_shares(replicas: Iterable[Replicas], settings: Settings) -> None:
 
 def _sharing_a_card(replicas: Sequence[Replicas]) -> Iterator[tuple[int, ...]]:
     """All combinations of replicas that one card may hold, as numbers of each."""
-    for counts in product(*(range(min(each.most, int(1 / each.share + _ROUNDING)) + 1) for each in replicas)):
+    for counts in product(*(range(_most_on_card(each) + 1) for each in replicas)):
         if sum(n * each.share for n, each in zip(counts, replicas, strict=True)) <= 1 + _ROUNDING:
             yield counts
+
+
+def _most_on_card(replicas: Replicas) -> int:
+    most = min(replicas.most, int(1 / replicas.share + _ROUNDING))
+    return most if replicas.most_on_node is None else min(most, replicas.most_on_node)
+
+
+def _check_room_on_cards(replicas: Sequence[Replicas], nodes: Nodes) -> None:
+    """Raises StartupError if replicas may be placed so that another one finds no room on any card.
+
+    Serve spreads replicas over the nodes that run, in the order in which they are asked for. It never moves one.
+    """
+    if sum(each.most * each.resources.get("GPU", 0) for each in nodes.types) < 2:
+        return
+    on_cards = [each for each in replicas if 0 < each.share <= 1]
+    for each in on_cards:
+        others = [other for other in on_cards if other is not each]
+        for counts in _sharing_a_card(others):
+            taken = sum(n * other.share for n, other in zip(counts, others, strict=True))
+            if taken > 1 - each.share + _ROUNDING:
+                who = " and ".join(f"{n} {other.deployment}" for n, other in zip(counts, others, strict=True) if n)
+                several = max(zip(counts, others, strict=True), key=lambda pair: pair[0])[1]
+                raise StartupError(
+                    f"{several.key}.max_replicas_per_node: {who} may take so much of a card that {each.deployment} "
+                    f"finds no room beside them: give max_replicas_per_node: 1"
+                )
 
 
 def check_nodes(replicas: Sequence[Replicas], nodes: Nodes) -> int:
@@ -161,6 +187,7 @@ def check_nodes(replicas: Sequence[Replicas], nodes: Nodes) -> int:
                     f"{each.most_key}: {each.most} replicas of {each.deployment} are more than {nodes.source} can hold "
                     f"beside the others, {placed} fit: lower it, or raise max_workers"
                 )
+    _check_room_on_cards(replicas, nodes)
     return len(opened.free)
 
 

@@ -35,6 +35,8 @@ class JobSettings(Section):
     """A job that did not start within this time ends as failed, unless its caller set another time."""
     max_run_seconds: float = Field(default=3600.0, gt=0)
     """An attempt that lasts longer counts as failed."""
+    drain_seconds: float = Field(default=20.0, ge=0)
+    """How long a runner that is stopped lets its jobs end. What still runs then begins anew on another runner."""
     kept_seconds: float = Field(default=7 * _DAY_SECONDS, gt=0)
     """How long result, logs and file of an ended job are kept. Its input goes when it ends.
     A caller may set the file's own lifetime."""
@@ -128,6 +130,9 @@ class DatabaseSettings(Section):
     url: str | None = Field(default=None, repr=False)
     """`postgresql+psycopg://USER:PASSWORD@HOST/NAME`, or `sqlite:////FOLDER/state.db`. Unset: `state.db` in `data_dir`.
     Several machines need PostgreSQL. Set it in the environment, since Serve shows the `args` of a config."""
+    connections: int = Field(default=3, ge=1, le=64)
+    """Connections that one process keeps to PostgreSQL. Each ingress and each job runner is a process, and all of them
+    together must stay below the server's `max_connections` (100 by default). Statements wait for one that is free."""
 
 
 class KeySettings(Section):

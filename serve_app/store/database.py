@@ -33,7 +33,8 @@ _ANSWER_SECONDS = 20.0
 """Longer than SQLite waits for a lock. It also bounds the wait for a server that hangs with its connection open."""
 _LOST_SERVER = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 5, "keepalives_count": 2}
 """Ends the connections to a machine that is gone within ten seconds, so that no thread waits for it for ever."""
-_MAX_THREADS = 8
+_CONNECTIONS = 3
+_SQLITE_THREADS = 8
 _CREATING_TABLES = 7_210_031
 """PostgreSQL advisory lock: of replicas that start together, one creates the tables."""
 
@@ -41,15 +42,18 @@ _CREATING_TABLES = 7_210_031
 class Database:
     """Runs statements synchronously in threads of its own; `read` and `write` await them from an event loop."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, connections: int = _CONNECTIONS) -> None:
         self._engine = engine
-        self._threads = ThreadPoolExecutor(_MAX_THREADS, "database")
+        self._threads = ThreadPoolExecutor(connections, "database")
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """Open `sqlite:///FILE` or `postgresql+psycopg://…` and create missing tables. Raises StartupError."""
+    def open(cls, url: str, connections: int = _CONNECTIONS) -> Self:
+        """Open `sqlite:///FILE` or `postgresql+psycopg://…` and create missing tables. Raises StartupError.
+
+        connections: the most that this process keeps. Further statements wait in line.
+        """
         try:
-            database = cls(_engine(url))
+            database = cls(_engine(url, connections), _SQLITE_THREADS if url.startswith("sqlite") else connections)
             database._create_tables()
         except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the driver that the URL asks for
             raise StartupError(
@@ -200,11 +204,11 @@ def _failed(reason: object) -> StorageFailed:
     return StorageFailed("the database does not answer or has no room; try again later")
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, connections: int) -> Engine:
     # hide_parameters: statement parameters hold users' text, which must not reach the log.
     if not url.startswith("sqlite"):
         timeout = {"connect_timeout": _CONNECT_SECONDS, **_LOST_SERVER} if url.startswith("postgresql") else {}
-        pool = {"pool_pre_ping": True, "pool_size": _MAX_THREADS, "max_overflow": 2}
+        pool = {"pool_pre_ping": True, "pool_size": connections, "max_overflow": 0}
         return create_engine(url, hide_parameters=True, connect_args=timeout, **pool)
     arguments = {"timeout": _BUSY_SECONDS, "check_same_thread": False}
     engine = create_engine(url, hide_parameters=True, connect_args=arguments)

@@ -1,6 +1,7 @@
 """The throughput-optimised profile: Serve's own HAProxy instead of its Python proxy, everything else in one loop."""
 
 import asyncio
+import base64
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +10,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.support.made_up_clips import encoded, sine
 from tests.support.ray_server import Server, free_port
 from tests.support.server_process import BIN, environment, running
 from tests.support.stand_in_graph import Heard, expected_sound, samples, speak
@@ -107,3 +109,12 @@ async def test_more_than_can_run_or_wait_are_refused(server: Server) -> None:
     refused = [answer for answer in answers if answer.status_code == 429]
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 3
     assert all(int(answer.headers["retry-after"]) >= 1 and "detail" in answer.json() for answer in refused)
+
+
+async def test_a_clip_of_ninety_seconds_reaches_the_encoder(server: Server) -> None:
+    """4.3 MB of samples: more than gRPC, by which this profile sends what is small, would take."""
+    clip = base64.b64encode(encoded(sine(seconds=90), 24_000, "WAV")).decode()
+    body = {"text": "Hello.", "max_audio_seconds": 1, "context": [{"text": "as said", "speaker": 0, "audio": clip}]}
+    async with httpx.AsyncClient(timeout=60) as client:
+        answer = await client.post(f"{server.url}/generate", json=body)
+    assert answer.status_code == 200, answer.text

@@ -7,7 +7,7 @@ from typing import Any
 
 from serve_app.errors import StartupError
 from serve_app.preflight.cluster_config import prepared
-from tests.support.deploy_files import ROOT, is_our_image
+from tests.support.deploy_files import NODES, ROOT, is_our_image
 
 Cluster = dict[str, Any]
 
@@ -56,12 +56,30 @@ def head_runs_no_replica(cluster: Cluster) -> Iterator[str]:
 
 
 def cards_come_on_demand(cluster: Cluster) -> Iterator[str]:
+    """Spot cards over one that is not taken back."""
     with_cards = [values for values in cluster["available_node_types"].values() if values["resources"].get("GPU")]
-    if any(values.get("min_workers", 0) for values in with_cards):
-        yield "cards are kept that nobody asks for"
-    markets = {"InstanceMarketOptions" in values["node_config"] for values in with_cards}
-    if markets != {True, False}:
-        yield "there is no choice between spot and on-demand cards"
+    kept = {"InstanceMarketOptions" in values["node_config"]: values.get("min_workers", 0) for values in with_cards}
+    if kept != {True: 0, False: 1}:
+        yield f"cards that are kept, of spot ones and of others: {kept}"
+
+
+def one_may_go(cluster: Cluster) -> Iterator[str]:
+    if cluster["available_node_types"]["cpu"]["min_workers"] < 2:
+        yield "one cpu node carries all connections"
+
+
+def disks_are_fast(cluster: Cluster) -> Iterator[str]:
+    for name, values in cluster["available_node_types"].items():
+        if any(disk["Ebs"].get("Throughput", 125) < 500 for disk in values["node_config"]["BlockDeviceMappings"]):
+            yield f"{name} takes minutes to unpack the image"
+
+
+def nodes_know_how_fast_to_report(cluster: Cluster) -> Iterator[str]:
+    for node in ("head", "worker"):
+        if missing := [
+            f"{name}={value}" for name, value in NODES.items() if f"{name}={value}" not in _start(cluster, node)
+        ]:
+            yield f"{node}: {missing}"
 
 
 def commands_authenticate(cluster: Cluster) -> Iterator[str]:
@@ -122,6 +140,9 @@ CHECKS = (
     head_autoscales,
     head_runs_no_replica,
     cards_come_on_demand,
+    one_may_go,
+    disks_are_fast,
+    nodes_know_how_fast_to_report,
     commands_authenticate,
     head_outlives_itself,
     nothing_is_open_to_the_world,

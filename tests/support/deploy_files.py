@@ -15,10 +15,18 @@ from serve_app.settings import load_settings
 ROOT = next(parent for parent in Path(__file__).resolve().parents if (parent / "pyproject.toml").exists())
 CLUSTER = ROOT / "cluster.yaml"
 SERVE_CONFIG = ROOT / "serve_app" / "configs" / "autoscaling.yaml"
-RAYSERVICE = ROOT / "deploy" / "kuberay" / "rayservice.yaml"
+KUBERAY = ROOT / "deploy" / "kuberay"
+RAYSERVICE = KUBERAY / "base" / "rayservice.yaml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 ALERTS = ROOT / "deploy" / "grafana" / "alerts.yaml"
+NODES = {
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+    "RAY_SERVE_QUEUE_LENGTH_CACHE_TIMEOUT_S": "1",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+}
+"""What every node's processes are told: how long they go on without the head, and how soon they know of loads."""
 
 
 def read(path: Path) -> Any:

@@ -14,7 +14,7 @@ ROOT = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "training" / "README.md"]
 _NAMES_THE_IMAGE = [
     ROOT / "deploy" / "Dockerfile",
-    ROOT / "deploy" / "kuberay" / "rayservice.yaml",
+    ROOT / "deploy" / "kuberay" / "base" / "rayservice.yaml",
     ROOT / "cluster.yaml",
 ]
 _MADE_BY_TOOLS = ("build", "dist", "node_modules", "__pycache__")
@@ -40,7 +40,7 @@ def test_the_settings_table_has_the_settings_that_are_nested_and_optional() -> N
 def test_the_tree_in_the_architecture_page_is_the_tree_on_disk() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     section = page.partition("## Where everything is\n")[2].partition("\n## ")[0]
-    listed = re.findall(r"^\| `([\w/]+)/` \| \S", section, re.MULTILINE)
+    listed = re.findall(r"^\| `([\w/-]+)/` \| \S", section, re.MULTILINE)
     assert len(listed) == len(set(listed))
     assert set(listed) == set(folders())
 

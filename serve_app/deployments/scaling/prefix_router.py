@@ -22,6 +22,7 @@ CAPACITY = "capacity"
 """Name of the figure that a replica reports to routers (`record_routing_stats`): usable slots, as measured."""
 ADAPTERS = "adapters"
 """Likewise: the names of the adapters that it holds."""
+_OCCUPANCY = 0.8
 _NUM_ASKED = 4
 """Replicas whose load is compared, the preferred ones and random others. The least busy of a few is nearly the least
 busy of all."""
@@ -32,19 +33,20 @@ class RoutingRules:
     """How much load a preferred replica may have. Raises StartupError for impossible numbers."""
 
     slots: int
-    """Requests that a replica runs at once. One with so many is full."""
-    slack: int | None = None
-    """Requests that a preferred replica may have more than the least busy one. Default: a quarter of the slots."""
+    """Requests that a replica runs at once."""
+    occupancy: float = _OCCUPANCY
+    """A preferred replica takes requests of its voices while fewer than this share of its slots is taken. The rest is
+    for the requests that callers send at the same moment: they do not see one another's."""
 
     def __post_init__(self) -> None:
-        if self.slots < 1 or self.max_ahead < 0:
+        if self.slots < 1 or not 0 < self.occupancy <= 1:
             raise StartupError(
-                f"request_router_kwargs: slots {self.slots} must be 1 or more, slack {self.slack} 0 or more"
+                f"request_router_kwargs: slots {self.slots} must be 1 or more, occupancy {self.occupancy} above 0 and "
+                "at most 1"
             )
 
-    @property
-    def max_ahead(self) -> int:
-        return max(1, self.slots // 4) if self.slack is None else self.slack
+    def has_room(self, load: int) -> bool:
+        return load < self.occupancy * self.slots
 
     def within(self, capacity: float | None) -> "RoutingRules":
         """The same rules for a replica that reports how many of its slots are usable."""
@@ -52,16 +54,16 @@ class RoutingRules:
 
 
 class PrefixRouter(ExactRequestRouter):
-    """Prefers the replicas that know the voice while they have a free slot and are not clearly busier than others.
+    """Prefers the replicas that know the voice while they have room.
 
     Keyword arguments (`request_router_kwargs`) are those of `RoutingRules`.
     """
 
     def initialize_state(  # pyright: ignore[reportIncompatibleMethodOverride] Serve passes what the config holds
-        self, *, slots: int, slack: int | None = None
+        self, *, slots: int, occupancy: float = _OCCUPANCY
     ) -> None:
         """Called by Serve."""
-        self._rules = RoutingRules(slots, slack)
+        self._rules = RoutingRules(slots, occupancy)
 
     async def choose_replicas(
         self, candidate_replicas: list[RunningReplica], pending_request: PendingRequest | None = None
@@ -70,6 +72,8 @@ class PrefixRouter(ExactRequestRouter):
         if pending_request is not None:
             # Without it, Serve asks again without a pause while all replicas are full.
             pending_request.routing_context.should_backoff = True
+        if len(candidate_replicas) == 1:
+            return [candidate_replicas]
         request = _request(pending_request)
         by_name = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
         places = _places(request, list(by_name), lambda name: by_name[name].routing_stats.get(ADAPTERS, ()))
@@ -86,13 +90,13 @@ class PrefixRouter(ExactRequestRouter):
 
 
 def ranked(places: Sequence[str], loads: Mapping[str, int], rules: Mapping[str, RoutingRules]) -> list[str]:
-    """The replicas of `loads`, best first: a preferred one with a free slot, then the others by load.
+    """The replicas of `loads`, best first: a preferred one with room, then the others by load.
 
     places: the preferred replicas, in order. rules: of each preferred replica.
     """
     by_load = sorted(loads, key=loads.__getitem__)
     for place in places:
-        if place in loads and _is_free(loads[place], loads[by_load[0]], rules[place]):
+        if place in loads and rules[place].has_room(loads[place]):
             return [place] + [name for name in by_load if name != place]
     return by_load
 
@@ -112,10 +116,6 @@ def voice_of(request: GenerationRequest) -> bytes | None:
     if segment is None:
         return adapter or None
     return hashlib.blake2b(adapter + segment.codes.data, digest_size=16, key=segment.text.encode()[:64]).digest()
-
-
-def _is_free(load: int, least: int, rules: RoutingRules) -> bool:
-    return load < rules.slots and load - least <= rules.max_ahead
 
 
 def _places(

@@ -79,6 +79,17 @@ MISTAKES = {
     "no autoscaler": (checks.head_autoscales, replaced("head", "--autoscaling-config", "--config")),
     "a head that works": (checks.head_runs_no_replica, changed("available_node_types/head/resources", {"CPU": 4})),
     "a card kept": (checks.cards_come_on_demand, changed("available_node_types/gpu_spot/min_workers", 1)),
+    "no floor": (checks.cards_come_on_demand, changed("available_node_types/gpu_on_demand/min_workers", 0)),
+    "one cpu node": (checks.one_may_go, changed("available_node_types/cpu/min_workers", 1)),
+    "a slow disk": (
+        checks.disks_are_fast,
+        changed("available_node_types/gpu_spot/node_config/BlockDeviceMappings", [{"Ebs": {"VolumeType": "gp3"}}]),
+    ),
+    "slow reports": (checks.nodes_know_how_fast_to_report, replaced("worker", "_PUSH_INTERVAL_S=2", "_S=2")),
+    "a short patience": (
+        checks.nodes_know_how_fast_to_report,
+        replaced("worker", "RAY_gcs_rpc_server_reconnect_timeout_s=600 ", ""),
+    ),
     "no spot": (
         checks.cards_come_on_demand,
         changed("available_node_types/gpu_spot/node_config", {"InstanceType": "g6.2xlarge"}),

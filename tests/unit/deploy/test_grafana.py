@@ -18,6 +18,7 @@ from tests.support.system_packages import need
 SERVE_METRICS = {
     "serve_deployment_replica_healthy",
     "serve_autoscaling_target_replicas",
+    "serve_autoscaling_desired_replicas",
     "serve_deployment_queued_queries",
     "serve_health_check_failures_total",
 }
@@ -135,6 +136,8 @@ def test_prometheus_reads_every_query(tmp_path: Path) -> None:
     assert check_rules([{"name": "queries", "rules": broken}], tmp_path).returncode != 0
 
 
+OF = '{application="csm",deployment="TokenGenerator"}'
+HEALTHY = "ray_serve_deployment_replica_healthy"
 FIRING = {
     "CsmRefusals": {
         'ray_csm_requests_ended_total{outcome="refused"}': "0+6x30",
@@ -153,8 +156,21 @@ FIRING = {
         "ray_csm_engine_streams": "3x30",
     },
     "CsmDecoderSlotsLeak": {"ray_csm_decoder_busy": "4x30", "ray_csm_decoder_streams": "3x30"},
-    "CsmGeneratorCallsLeak": {"ray_csm_engine_streams": "4x30", "ray_csm_decoder_streams": "3x30"},
-    "CsmDecoderCallsLeak": {"ray_csm_decoder_streams": "4x30", "ray_csm_requests_live": "3x30"},
+    "CsmGeneratorCallsLeak": {"ray_csm_engine_streams": "6x30", "ray_csm_decoder_streams": "3x30"},
+    "CsmDecoderCallsLeak": {"ray_csm_decoder_streams": "6x30", "ray_csm_requests_live": "3x30"},
+    "CsmFirstAudioSlow": {
+        'ray_csm_time_to_first_audio_seconds_bucket{le="1.0"}': "0+90x30",
+        'ray_csm_time_to_first_audio_seconds_bucket{le="2.0"}': "0+100x30",
+        'ray_csm_time_to_first_audio_seconds_bucket{le="+Inf"}': "0+100x30",
+    },
+    "CsmReplicasMissing": {f"ray_serve_autoscaling_target_replicas{OF}": "3x30", f"{HEALTHY}{OF}": "2x30"},
+    "CsmAtMaxReplicas": {
+        f"ray_serve_autoscaling_desired_replicas{OF}": "5x30",
+        f"ray_serve_autoscaling_target_replicas{OF}": "4x30",
+    },
+    "CsmJobsWait": {"ray_csm_jobs_oldest_wait_seconds": "0+80x30"},
+    "CsmWebhooksDead": {"ray_csm_webhooks_dead": "1x15 2x14"},
+    "CsmGone": {"ray_csm_engine_slots": "32x5 _x24"},
 }
 """What each alert is for, as samples a minute."""
 QUIET = {
@@ -169,6 +185,20 @@ QUIET = {
     "CsmQueueAge": {"ray_csm_engine_oldest_wait_seconds": "4x30"},
     "CsmFailoversFailed": {'ray_csm_failovers_failed_total{part="generator"}': "1x30"},
     "CsmLeasesExpired": {'ray_csm_leases_expired_total{part="decoder"}': "1x30"},
+    "CsmFirstAudioSlow": {
+        'ray_csm_time_to_first_audio_seconds_bucket{le="1.0"}': "0+96x30",
+        'ray_csm_time_to_first_audio_seconds_bucket{le="2.0"}': "0+100x30",
+        'ray_csm_time_to_first_audio_seconds_bucket{le="+Inf"}': "0+100x30",
+    },
+    # A node comes.
+    "CsmReplicasMissing": {f"ray_serve_autoscaling_target_replicas{OF}": "3x30", f"{HEALTHY}{OF}": "2x8 3x21"},
+    "CsmAtMaxReplicas": {
+        f"ray_serve_autoscaling_desired_replicas{OF}": "4x30",
+        f"ray_serve_autoscaling_target_replicas{OF}": "4x30",
+    },
+    "CsmJobsWait": {"ray_csm_jobs_oldest_wait_seconds": "800x30"},
+    "CsmWebhooksDead": {"ray_csm_webhooks_dead": "2x30"},
+    "CsmGone": {"ray_csm_engine_slots": "32x30"},
     # Off for a moment, as while streams open and close.
     "CsmGeneratorSlotsLeak": {
         "ray_csm_engine_running": "3x19 4 3x10",

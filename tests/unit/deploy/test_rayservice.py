@@ -1,4 +1,4 @@
-"""deploy/kuberay/rayservice.yaml: what its parts must agree on, and that each check finds what it is for."""
+"""deploy/kuberay/base: what its parts must agree on, and that each check finds what it is for."""
 
 import copy
 import json
@@ -12,14 +12,18 @@ import yaml
 from serve_app import __version__
 from serve_app.errors import StartupError
 from serve_app.preflight.placement import Nodes, NodeType, check_nodes
-from tests.support.deploy_files import RAYSERVICE, SERVE_CONFIG, drain_seconds, is_our_image, read, replicas
+from tests.support.deploy_files import KUBERAY, NODES, SERVE_CONFIG, drain_seconds, is_our_image, read, replicas
 
 Manifests = dict[str, dict[str, Any]]
+CAPACITY_TYPE = "karpenter.sh/capacity-type"
 
 
 @pytest.fixture
 def manifests() -> Manifests:
-    return {manifest["kind"]: manifest for manifest in yaml.safe_load_all(RAYSERVICE.read_text())}
+    base = KUBERAY / "base"
+    files = [base / name for name in yaml.safe_load((base / "kustomization.yaml").read_text())["resources"]]
+    found = [manifest for file in files for manifest in yaml.safe_load_all(file.read_text())]
+    return {manifest["kind"]: manifest for manifest in found}
 
 
 def spec(manifests: Manifests) -> dict[str, Any]:
@@ -69,13 +73,60 @@ def resources(group: dict[str, Any]) -> dict[str, float]:
 
 
 def cards_come_on_demand(manifests: Manifests) -> Iterator[str]:
+    """Spot cards first, over one that is not taken back."""
     with_cards = [group for group in workers(manifests) if resources(group)["GPU"]]
-    if any(group["minReplicas"] for group in with_cards):
-        yield "cards are kept that nobody asks for"
-    if {"nodeSelector" in group["template"]["spec"] for group in with_cards} != {True, False}:
-        yield "there is no choice between spot and on-demand cards"
+    kinds = [group["template"]["spec"].get("nodeSelector", {}).get(CAPACITY_TYPE) for group in with_cards]
+    if kinds != ["spot", "on-demand"]:  # Ray's autoscaler takes the first group that fits
+        yield f"cards are taken in the order {kinds}"
+    if [group["minReplicas"] for group in with_cards] != [0, 1]:
+        yield "the floor is not one card on demand"
     if not spec(manifests)["rayClusterConfig"]["enableInTreeAutoscaling"]:
         yield "nothing scales"
+
+
+def one_may_go(manifests: Manifests) -> Iterator[str]:
+    """Of everything that carries streams there are two."""
+    if next(group for group in workers(manifests) if group["groupName"] == "cpu")["minReplicas"] < 2:
+        yield "one cpu pod carries all connections"
+    for deployment in yaml.safe_load(spec(manifests)["serveConfigV2"])["applications"][0]["deployments"]:
+        # A job's runner is not missed: another takes the job.
+        if deployment["name"] != "JobRunner" and deployment["autoscaling_config"]["min_replicas"] < 2:
+            yield f"one {deployment['name']}"
+
+
+def spot_pods_get_no_requests(manifests: Manifests) -> Iterator[str]:
+    """The Service's port is one by name, and pods with cards have none of that name."""
+    (port,) = spec(manifests)["serveService"]["spec"]["ports"]
+    for group in workers(manifests):
+        names = {each["name"] for each in group["template"]["spec"]["containers"][0]["ports"]}
+        if (port["targetPort"] in names) != (group["groupName"] == "cpu"):
+            yield f"{group['groupName']} has ports {names}"
+
+
+def nodes_know_how_fast_to_report(manifests: Manifests) -> Iterator[str]:
+    for container in containers(manifests):
+        if not {(name, value) for name, value in NODES.items()} <= {
+            (each["name"], each["value"]) for each in container["env"]
+        }:
+            yield f"{container['name']} lacks one of {NODES}"
+
+
+def disks_hold_the_image(manifests: Manifests) -> Iterator[str]:
+    for container in containers(manifests):
+        if "ephemeral-storage" not in container["resources"]["requests"]:
+            yield f"{container['name']} may be evicted for its disk"
+
+
+def pods_may_be_moved(manifests: Manifests) -> Iterator[str]:
+    """By an integer minAvailable: for maxUnavailable the RayCluster would have to say how many pods it wants."""
+    budget = manifests["PodDisruptionBudget"]["spec"]
+    if set(budget) != {"minAvailable", "selector"} or not isinstance(budget["minAvailable"], int):
+        yield "no pod may be moved at all"
+    least = next(group["minReplicas"] for group in workers(manifests) if group["groupName"] == "cpu")
+    if budget.get("minAvailable", 0) >= least:
+        yield "the smallest cluster cannot be drained"
+    if budget["selector"]["matchLabels"].get("ray.io/group") != "cpu":
+        yield "an idle pod with a card holds up its node"
 
 
 def head_runs_no_replica(manifests: Manifests) -> Iterator[str]:
@@ -128,9 +179,7 @@ def pods_are_probed(manifests: Manifests) -> Iterator[str]:
 def policies_select_the_pods(manifests: Manifests) -> Iterator[str]:
     selected = manifests["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
     disrupted = dict(manifests["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"])
-    # KubeRay's own label.
-    if disrupted.pop("ray.io/node-type", None) != "worker":
-        yield "the budget counts the head, of which there is one"
+    disrupted.pop("ray.io/group", None)  # KubeRay's own label
     for template in templates(manifests):
         labels = template["metadata"]["labels"].items()
         if not (selected and selected.items() <= labels and disrupted and disrupted.items() <= labels):
@@ -158,6 +207,11 @@ CHECKS = (
     names_the_installed_ray,
     pods_hold_all_replicas,
     cards_come_on_demand,
+    one_may_go,
+    spot_pods_get_no_requests,
+    nodes_know_how_fast_to_report,
+    disks_hold_the_image,
+    pods_may_be_moved,
     head_runs_no_replica,
     streams_may_end,
     head_outlives_itself,
@@ -192,6 +246,10 @@ def with_config(old: str, new: str) -> Change:
     return change
 
 
+def on_budget(**values: Any) -> Change:
+    return lambda manifests: manifests["PodDisruptionBudget"]["spec"].update(values)
+
+
 def from_everybody(**rule: Any) -> Change:
     return lambda manifests: manifests["NetworkPolicy"]["spec"]["ingress"].append(rule)
 
@@ -207,7 +265,11 @@ MISTAKES: dict[str, tuple[Callable[[Manifests], Iterator[str]], Change]] = {
         cards_come_on_demand,
         lambda manifests: [group.update(minReplicas=1) for group in workers(manifests)],
     ),
-    "spot only": (cards_come_on_demand, on_workers(nodeSelector={"spot": "true"})),
+    "spot only": (cards_come_on_demand, on_workers(nodeSelector={CAPACITY_TYPE: "spot"})),
+    "on demand first": (
+        cards_come_on_demand,
+        lambda manifests: workers(manifests).append(workers(manifests).pop(1)),
+    ),
     "no autoscaler": (cards_come_on_demand, on_cluster(enableInTreeAutoscaling=False)),
     "a head that works": (
         head_runs_no_replica,
@@ -242,12 +304,19 @@ MISTAKES: dict[str, tuple[Callable[[Manifests], Iterator[str]], Change]] = {
         policies_select_the_pods,
         lambda manifests: templates(manifests)[1].update(metadata={"labels": {"app": "csm"}}),
     ),
-    "a budget for the head": (
-        policies_select_the_pods,
-        lambda manifests: manifests["PodDisruptionBudget"]["spec"].update(
-            selector={"matchLabels": {"app": "csm-serve"}}
+    "one cpu pod": (one_may_go, lambda manifests: workers(manifests)[0].update(minReplicas=1)),
+    "one decoder": (one_may_go, with_config("min_replicas: 2", "min_replicas: 1")),
+    "streams through spot pods": (
+        spot_pods_get_no_requests,
+        lambda manifests: workers(manifests)[1]["template"]["spec"]["containers"][0]["ports"].append(
+            {"name": "serve", "containerPort": 8000}
         ),
     ),
+    "slow reports": (nodes_know_how_fast_to_report, on_containers(env=[])),
+    "no room on disk": (disks_hold_the_image, on_containers(resources={"requests": {"cpu": "1"}})),
+    "a budget for the head": (pods_may_be_moved, on_budget(selector={"matchLabels": {"app": "csm-serve"}})),
+    "a budget that Kubernetes cannot count": (pods_may_be_moved, on_budget(maxUnavailable=1)),
+    "a budget without room": (pods_may_be_moved, on_budget(minAvailable=2)),
     "the world": (nothing_is_open_to_the_world, from_everybody(ports=[{"port": 8000}])),
     "every namespace": (
         nothing_is_open_to_the_world,

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 
 from serve_app.deployments import handles
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle, GeneratorHandle
 from serve_app.deployments.heartbeats import Heartbeat, while_heard
-from serve_app.errors import NotReady, ReplicaLost
+from serve_app.errors import GenerationFailed, NotReady, Overloaded, ReplicaLost
 from serve_app.messages import GenerationRequest
 from serve_app.settings import FailoverSettings
 
@@ -34,6 +36,8 @@ class Response:
         for message in sends:
             if message is SILENCE:
                 await asyncio.Event().wait()
+            if isinstance(message, Exception):
+                raise message
             yield message
 
     def __aiter__(self) -> AsyncGenerator[object, None]:
@@ -167,6 +171,33 @@ async def test_who_is_being_served_stays() -> None:
     assert len(graph.requests) == 1
 
 
+FULL = Overloaded("the queue is full", 2)
+
+
+async def test_who_is_refused_by_a_full_replica_asks_another_one_once() -> None:
+    graph = running([FULL], [1, 2])
+    assert await generated(graph) == [1, 2]
+    assert graph.requests[1].waited_seconds > 0  # not where its voice is: that one is full
+    assert all(response.cancelled for response in graph.responses)
+    graph = running([FULL])
+    with pytest.raises(Overloaded):
+        await generated(graph)
+    assert len(graph.requests) == 2
+
+
+async def test_a_stream_that_has_begun_is_not_asked_for_twice() -> None:
+    graph = running([1, FULL])
+    with pytest.raises(Overloaded):
+        await generated(graph)
+    assert len(graph.requests) == 1
+
+
+async def test_what_grpc_raises_is_an_error_of_ours() -> None:
+    too_large = AioRpcError(StatusCode.RESOURCE_EXHAUSTED, Metadata(), Metadata(), "larger than max")
+    with pytest.raises(GenerationFailed, match="try again"):
+        await messages(running([too_large]))
+
+
 class Answer:
     """A unary response, and as much of the encoder's handle as asks for it."""
 
@@ -174,6 +205,9 @@ class Answer:
         self.cancelled = False
         self.encode = self
         self._runs = runs
+
+    def options(self, **_: object) -> "Answer":
+        return self
 
     def remote(self, _: bytes) -> "Answer":
         return self

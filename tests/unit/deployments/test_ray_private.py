@@ -1,10 +1,13 @@
 """Ray's private names stay in one file, so that a Ray upgrade has one file to check."""
 
 import ast
+import inspect
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ray.serve._private.request_router.common import ReplicaQueueLengthCache
+from ray.serve.handle import DeploymentHandle
 from ray.serve.request_router import RequestRouter
 
 from serve_app.deployments.ray_private import ExactRequestRouter
@@ -71,3 +74,29 @@ def test_the_prefix_router_replaces_no_private_method_of_serves_router() -> None
     private = {name for name in dir(RequestRouter) if is_private(name)}
     assert private & vars(ExactRequestRouter).keys()
     assert not private & (vars(PrefixRouter).keys() - {"_abc_impl"})
+
+
+CALLED = {
+    "_select_from_candidate_replicas": ["self", "candidates", "backoff_index"],
+    "_fulfill_next_pending_request": ["self", "replica", "request_metadata"],
+    "_probe_queue_lens": ["self", "replicas", "backoff_index"],
+    "_cancel_routing_task_for_pending_request": ["self", "pending_request"],
+    "_record_queue_wait_time": ["self", "pending_request"],
+    "_remove_pending_request_from_indices": ["self", "pending_request"],
+}
+"""What the router replaces or calls of Serve's own, with the arguments it relies on."""
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_serves_router_still_has_what_ours_relies_on(name: str) -> None:
+    assert list(inspect.signature(getattr(RequestRouter, name)).parameters) == CALLED[name]
+
+
+def test_serves_router_keeps_its_state_where_ours_looks_for_it() -> None:
+    source = inspect.getsource(RequestRouter)
+    assert "self._replica_queue_len_cache = " in source and "self._pending_requests_to_fulfill" in source
+    assert {"staleness_timeout_s", "get_curr_time_s"} <= set(inspect.signature(ReplicaQueueLengthCache).parameters)
+
+
+def test_a_handle_still_takes_the_options_that_carry_messages() -> None:
+    assert {"_by_reference", "response_serialization"} <= set(inspect.signature(DeploymentHandle.options).parameters)

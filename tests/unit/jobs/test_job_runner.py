@@ -194,6 +194,29 @@ async def test_a_stopping_runner_gives_its_jobs_back_at_once(quick: Harness) -> 
             await until_state(quick, job_id, JobState.COMPLETED)
 
 
+async def test_a_draining_runner_lets_its_jobs_end_and_takes_no_more(quick: Harness) -> None:
+    ids = [await quick.submitted(str(n)) for n in range(4)]
+    over = asyncio.Event()
+
+    async def ends_later(job: LeasedJob, progress: Progress) -> JobResult:
+        await over.wait()
+        return DONE
+
+    work = FakeWork(ends_later)
+    runner = runner_of(quick, work)
+    task = asyncio.create_task(runner.run())
+    await until(lambda: _is(lambda: len(work.begun) == 3))
+    stopping = asyncio.create_task(runner.stop(drain_seconds=30))
+    await asyncio.sleep(0.05)
+    assert not stopping.done() and work.num_running == 3
+    over.set()
+    await asyncio.wait_for(stopping, 10)
+    task.cancel()
+    states = [(await quick.queue.get(job_id, KEY)).state for job_id in ids]
+    assert sorted(states) == [JobState.COMPLETED] * 3 + [JobState.QUEUED]
+    assert len(work.begun) == 3
+
+
 async def test_bad_input_is_told_and_not_tried_again(quick: Harness) -> None:
     job_id = await quick.submitted()
     work = FakeWork(raising(InvalidRequest("context[0].audio", "cannot be fetched")))

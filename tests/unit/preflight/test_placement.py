@@ -160,3 +160,12 @@ def test_no_number_of_cpus_is_rays_default_of_one() -> None:
         if each.deployment == "TokenGenerator"
     ]
     assert generator.needs["CPU"] == 1
+
+
+def test_replicas_that_may_fill_a_card_before_another_needs_it_are_refused() -> None:
+    """Serve spreads them: two decoders on one card leave 0.5 of it, and a generator needs 0.6."""
+    fitting = [sharing("TokenGenerator", 0.6, most=2), sharing("AudioDecoder", 0.25, most=2)]
+    with pytest.raises(StartupError, match=r"max_replicas_per_node: 2 AudioDecoder.*TokenGenerator finds no"):
+        check_nodes(replicas(*fitting), nodes(gpus=2))
+    fitting[1]["max_replicas_per_node"] = 1
+    assert check_nodes(replicas(*fitting), nodes(gpus=2)) == 2

@@ -234,6 +234,15 @@ async def test_a_server_that_hangs_is_too(database: Database, monkeypatch: pytes
     assert await database.read(lambda connection: connection.scalar(text("SELECT 1"))) == 1
 
 
+async def test_a_process_keeps_no_more_connections_than_it_is_told() -> None:
+    count = text("SELECT count(*) FROM pg_stat_activity, pg_sleep(0.02) WHERE datname = current_database()")
+    with postgres_server() as server:
+        database = Database.open(server.new_database(), connections=2)
+        seen = await asyncio.gather(*(database.read(lambda connection: connection.scalar(count)) for _ in range(12)))
+        database.close()
+    assert max(seen) == 2
+
+
 async def test_so_is_one_whose_connections_are_all_taken(tmp_path: Path) -> None:
     one = {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_timeout": 0.1}
     database = Database(create_engine(f"sqlite:///{tmp_path / 'state.db'}", **one))
