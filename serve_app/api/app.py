@@ -31,6 +31,8 @@ from serve_app.api.pages import OwnPages
 from serve_app.api.playground.router import playground_router
 from serve_app.api.services import Services
 from serve_app.api.unexpected_errors import UnexpectedErrors
+from serve_app.api.voices import BODY_SCHEMAS as VOICE_SCHEMAS
+from serve_app.api.voices import VoicesApi
 from serve_app.keys.keys import Keys
 from serve_app.settings import Settings
 from serve_app.speech.service import SpeechService
@@ -61,13 +63,14 @@ def build_api(
     app.include_router(NativeApi(speech, settings).router())
     if speech.adapters is not None:
         app.include_router(adapters_router(speech, speech.adapters, settings))
-    app.include_router(openai_router.openai_router(speech, settings))
+    app.include_router(openai_router.openai_router(speech, settings, services))
     if services is not None:
+        app.include_router(VoicesApi(services.voices, settings).router())
         app.include_router(fal_router(speech, services, settings, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)
     error_responses.install(app)
-    add_schemas(app, BODY_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
+    add_schemas(app, BODY_SCHEMAS | VOICE_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
     # The last one added is the outermost, so errors inside are answered with CORS headers too.

@@ -33,6 +33,7 @@ def health_router(speech: SpeechService, settings: Settings) -> APIRouter:
             **asdict(model),
             "limits": settings.limits.model_dump(),
             "sampling": settings.sampling.model_dump(),
+            "watermark": speech.watermark.name if speech.watermark else None,
         }
         if model.notice:
             answer["notice"] = model.notice

@@ -6,10 +6,20 @@ from typing import Any
 
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.webhooks import WebhookFormat
+from serve_app.speech.audition import Auditions
 from serve_app.speech.context_audio import Fetcher
 from serve_app.speech.service import SpeechService
 from serve_app.store.files import FileStore
 from serve_app.store.signing import Tokens, UrlSigner
+from serve_app.voices.library import VoiceLibrary
+from serve_app.voices.packs import VoicePacks
+
+
+@dataclass(frozen=True, slots=True)
+class KeptVoices:
+    library: VoiceLibrary
+    auditions: Auditions
+    packs: VoicePacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +27,7 @@ class Services:
     speech: SpeechService
     queue: JobQueue
     files: FileStore
+    voices: KeptVoices
     net: Fetcher
     urls: UrlSigner
     tokens: Tokens

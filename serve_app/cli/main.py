@@ -164,6 +164,14 @@ def webhooks(context: typer.Context) -> None:
 
 
 @app.command(**_DELEGATES)
+def voices(context: typer.Context) -> None:
+    """Kept voices of a server: add, list, show, audition, export, import, remove."""
+    from serve_app.cli.voices import voices_app
+
+    _run_group(voices_app, "voices", context.args)
+
+
+@app.command(**_DELEGATES)
 def bench(context: typer.Context) -> None:
     """Load-test a running server: first audio, continuity, throughput. `csm-serve bench --help` lists its options."""
     from serve_app.cli.bench import run_bench

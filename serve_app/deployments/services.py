@@ -10,20 +10,24 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.adapters.registry import AdapterRegistry
 from serve_app.api.fal.job_work import FalJobWork
 from serve_app.api.fal.webhook import FalWebhookFormat
-from serve_app.api.services import Services
+from serve_app.api.services import KeptVoices, Services
+from serve_app.audio.watermark.mark import open_watermark
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.runner import Work
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.metrics import Meter
+from serve_app.net.ear import TranscriptionEar
 from serve_app.net.guarded import GuardedClient
 from serve_app.settings import Settings
+from serve_app.speech.audition import Auditions
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.failover import ResumingDecoder, RetryingEncoder
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.service import SpeechService
+from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.watch import Watcher
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
@@ -31,6 +35,7 @@ from serve_app.store.object_store import Objects
 from serve_app.store.secrets import Secrets
 from serve_app.store.signing import Tokens, UrlSigner
 from serve_app.voices.library import VoiceLibrary
+from serve_app.voices.packs import VoicePacks
 
 _SIGNING_SECRET = "signing"
 _FILE_IDS_SECRET = "file-ids"
@@ -58,16 +63,27 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
     files = FileStore(database, Objects.open(settings.files, settings.data_dir), settings.files)
     speech_files = SpeechFiles(files, file_ids_secret)
     net = GuardedClient(settings.net)
+    library = VoiceLibrary(database, files, pipeline.encoder, settings.voices)
+    speech = SpeechService(
+        pipeline,
+        ContextAudio(speech_files, net, settings),
+        speech_files,
+        allowance,
+        context_charge=settings.keys.context_charge,
+        voices=library,
+        adapters=AdapterRegistry(database, settings.adapters),
+        watermark=open_watermark(settings.watermark),
+        speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
+    )
+    ear = settings.voices.ear_url
+    voices = KeptVoices(
+        library,
+        Auditions(speech, library, settings, TranscriptionEar(ear, settings.voices.ear_model) if ear else None),
+        VoicePacks(library, own, settings.voices),
+    )
     return Services(
-        speech=SpeechService(
-            pipeline,
-            ContextAudio(speech_files, net, settings),
-            speech_files,
-            allowance,
-            context_charge=settings.keys.context_charge,
-            voices=VoiceLibrary(database, files, pipeline.encoder, settings.voices),
-            adapters=AdapterRegistry(database, settings.adapters),
-        ),
+        speech=speech,
+        voices=voices,
         queue=JobQueue(database, settings.shared_jobs, webhook_format),
         files=files,
         net=net,

@@ -21,6 +21,7 @@ from serve_app.settings.speech import (
     StandInSettings,
 )
 from serve_app.settings.voices import VoiceSettings
+from serve_app.settings.watermark import WatermarkSettings
 
 __all__ = [
     "STAND_IN",
@@ -39,6 +40,7 @@ __all__ = [
     "StandInSettings",
     "TracingSettings",
     "VoiceSettings",
+    "WatermarkSettings",
     "WebhookSettings",
     "load_settings",
     "misspelt_variables",

@@ -32,6 +32,7 @@ from serve_app.settings.speech import (
     StandInSettings,
 )
 from serve_app.settings.voices import VoiceSettings
+from serve_app.settings.watermark import WatermarkSettings
 
 _NO_BOUND = 2**31 - 1
 
@@ -86,6 +87,7 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = WebhookSettings()
     files: FileSettings = FileSettings()
     voices: VoiceSettings = VoiceSettings()
+    watermark: WatermarkSettings = WatermarkSettings()
     net: NetSettings = NetSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()

@@ -16,3 +16,15 @@ class VoiceSettings(Section):
     """Shortest clip of a voice, without the silence around it."""
     max_seconds: float = Field(default=40.0, gt=0)
     """Longest clip of a voice, and the length of all its clips together."""
+    best_seconds: float = Field(default=20.0, gt=0)
+    """Of a longer clip the best stretch of at most this length is kept, if pauses in it match the transcript."""
+    fixed_speakers: bool = True
+    """Whether a speaker to whom neither the caller nor the checkpoint gives a voice always sounds the same. The first
+    request for such a speaker takes a sentence longer. Off: CSM draws a voice at each call."""
+    ear_url: str | None = None
+    """A transcription service with OpenAI's API, such as `http://localhost:9000/v1`, which an audition asks for the
+    words that it hears. Unset: an audition does not check the words."""
+    ear_model: str = "whisper-1"
+    """The model that `voices.ear_url` is asked for."""
+    pack_signers: list[str] = Field(default=[])
+    """Public keys of other servers whose voice packs may be imported, as `GET /voices/signer` shows them."""

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import math
 
 from serve_app.audio.encode.formats import coding_of
 from serve_app.errors import DownloadFailed, FileTooLarge, UnknownFile
@@ -10,6 +11,8 @@ from serve_app.speech.encoding import encoded_whole
 from serve_app.speech.scene import AnswerFile, FileAudio
 from serve_app.store.files import FileStore
 from serve_app.store.stored_file import StoredFile
+
+_MAX_VOICE_BYTES = 1024 * 1024
 
 
 class SpeechFiles:
@@ -47,6 +50,25 @@ class SpeechFiles:
             )
             is_kept = await self._files.keep(file_id, seconds)
         return FileAudio(file_id)
+
+    async def find_voice(self, *parts: str) -> bytes | None:
+        """The codes that `put_voice` stored under these names."""
+        try:
+            return await self._files.read_all(self._file_id("speaker", *parts), _MAX_VOICE_BYTES)
+        except UnknownFile:
+            return None
+
+    async def put_voice(self, codes: bytes, *parts: str) -> bytes:
+        """Keep the codes of a speaker's voice for good. Returns those that another replica kept first, if one did."""
+        file = await self._files.put(
+            codes,
+            name="speaker.safetensors",
+            content_type="application/octet-stream",
+            owner="",
+            seconds=math.inf,
+            file_id=self._file_id("speaker", *parts),
+        )
+        return await self._files.read_all(file.id, _MAX_VOICE_BYTES)
 
     async def read(self, path: str, file_id: str, max_bytes: int) -> bytes:
         """A stored file's bytes. Raises DownloadFailed or FileTooLarge at `path`."""

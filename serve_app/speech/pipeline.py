@@ -52,7 +52,7 @@ class SpeechPipeline:
 
     async def check_ready(self) -> None:
         """Return once every model behind this pipeline answers."""
-        await asyncio.gather(self._decoder.info(), self._default_voices())
+        await asyncio.gather(self._decoder.info(), self.default_voices())
 
     async def stream(
         self, request: SpeechRequest, coming: AsyncIterator[Part] | None = None
@@ -126,7 +126,7 @@ class SpeechPipeline:
             known.speaker for known in (*request.context, *request.voices)
         }
         # An adapter is a voice: the checkpoint's own would pull it away.
-        voices = {} if request.adapter else await self._default_voices()
+        voices = {} if request.adapter else await self.default_voices()
         defaults = [voices[speaker] for speaker in sorted(missing) if speaker in voices]
         return [*request.voices, *defaults, *given]
 
@@ -141,7 +141,8 @@ class SpeechPipeline:
         async with at_once:
             return await self.encoder.encode(clip.pcm)
 
-    async def _default_voices(self) -> dict[int, ContextSegment]:
+    async def default_voices(self) -> dict[int, ContextSegment]:
+        """The checkpoint's own, by speaker."""
         if self._voices is None:
             self._voices = await self.encoder.default_voices()
         return self._voices

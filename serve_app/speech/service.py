@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
 from serve_app.adapters.registry import AdapterRegistry
+from serve_app.audio.watermark.mark import Watermark
 from serve_app.errors import InvalidRequest, StartTimeout, UnknownAdapter, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
-from serve_app.messages import FRAME_RATE_HZ, Accepted, AdapterRef, ModelInfo
+from serve_app.messages import FRAME_RATE_HZ, Accepted, AdapterRef, ContextSegment, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
@@ -22,11 +23,13 @@ from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.live.cutter import Schedule
 from serve_app.speech.live.text import LiveText
+from serve_app.speech.marking import marked
 from serve_app.speech.outcomes import Outcome, RecentOutcomes
 from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Scene
+from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.text.duration import frame_cap
 from serve_app.store.stored_file import StoredFile
 from serve_app.voices.library import VoiceLibrary
@@ -55,7 +58,7 @@ class Call:
 class SpeechService:
     """Opens answers: charges the key, fetches the context, and waits for admission."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an answer is made of
         self,
         pipeline: SpeechPipeline,
         context: ContextAudio,
@@ -63,12 +66,19 @@ class SpeechService:
         allowance: Allowance,
         context_charge: float = 0.0,
         voices: VoiceLibrary | None = None,
+        speakers: SpeakerVoices | None = None,
+        watermark: Watermark | None = None,
         adapters: AdapterRegistry | None = None,
     ) -> None:
-        """context_charge: seconds of audio that a key is charged for each second of context."""
+        """context_charge: seconds of audio that a key is charged for each second of context.
+
+        speakers: None leaves to chance how a speaker sounds to whom nobody gives a voice.
+        """
         self.voices = voices
         self.adapters = adapters
         self._casting = Casting(voices)
+        self._speakers = speakers
+        self.watermark = watermark
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -149,7 +159,10 @@ class SpeechService:
         coming = None
         if text is not None:
             coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
-        speech = await stack.enter_async_context(aclosing(self._pipeline.stream(request, coming)))
+        speech = self._pipeline.stream(request, coming)
+        if self.watermark is not None:
+            speech = marked(speech, self.watermark)
+        await stack.enter_async_context(aclosing(speech))
         accepted = await anext(speech)
         assert isinstance(accepted, Accepted), "a stream opens with Accepted"
         wish, owner = scene.file, call.key.id
@@ -173,6 +186,15 @@ class SpeechService:
             notices=(*scene.notices, *notices),
         )
 
+    async def _voices_of(self, scene: Scene, key: Key) -> tuple[ContextSegment, ...]:
+        """By speaker, so that the same speakers have the same beginning of their prompts."""
+        cast = await self._casting.segments(scene, key.id)
+        if self._speakers is None:
+            return cast
+        given = {known.speaker for known in (*cast, *scene.context)}
+        added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
+        return tuple(sorted((*cast, *added), key=lambda segment: segment.speaker))
+
     async def _request(self, scene: Scene, call: Call) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
         # Without keys all callers are one owner, and fair turns among owners would only slow it down.
@@ -189,7 +211,7 @@ class SpeechService:
             arrived_at=call.arrived_at,
             trace=call.trace,
             adapter=await self._adapter(scene),
-            voices=await self._casting.segments(scene, call.key.id),
+            voices=await self._voices_of(scene, call.key),
         )
         return request, notices
 

@@ -59,7 +59,7 @@ class ServedModel:
         settings = _alone_on_its_device(settings)
         self._settings = settings
         self.tokens = TokenService.load(settings)
-        self._encoder = EncoderService.load(settings)
+        self.encoder = EncoderService.load(settings)
         checkpoint, mimi = load_codec(settings)
         slots = make_slots(settings.codec, mimi)
         slots.warm_up()
@@ -68,7 +68,7 @@ class ServedModel:
         self._decoder = DecoderService(slots, self.tokens, settings.codec)
 
     def stop(self) -> None:
-        for part in (self._decoder, self._encoder, self.tokens):
+        for part in (self._decoder, self.encoder, self.tokens):
             part.stop()
 
     async def speak(self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0) -> Sound:
@@ -91,8 +91,10 @@ class ServedModel:
             sampling=replace(scene.sampling, seed=seed),
             max_audio_seconds=scene.max_audio_seconds,
         )
-        pipeline = SpeechPipeline(self._encoder, self._decoder)
-        return [message async for message in pipeline.stream(request) if isinstance(message, AudioChunk)]
+        return [message async for message in self.pipeline().stream(request) if isinstance(message, AudioChunk)]
+
+    def pipeline(self) -> SpeechPipeline:
+        return SpeechPipeline(self.encoder, self._decoder)
 
     async def measure(self) -> Speed:
         info = await self.tokens.info()

@@ -7,15 +7,18 @@ change, so they are cached.
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from serve_app.audio.read import read_recording
-from serve_app.errors import InvalidRequest
-from serve_app.messages import Codes, ContextSegment
+from serve_app.errors import InvalidRequest, UnknownFile, UnknownVoice
+from serve_app.messages import SAMPLE_RATE_HZ, Codes, ContextSegment
 from serve_app.ports import ContextEncoder
 from serve_app.settings import VoiceSettings
 from serve_app.store.database import Clock, Database
 from serve_app.store.files import FileStore
 from serve_app.voices.arrays import codes_file, codes_of, sound_file, sound_of
+from serve_app.voices.intake import TakenClip, take_in
 from serve_app.voices.records import VoiceRecords
 from serve_app.voices.voice import NewVoice, Voice, VoiceClip, checked_consent, checked_name, new_voice_id
 
@@ -23,6 +26,9 @@ _MAX_FILE_BYTES = 64 * 1024 * 1024
 _UNFINISHED_SECONDS = 3600.0
 """How long files of a voice are kept whose process died before it was added."""
 _CACHED_VOICES = 256
+_MOST_SILENCE = 1.5
+_READERS = ThreadPoolExecutor(16, "voice-reader")
+"""Apart from those of requests, which have a listener."""
 
 
 class VoiceLibrary:
@@ -60,16 +66,41 @@ class VoiceLibrary:
         name, consent = checked_name(new.name), checked_consent(new.consent)
         self._check_clips(new.clips)
         await self._records.check_room(name, owner, self._settings.max_per_key)
-        clips = [await self._sound(number, clip, owner) for number, clip in enumerate(new.clips)]
+        clips = [await self._taken(number, clip, owner) for number, clip in enumerate(new.clips)]
+        self.check_length([len(clip.pcm) for clip in clips])
+        report = {"clips": [clip.report for clip in clips]}
+        voice = Voice(new_voice_id(), owner, name, tuple(clip.text for clip in clips), consent, 0.0, 0.0, report)
+        return await self.keep(voice, [clip.pcm for clip in clips])
+
+    async def keep(self, voice: Voice, clips: Sequence[bytes]) -> Voice:
+        """Keep a voice of `clips` as they are: signed 16 bit mono PCM at 24 kHz. Raises as `add` for name and quota."""
+        await self._records.check_room(voice.name, voice.owner, self._settings.max_per_key)
         codec, codes = await self._codec_name(), [await self._encoder.encode(clip) for clip in clips]
-        voice = Voice(new_voice_id(), owner, name, tuple(clip.text.strip() for clip in new.clips), consent, 0.0, 0.0)
-        source = await self._store(sound_file(clips), owner)
-        encoded = await self._store(codes_file(codes), owner)
+        source = await self._store(sound_file(clips), voice.owner)
+        encoded = await self._store(codes_file(codes), voice.owner)
         return await self._records.add(voice, source, {codec: encoded}, self._settings.max_per_key)
+
+    def check_length(self, clip_bytes: Sequence[int]) -> None:
+        """Raises InvalidRequest at `clips` if they are too long together."""
+        seconds, most = sum(clip_bytes) / (2 * SAMPLE_RATE_HZ), self._settings.max_seconds
+        if seconds > most + len(clip_bytes):
+            raise InvalidRequest("clips", f"have {seconds:.0f} s together, at most {most:g} s are allowed: send fewer")
 
     async def remove(self, name_or_id: str, owner: str) -> None:
         """Forget a voice, its recordings and its consent. Raises UnknownVoice."""
         await self._records.remove(name_or_id, owner)
+
+    async def note(self, voice: Voice, **findings: Any) -> Voice:
+        """The voice with `findings` in its report. Raises UnknownVoice if it was removed."""
+        return await self._records.note(voice.id, voice.owner, findings)
+
+    async def sound(self, voice: Voice) -> list[bytes]:
+        """Its clips as they are kept: signed 16 bit mono PCM at 24 kHz. Raises UnknownVoice."""
+        source = await self._records.source_file(voice.id, voice.owner)
+        try:
+            return sound_of(await self._files.read_all(source, _MAX_FILE_BYTES))
+        except UnknownFile:
+            raise UnknownVoice(voice.id) from None
 
     async def segments(self, voice_id: str, owner: str, speaker: int) -> tuple[ContextSegment, ...]:
         """The voice as context of a prompt, spoken by `speaker`. Raises UnknownVoice."""
@@ -94,10 +125,11 @@ class VoiceLibrary:
         """The codes of this codec, encoded anew where the voice was kept with another one."""
         file = await self._records.codes_file(voice.id, codec)
         if file is not None:
-            return codes_of(await self._files.read_all(file, _MAX_FILE_BYTES))
-        source = await self._records.source_file(voice.id, voice.owner)
-        clips = sound_of(await self._files.read_all(source, _MAX_FILE_BYTES))
-        codes = [await self._encoder.encode(clip) for clip in clips]
+            try:
+                return codes_of(await self._files.read_all(file, _MAX_FILE_BYTES))
+            except UnknownFile:
+                raise UnknownVoice(voice.id) from None
+        codes = [await self._encoder.encode(clip) for clip in await self.sound(voice)]
         file = await self._store(codes_file(codes), voice.owner)
         await self._records.add_codes(voice.id, voice.owner, codec, file)
         return codes
@@ -115,11 +147,13 @@ class VoiceLibrary:
             if not clip.text.strip():
                 raise InvalidRequest(f"clips[{number}].text", "is missing: send the words spoken in this clip")
 
-    async def _sound(self, number: int, clip: VoiceClip, owner: str) -> bytes:
-        """Signed 16 bit little-endian mono PCM at 24 kHz."""
-        field = f"clips[{number}].audio"
-        recording = await asyncio.to_thread(read_recording, field, clip.data, self._settings.max_seconds, owner)
-        return recording.pcm
+    async def _taken(self, number: int, clip: VoiceClip, owner: str) -> TakenClip:
+        return await asyncio.get_running_loop().run_in_executor(_READERS, self._take, number, clip, owner)
+
+    def _take(self, number: int, clip: VoiceClip, owner: str) -> TakenClip:
+        # The recording may be longer than its speech, by the silence around it.
+        field, longest = f"clips[{number}].audio", _MOST_SILENCE * self._settings.max_seconds
+        return take_in(number, clip.text.strip(), read_recording(field, clip.data, longest, owner), self._settings)
 
     async def _store(self, data: bytes, owner: str) -> str:
         file = await self._files.put(

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from serve_app.errors import QuotaExceeded, UnknownVoice, VoiceNameTaken
 from serve_app.store.database import Clock, Database, lock_name, reads, time_of, writes
@@ -71,6 +71,14 @@ class VoiceRecords:
         for file in (source_file, *codes.values()):
             _keep(connection, file, now)
         return _voice(_row(connection, voice.id, voice.owner))
+
+    @writes
+    def note(self, connection: Connection, voice_id: str, owner: str, findings: Mapping[str, Any]) -> Voice:
+        """Put `findings` into a voice's report. Raises UnknownVoice."""
+        lock_name(connection, _ADDING, owner)
+        report = json.loads(_row(connection, voice_id, owner).report) | findings
+        connection.execute(update(VOICES).where(VOICES.c.id == voice_id).values(report=json.dumps(report)))
+        return _voice(_row(connection, voice_id, owner))
 
     @writes
     def remove(self, connection: Connection, name_or_id: str, owner: str) -> None:

@@ -92,7 +92,9 @@ def serving(
     folder: Path, *, needs_keys: bool = False, ssl: dict[str, str] | None = None, port: int = 0, **sections: Any
 ) -> Iterator[Server]:
     """Until the block ends. `sections` are those of the settings. `port` 0 is a free one."""
-    settings = Settings(data_dir=folder, **sections)
+    # Otherwise the first request of a speaker would be preceded by one of the server's own.
+    voices = {"fixed_speakers": False} | sections.pop("voices", {})
+    settings = Settings(data_dir=folder, voices=voices, **sections)
     database = Database.open(settings.database_url)
     decoder, encoder, keys = TalkingDecoder(), FakeEncoder(), Keys(database, settings.keys)
 

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from serve_app.api.auth import key_of
 from serve_app.api.openai.errors import PREFIX, content, documented
 from serve_app.api.openai.voices import listed_voices
 from serve_app.speech.service import SpeechService
@@ -38,9 +39,10 @@ def catalogue_router(speech: SpeechService) -> APIRouter:
         return {"object": "list", "models": list(map(_model, await _names(speech)))}
 
     @router.get(f"{PREFIX}/audio/voices", responses=documented(401, 422))
-    async def voices(legacy: str = "") -> dict[str, Any]:
-        """The voices: `legacy=true` lists their ids alone, as some clients expect."""
-        found = listed_voices()
+    async def voices(request: Request, legacy: str = "") -> dict[str, Any]:
+        """The voices, kept ones first: `legacy=true` lists their ids alone, as some clients expect."""
+        kept = await speech.voices.all(key_of(request).id) if speech.voices else []
+        found = [{"id": voice.id, "name": voice.name, "kept": True} for voice in kept] + listed_voices()
         if legacy.lower() in ("1", "true"):
             return {"voices": [voice["id"] for voice in found]}
         return {"object": "list", "voices": found, "data": found}

@@ -5,17 +5,24 @@ from fastapi.responses import JSONResponse
 
 from serve_app.api.openai.catalogue import catalogue_router
 from serve_app.api.openai.errors import PREFIX, content
+from serve_app.api.openai.kept_voices import kept_voices_router
 from serve_app.api.openai.speech import OpenAiSpeech
+from serve_app.api.services import Services
+from serve_app.api.verify_audio import verify_router
 from serve_app.settings import Settings
 from serve_app.speech.service import SpeechService
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def openai_router(speech: SpeechService, settings: Settings) -> APIRouter:
+def openai_router(speech: SpeechService, settings: Settings, services: Services | None = None) -> APIRouter:
+    """Without `services` no voices are kept."""
     router = APIRouter()
     router.include_router(OpenAiSpeech(speech, settings).router())
     router.include_router(catalogue_router(speech))
+    router.include_router(verify_router(speech.watermark, settings))
+    if services is not None:
+        router.include_router(kept_voices_router(services.voices, settings))
     return router
 
 

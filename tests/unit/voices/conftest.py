@@ -12,7 +12,7 @@ from serve_app.store.object_store import Objects
 from serve_app.voices.library import VoiceLibrary
 from serve_app.voices.voice import Consent, NewVoice, VoiceClip
 from tests.support.fakes import FakeEncoder
-from tests.unit.voices.sounds import speech_like
+from tests.support.sounds import speech_like
 
 OWNER = "csm_one"
 CONSENT = Consent("I agree that my voice is used in tests.", "Ann Example")
