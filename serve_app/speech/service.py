@@ -189,7 +189,7 @@ class SpeechService:
     async def _voices_of(self, scene: Scene, key: Key) -> tuple[ContextSegment, ...]:
         """By speaker, so that the same speakers have the same beginning of their prompts."""
         cast = await self._casting.segments(scene, key.id)
-        if self._speakers is None:
+        if self._speakers is None or scene.adapter is not None:  # An adapter is a voice.
             return cast
         given = {known.speaker for known in (*cast, *scene.context)}
         added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
