@@ -14,13 +14,32 @@ export PYTHONDONTWRITEBYTECODE :=
 
 install: $(STAMP)
 
-# uv alone can resolve moshi's bounds (see [tool.uv] in pyproject.toml); where it is missing, it comes from pip.
-$(STAMP): requirements.lock pyproject.toml
-	@command -v $(UV) >/dev/null 2>&1 || { python3 -m venv $(VENV)/bootstrap && $(VENV)/bootstrap/bin/pip install -q uv; }
-	@test -x $(VENV)/bin/python || $(UV) venv -q --allow-existing --python 3.11 $(VENV)
-	$(UV) pip sync -q --python $(VENV)/bin/python requirements.lock
-	$(UV) pip install -q --python $(VENV)/bin/python --no-deps --no-build-isolation -e .
+# Without a card: PyTorch's CPU build where its index can be reached, else the locked one, which brings CUDA (BACKEND=locked).
+BACKEND ?= $(if $(wildcard /dev/nvidia0),locked,cpu)
+SYNC := $(UV) pip sync --python $(VENV)/bin/python
+FROM_PYTORCH := UV_HTTP_TIMEOUT=10 UV_HTTP_RETRIES=1 $(UV) pip install --python $(VENV)/bin/python --torch-backend cpu --no-deps
+
+# uv alone can resolve moshi's bounds (see [tool.uv] in pyproject.toml); where it is missing, it comes from pip. Where
+# Python lacks ensurepip, as Debian's does without python3-venv, pip makes the environment of uv.
+$(STAMP): requirements.lock pyproject.toml deploy/cpu_lock.py
+	@echo "installing what requirements.lock names, once; docs/install.md says how much that is"
+	@command -v $(UV) >/dev/null 2>&1 || $(MAKE) --no-print-directory bootstrap
+	@test -x $(VENV)/bin/python || $(UV) venv --allow-existing --python 3.11 $(VENV)
+	@if test $(BACKEND) = cpu && $(VENV)/bin/python deploy/cpu_lock.py requirements.lock >$(VENV)/cpu.lock \
+	  && $(FROM_PYTORCH) --dry-run $$(grep '^torch==' $(VENV)/cpu.lock) >/dev/null 2>&1; \
+	then echo "torch comes as its CPU build"; $(SYNC) --torch-backend cpu $(VENV)/cpu.lock; \
+	else echo "torch comes with CUDA"; $(SYNC) requirements.lock; fi
+	$(UV) pip install --python $(VENV)/bin/python --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
+
+.PHONY: bootstrap
+bootstrap:
+	@echo "fetching uv"
+	@python3 -m venv $(VENV)/bootstrap 2>/dev/null || { rm -rf $(VENV)/bootstrap; \
+	  python3 -m pip install --target $(VENV)/bootstrap/lib uv && mkdir -p $(VENV)/bootstrap/bin \
+	  && ln -sf ../lib/bin/uv $(VENV)/bootstrap/bin/uv; } \
+	  || { echo "uv is missing: install it, or python3-venv (Debian: apt install python3-venv)"; exit 1; }
+	@test -x $(VENV)/bootstrap/bin/uv || $(VENV)/bootstrap/bin/pip install --progress-bar off uv
 
 serve: install
 	$(VENV)/bin/csm-serve serve --model $(MODEL) --port $(PORT)

@@ -20,6 +20,7 @@
     ├── Forbidden
     ├── UnknownKey
     ├── UnknownJob
+    ├── NotRetryable
     ├── Overloaded
     │   └── LimitReached
     ├── StartTimeout
@@ -35,6 +36,7 @@
     │       └── ReplicaSilent
     └── StartupError
         └── CheckpointError
+            └── HubUnreachable
 
 Errors cross process boundaries by pickle. Each constructor therefore passes all its arguments to `Exception.__init__`.
 """
@@ -167,6 +169,12 @@ class UnknownJob(CsmServeError):
 
     def __str__(self) -> str:
         return f"job {self.job_id} is not known to this key; finished jobs are kept for jobs.kept_seconds"
+
+
+class NotRetryable(CsmServeError):
+    """A job that cannot be run again: it has not failed, or its input is deleted."""
+
+    kind = "not_retryable"
 
 
 class UnknownFile(CsmServeError):
@@ -316,3 +324,7 @@ class CheckpointError(StartupError):
     """The checkpoint is missing, incomplete, or in a layout that is not supported."""
 
     kind = "checkpoint_error"
+
+
+class HubUnreachable(CheckpointError):
+    """The Hub does not answer, or a file could not be stored."""

@@ -5,10 +5,13 @@ import logging
 import sys
 from typing import Any
 
-from serve_app.cli.serving import serve_until_stopped
+from serve_app.cli.listening import bare, require_free_port
 from serve_app.errors import StartupError
-from serve_app.settings import KeySettings, load_settings
+from serve_app.settings import KeySettings, Settings, load_settings
 
+_LOOPBACK = "127.0.0.1"
+_INTERRUPTED = 130
+"""The exit status of a program that Ctrl-C has ended."""
 _log = logging.getLogger(__name__)
 
 _MEANINGLESS_HERE = (
@@ -40,19 +43,29 @@ def main(argv: list[str] | None = None) -> None:
         settings = load_settings(_settings_args(options))
         if ignored:
             _log.warning("without effect here: %s", ", ".join(ignored))
-        serve_until_stopped(settings, options.host or _usual_host(settings.keys), options.port)
+        _serve(settings, options.host or _usual_host(settings.keys), options.port)
     except StartupError as error:
         sys.exit(f"serve_app.launch: {error}")
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _serve(settings: Settings, host: str, port: int) -> None:
+    host = bare(host)
+    require_free_port(host, port)
+    if host == _LOOPBACK and not (settings.keys.required or settings.keys.open):
+        _log.warning(
+            "listening on 127.0.0.1 only: for other machines require keys (CSM_KEYS__REQUIRED=true), or give --open"
+        )
+    # Ray takes seconds to import, which a wrong option and a taken port need not wait for.
+    from serve_app.cli.serving import serve_until_stopped
+
+    serve_until_stopped(settings, host, port)
 
 
 def _usual_host(settings: KeySettings) -> str:
     """The default address. vox-serve listens on all addresses. Without keys that must be a decision, not a default."""
-    if settings.required or settings.open:
-        return "0.0.0.0"
-    _log.warning(
-        "listening on 127.0.0.1 only: for other machines require keys (CSM_KEYS__REQUIRED=true), or give --open"
-    )
-    return "127.0.0.1"
+    return "0.0.0.0" if settings.required or settings.open else _LOOPBACK
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from logging.handlers import MemoryHandler
 
 ROOT = "serve_app"
+ACCESS_MARK = "HTTP "
+"""How the line about a request begins (`api.access_log`), so that a reader of the log finds it."""
 
 current_request_id: ContextVar[str] = ContextVar("csm_request_id", default="")
 """Set where a request enters a process, for its task. A thread that serves many requests passes it in `extra`."""
@@ -31,6 +33,11 @@ def set_up(
                 _final(handler).setFormatter(JsonLines(origin))
             root.addHandler(handler)
         root.propagate = False
+
+
+def writes_json() -> bool:
+    """Whether this process writes its log as JSON."""
+    return any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger(ROOT).handlers)
 
 
 class JsonLines(logging.Formatter):

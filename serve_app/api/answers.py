@@ -40,6 +40,7 @@ async def whole_audio(answer: Answer, coding: Coding, headers: dict[str, str]) -
         "X-CSM-Finish-Reason": str(answer.outcome.finish_reason),
         "X-CSM-Audio-Seconds": f"{answer.outcome.audio_seconds:.2f}",
         "X-CSM-Characters-Spoken": str(answer.outcome.spoken_chars),
+        "X-CSM-Turn-Starts": ",".join(f"{start:.2f}" for start in answer.outcome.turn_start_seconds),
         "Content-Disposition": f'attachment; filename="{answer.accepted.request_id}.{coding.format.extension}"',
     }
     body = await encoded_whole(pcm, coding)

@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from serve_app import __version__
 from serve_app.api import error_responses
+from serve_app.api.access_log import AccessLog
 from serve_app.api.adapters import adapters_router
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
@@ -19,6 +20,7 @@ from serve_app.api.fal.tokens import FalTokens
 from serve_app.api.fal.upload_parts import BODY_SCHEMAS as UPLOAD_SCHEMAS
 from serve_app.api.fal.ways import FAL_HOSTS
 from serve_app.api.health import health_router
+from serve_app.api.jobs import JobsApi
 from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
@@ -65,6 +67,7 @@ def build_api(
         app.include_router(adapters_router(speech, speech.adapters, settings))
     app.include_router(openai_router.openai_router(speech, settings, services))
     if services is not None:
+        app.include_router(JobsApi(services.queue, services.files, settings.jobs).router())
         app.include_router(VoicesApi(services.voices, settings).router())
         app.include_router(fal_router(speech, services, settings, keys))
         add_unknown_paths(app)
@@ -96,4 +99,5 @@ def build_api(
         expose_headers=["*"],
         allow_private_network=True,
     )
+    app.add_middleware(AccessLog)
     return app

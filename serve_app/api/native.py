@@ -13,7 +13,7 @@ from serve_app.api.body import JSON, MULTIPART, URLENCODED, content_type, form_f
 from serve_app.api.codings import AUDIO_CONTENT, asked_coding
 from serve_app.api.error_responses import documented
 from serve_app.api.native_schema import GenerateBody, parse_form, parse_json
-from serve_app.api.openapi import schema_ref
+from serve_app.api.openapi import described_body
 from serve_app.api.origin import origin_of
 from serve_app.api.request_ids import kept_id, request_id_of
 from serve_app.api.streaming import disconnect, while_connected
@@ -62,7 +62,10 @@ class NativeApi:
         return streamed_audio(answer, coding, headers)
 
     async def request_outcome(self, request: Request, request_id: str) -> dict[str, Any]:
-        """How a request of the last ten minutes ended. `finish_reason` is null while it runs."""
+        """How a request of the last ten minutes ended. `finish_reason` is null while it runs.
+
+        `turn_starts` has the second at which each turn begins, of those that have begun.
+        """
         outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
         return {
             "request_id": outcome.request_id,
@@ -70,6 +73,7 @@ class NativeApi:
             "finish_reason": outcome.finish_reason,
             "audio_seconds": outcome.audio_seconds,
             "characters_spoken": outcome.spoken_chars,
+            "turn_starts": outcome.turn_start_seconds,
         }
 
     async def _read_body(self, request: Request) -> tuple[GenerateBody, bool]:
@@ -121,10 +125,15 @@ def _named_as_sent(body: GenerateBody) -> Iterator[None]:
 
 _SAMPLING_FIELDS = {"temperature", "top_k", "top_p", "repetition_penalty", "greedy"}
 _BODIES = {JSON: "GenerateBody", MULTIPART: "GenerateForm", URLENCODED: "GenerateForm"}
+_SCENE = [{"text": "Hello, how are you?", "speaker": 0}, {"text": "Pretty good, thanks.", "speaker": 1}]
+_EXAMPLES: dict[str, dict[str, Any]] = {
+    "GenerateBody": {"text": {"text": "Hello, how are you?", "seed": 7}, "scene": {"scene": _SCENE, "format": "mp3"}},
+    "GenerateForm": {"text": {"text": "Hello, how are you?", "streaming": False}},
+}
 _REQUEST_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {kind: {"schema": schema_ref(name)} for kind, name in _BODIES.items()},
+        "content": {kind: described_body(name, **_EXAMPLES[name]) for kind, name in _BODIES.items()},
     }
 }
 _AUDIO: dict[str, Any] = {

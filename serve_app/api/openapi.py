@@ -39,6 +39,11 @@ def schema_ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def described_body(name: str, **examples: Any) -> dict[str, Any]:
+    """What a body of one media type is: a schema by name, and examples that "Try it out" sends as they are."""
+    return {"schema": schema_ref(name), "examples": {title: {"value": value} for title, value in examples.items()}}
+
+
 def body_schemas(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
     """The schema of a body and those of its parts, by name."""
     body = model.model_json_schema(ref_template="#/components/schemas/{model}")

@@ -15,6 +15,7 @@ from serve_app.store.database import Database
 
 keys_app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,
     help="Create, list, rotate and revoke API keys. CSM_DATABASE__URL or CSM_DATA_DIR name the database.",
 )
 

@@ -13,13 +13,17 @@ import typer
 
 from serve_app import __version__
 from serve_app.cli.check import check, deploy
+from serve_app.cli.doctor import doctor
+from serve_app.cli.jobs import jobs_app
+from serve_app.cli.listening import bare, require_free_port
+from serve_app.cli.say import say, scene
 from serve_app.cli.verify import verify
 from serve_app.errors import CsmServeError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich takes as long to import as all the rest of a help text
     help="A server for CSM, on Ray Serve.",
 )
 _DELEGATES: dict[str, Any] = {
@@ -27,8 +31,12 @@ _DELEGATES: dict[str, Any] = {
     "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
 }
 """Of a command that hands all of its arguments on."""
-checkpoint_app = typer.Typer(no_args_is_help=True, help="Make and convert checkpoints.")
+checkpoint_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make and convert checkpoints.")
 app.add_typer(checkpoint_app, name="checkpoint")
+app.add_typer(jobs_app, name="jobs")
+app.command()(say)
+app.command()(scene)
+app.command()(doctor)
 app.command()(verify)
 app.command()(check)
 app.command()(deploy)
@@ -84,10 +92,15 @@ def serve(
         args |= {"engine": {"max_batch_size": max_batch_size}, "codec": {"max_streams": max_batch_size}}
     if is_open:
         args["keys"] = {"open": True}
-    from serve_app.cli.serving import serve_until_stopped
+    host = bare(host)
+    # First: it takes no time, and what follows takes seconds to import.
+    require_free_port(host, port)
     from serve_app.settings import load_settings
 
-    serve_until_stopped(load_settings(args), host, port)
+    settings = load_settings(args)
+    from serve_app.cli.serving import serve_until_stopped
+
+    serve_until_stopped(settings, host, port)
 
 
 @checkpoint_app.command()
@@ -187,7 +200,7 @@ def version() -> None:
 
 def _run_group(group: typer.Typer, name: str, arguments: list[str]) -> None:
     """Run a group of commands that is imported only when it is called."""
-    outer = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    outer = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     outer.add_typer(group, name=name)
     outer([name, *arguments], prog_name="csm-serve")
 
@@ -198,3 +211,13 @@ def main() -> None:
         app()
     except CsmServeError as error:
         sys.exit(f"csm-serve: {error}")
+    except Exception as error:
+        if not _is_clients(error):
+            raise
+        sys.exit(f"csm-serve: {error}")
+
+
+def _is_clients(error: Exception) -> bool:
+    """Whether the client raised it. It is imported only by the commands that ask a server."""
+    client = sys.modules.get("serve_app.client.errors")
+    return client is not None and isinstance(error, client.ClientError)

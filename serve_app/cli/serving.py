@@ -3,8 +3,8 @@
 import logging
 import os
 import signal
-import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 import ray
@@ -13,95 +13,101 @@ from ray.serve.schema import LoggingConfig
 
 from serve_app import log
 from serve_app.app import build_graph
-from serve_app.cli.progress import console, progress
+from serve_app.cli.listening import address_of
+from serve_app.cli.loading import showing_progress
+from serve_app.cli.machine import compiler
+from serve_app.cli.progress import progress, say
+from serve_app.cli.request_lines import shown_requests
 from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
 from serve_app.deployments import proxy_guard
 from serve_app.deployments.options import deployment_options, with_gpu_shares
-from serve_app.deployments.ray_private import listens_on
+from serve_app.deployments.ray_private import has_card, listens_on, serve_log_folder
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure
 from serve_app.messages import WEIGHTS_NOTICES
+from serve_app.model.apart import weights_of
 from serve_app.preflight.placement import check_shares, replicas_of
 from serve_app.preflight.serve_config import OurApplication
 from serve_app.settings import STAND_IN, Settings
 
 APP_NAME = "csm"
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _log = logging.getLogger(__name__)
 
 
 def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
-    """Start, print the address, wait for SIGINT or SIGTERM. Raises StartupError if the server cannot start."""
+    """Start, print the address, wait for SIGINT, SIGTERM or SIGHUP. Raises StartupError if the server cannot start.
+
+    host: without brackets. The caller has checked that the port is free.
+    """
     log.set_up(settings.log_level, log_format=settings.log_format)
-    host = host.removeprefix("[").removesuffix("]")  # as an IPv6 address stands in URLs
     check_exposure(settings.keys, listens_on(host))
-    require_free_port(host, port)
     if not _is_local():
         require_ray(os.environ["RAY_ADDRESS"])
-    weights = _open_checkpoint(settings)
+    _check_cards(settings)
+    _warn_of_a_missing_compiler(settings)
+    weights = _find_checkpoint(settings)
     if settings.database.url is None or settings.files.url is None:
         require_data_folder(settings.data_dir)
     try:
         with progress("starting Ray"):
             _start_ray(host, port)
-        with progress(f"loading {settings.model}"):
+        with showing_progress(f"loading {settings.model}", APP_NAME):
             _run_graph(settings)
         _greet(settings, host, port, weights)
-        _stop_on_signal().wait()
-        console.print("stopping: running streams may finish; interrupt again to end them now")
-        # Not serve.shutdown(): it kills its controller during a task, which Ray reports as a failure.
-        serve.delete(APP_NAME)
+        with shown_requests(serve_log_folder()):
+            _stop_on_signal().wait()
+            with suppress(OSError):  # a terminal that hangs up stops the server and takes no more lines
+                say("stopping: running streams may finish; interrupt again to end them now")
+            # Not serve.shutdown(): it kills its controller during a task, which Ray reports as a failure.
+            serve.delete(APP_NAME)
     finally:
         ray.shutdown()
 
 
 def _stop_on_signal() -> threading.Event:
-    """An event that the first SIGINT or SIGTERM sets. A second one ends the process. Call it after Ray has started,
+    """An event that the first signal to stop sets. A second one ends the process. Call it after Ray has started,
     since Ray installs its own handlers."""
     stopped = threading.Event()
 
     def stop(*_: object) -> None:
         stopped.set()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOPPING:
             signal.signal(number, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPPING:
         signal.signal(number, stop)
     return stopped
 
 
-def address_of(host: str, port: int) -> str:
-    """As it stands in URLs: an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _find_checkpoint(settings: Settings) -> str:
+    """The kind of the checkpoint's weights. It is fetched here, if need be, so that the progress shows.
 
-
-def require_free_port(host: str, port: int) -> None:
-    """Raises StartupError if the port is taken. Serve would share it silently, and each server would get half of the
-    requests."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As servers do: connections of a server that has just ended do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise StartupError(
-                f"cannot listen on {address_of(host, port)} ({error.strerror}): choose another --port"
-            ) from None
-
-
-def _open_checkpoint(settings: Settings) -> str:
-    """The kind of the checkpoint's weights. It is fetched here, if need be, so that the progress shows."""
+    This process stays without torch, which it would keep for as long as the server runs.
+    """
     if settings.stand_in is not None:
         _log.warning("serving a stand-in: it makes tones to measure this server, there is no model")
         return STAND_IN
     with progress(f"opening {settings.model}"):
-        from serve_app.model.checkpoint import open_checkpoint
-        from serve_app.model.device import pick_device
+        return weights_of(settings.model, settings.revision, settings.base)
 
-    if _is_local() and pick_device(settings.device).type == "cuda":
+
+def _check_cards(settings: Settings) -> None:
+    """Raises StartupError where this machine has no card for what asks for one: Serve would wait for it forever."""
+    if not _is_local() or settings.stand_in is not None:
+        return
+    if not has_card():
+        if settings.device == "cuda":
+            raise StartupError("device: Ray finds no CUDA device on this machine; use --device cpu or auto")
+    elif settings.device != "cpu":
         options = with_gpu_shares(deployment_options(settings))
         check_shares(replicas_of(OurApplication("", {}, []), options), settings)
-    return open_checkpoint(settings.model, settings.revision, settings.base).weights
+
+
+def _warn_of_a_missing_compiler(settings: Settings) -> None:
+    """Replicas say it too, in their own logs."""
+    if settings.stand_in is None and (missing := compiler()).is_good is None:
+        _log.warning("C++ compiler: none; %s", missing.remedy)
 
 
 def _start_ray(host: str, port: int) -> None:
@@ -148,9 +154,9 @@ def _greet(settings: Settings, host: str, port: int, weights: str) -> None:
     url = f"http://{address_of(shown, port)}"
     if notice := WEIGHTS_NOTICES.get(weights):
         _log.warning("%s: %s", settings.model, notice)
-    console.print(f"serving {settings.model} at {url} (docs at {url}/docs)")
-    console.print(f"  open {url}/ in a browser to type a text and hear it")
-    console.print(
-        f"  curl {url}/generate --form-string 'text=Hello, how are you?' -F streaming=false -o hello.wav",
-        soft_wrap=True,
+    key = " -H 'Authorization: Key ID:SECRET'" if settings.keys.required else ""
+    say(f"serving {settings.model} (docs at {url}/docs); each request becomes a line below")
+    say(
+        f"  curl {url}/generate{key} --form-string 'text=Hello, how are you?' -F streaming=false -o hello.wav",
     )
+    say(f"  open {url}/ in a browser to type a text and hear it")

@@ -3,12 +3,14 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from serve_app.errors import StartupError
-from serve_app.verify.check import SKIPPABLE, Report
+
+if TYPE_CHECKING:
+    from serve_app.verify.check import Report
 
 _MAX_FRAMES = 64
 _FILE_WIDTH = 120
@@ -33,6 +35,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     from serve_app import log
     from serve_app.cli.progress import progress
     from serve_app.settings import load_settings
+    from serve_app.verify.check import SKIPPABLE
 
     given = {"model": model, "device": device, "dtype": dtype, "quantization": quantization}
     args: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -66,7 +69,7 @@ def _require_folder(option: str, path: Path) -> None:
         raise StartupError(f"{option}: {path} cannot be written: name a file in an existing folder")
 
 
-def _show(report: Report) -> None:
+def _show(report: "Report") -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -88,7 +91,7 @@ def _show(report: Report) -> None:
     console.print(table)
 
 
-def _write_json(path: Path, report: Report) -> None:
+def _write_json(path: Path, report: "Report") -> None:
     try:
         path.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
     except OSError as error:

@@ -13,7 +13,11 @@ from serve_app.errors import CsmServeError
 if TYPE_CHECKING:
     import httpx
 
-voices_app = typer.Typer(no_args_is_help=True, help="Add, list, show, audition, export, import and remove voices.")
+voices_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Add, list, show, audition, export, import and remove voices.",
+)
 
 Url = Annotated[str, typer.Option(envvar="CSM_URL", help="The running server.")]
 KeyOption = Annotated[str | None, typer.Option("--key", envvar="CSM_KEY", help="ID:SECRET, where it requires keys.")]

@@ -14,6 +14,7 @@ from serve_app.store.database import Database
 
 webhooks_app = typer.Typer(
     no_args_is_help=True,
+    rich_markup_mode=None,
     help="List and retry webhooks of ended jobs. CSM_DATABASE__URL or CSM_DATA_DIR name the database.",
 )
 

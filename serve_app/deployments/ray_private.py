@@ -5,8 +5,11 @@ One hook stays where Ray looks for it: `IngressDeployment.__serve_build_asgi_app
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+from ray._private.worker import global_worker
 from ray.serve._private.constants import (
     RAY_SERVE_ENABLE_HA_PROXY,
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH,
@@ -26,6 +29,18 @@ ALL_ADDRESSES = "0.0.0.0"
 def listens_on(host: str | None) -> str | None:
     """The address that Serve listens on if its config says `host`. None if Serve does not listen."""
     return ALL_ADDRESSES if RAY_SERVE_ENABLE_HA_PROXY else host
+
+
+def has_card() -> bool:
+    """Whether this machine has a card that Ray will count. torch, which says the same, takes seconds and 400 MB."""
+    hidden = NvidiaGPUAcceleratorManager.get_current_process_visible_accelerator_ids() == []
+    return not hidden and NvidiaGPUAcceleratorManager.get_current_node_num_accelerators() > 0
+
+
+def serve_log_folder() -> Path | None:
+    """Where the replicas on this machine write their logs. None without a Ray."""
+    node = global_worker.node
+    return None if node is None else Path(node.get_logs_dir_path()) / "serve"
 
 
 def serve_host() -> str | None:

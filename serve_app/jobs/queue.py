@@ -8,10 +8,10 @@ from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from serve_app.jobs import transitions
-from serve_app.jobs.job import CancelAnswer, Job, JobResult, JobStatus, NewJob
-from serve_app.jobs.status import JOB, RESULT, STATUS, find, job_of, log_of, result_of, statuses
-from serve_app.jobs.submission import Submission, submit
-from serve_app.jobs.tables import JOBS, RESULTS, UNSTORED, WEBHOOKS
+from serve_app.jobs.job import CancelAnswer, Job, JobResult, JobState, JobStatus, NewJob
+from serve_app.jobs.status import JOB, RESULT, STATUS, find, job_of, log_of, recent, result_of, statuses
+from serve_app.jobs.submission import Submission, again, submit
+from serve_app.jobs.tables import INPUTS, JOBS, RESULTS, UNSTORED, WEBHOOKS
 from serve_app.jobs.webhooks import WebhookFormat, WebhookState
 from serve_app.settings import JobSettings
 from serve_app.store.database import Clock, Database, reads, time_of, writes
@@ -90,6 +90,11 @@ class JobQueue:
         return JobStatus(job_of(row), row.position, logs)
 
     @reads
+    def recent(self, connection: Connection, key_id: str, limit: int) -> list[JobStatus]:
+        """The latest `limit` jobs of a key, newest first, without logs."""
+        return recent(connection, key_id, limit)
+
+    @reads
     def statuses(self, connection: Connection, logs_after: Mapping[str, int | None]) -> dict[str, JobStatus]:
         """Of these jobs those that exist, whichever key they belong to; see `status`."""
         return statuses(connection, logs_after)
@@ -122,11 +127,29 @@ class JobQueue:
         row = find(connection, RESULT, job_id, key_id)
         return {row.number: row.file_id} if job_of(row).state.is_final else None
 
+    @reads
+    def again(self, connection: Connection, job_id: str, key_id: str) -> NewJob:
+        """A job to submit that does what a failed one was to do, with the usual limits and cost.
+
+        Raises UnknownJob, and NotRetryable for one that has not failed or whose input is deleted.
+        """
+        return again(connection, find(connection, JOB, job_id, key_id))
+
+    @writes
+    def _forget_old_inputs(self, connection: Connection) -> None:
+        """Those of jobs that failed `jobs.retryable_seconds` ago, at most a batch."""
+        now = self._now(connection)
+        old = (JOBS.c.state == JobState.FAILED) & (JOBS.c.ended_at < now - self._settings.retryable_seconds)
+        query = select(JOBS.c.number).join_from(JOBS, INPUTS, INPUTS.c.number == JOBS.c.number).where(old)
+        for number in connection.scalars(query.limit(_SWEEP_BATCH)).all():
+            transitions.forget_input(connection, number, now)
+
     async def sweep(self, files: Files) -> int:
         """Delete jobs that ended `jobs.kept_seconds` ago, their files first. Returns how many.
 
         Jobs with `stores_io=False` go an hour after their end.
         """
+        await self._forget_old_inputs()
         num_swept = 0
         while old := await self._old_jobs() or await self._old_unstored_jobs():
             for file_id in filter(None, old.values()):

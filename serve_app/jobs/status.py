@@ -88,6 +88,15 @@ def statuses(connection: Connection, logs_after: Mapping[str, int | None]) -> di
     return {row.id: JobStatus(job_of(row), positions.get(row.number), logs.get(row.number, ())) for row in rows}
 
 
+def recent(connection: Connection, key_id: str, limit: int) -> list[JobStatus]:
+    """The latest jobs of a key, newest first, without logs."""
+    ids = connection.scalars(
+        select(JOBS.c.id).where(JOBS.c.key_id == key_id).order_by(JOBS.c.number.desc()).limit(limit)
+    ).all()
+    found = statuses(connection, dict.fromkeys(ids))
+    return [found[job_id] for job_id in ids]
+
+
 def _logs_of(connection: Connection, after: Mapping[int, int]) -> dict[int, tuple[LogEntry, ...]]:
     if not after:
         return {}

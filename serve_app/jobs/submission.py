@@ -9,10 +9,11 @@ that long. Two deliberate submits stay two jobs, because the first one is answer
 import json
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
-from serve_app.errors import InvalidRequest, LimitReached, Overloaded
+from serve_app.errors import InvalidRequest, LimitReached, NotRetryable, Overloaded
 from serve_app.jobs.job import PRIORITIES, JobState, NewJob
 from serve_app.jobs.shares import next_turn
 from serve_app.jobs.tables import INPUTS, JOB_FILES, JOBS, UNSTORED
@@ -96,6 +97,26 @@ def _is_being_answered(connection: Connection, submission: Submission, settings:
         .limit(1)
     )
     return earlier is not None
+
+
+def again(connection: Connection, job: Row[Any]) -> NewJob:
+    """What an earlier job was submitted as. Raises NotRetryable."""
+    if job.state != JobState.FAILED:
+        raise NotRetryable(f"job {job.id} is {job.state}, and only a failed job can be run again")
+    query = select(INPUTS.c.input, INPUTS.c.headers, JOBS.c.webhook_url)
+    stored = connection.execute(query.join_from(INPUTS, JOBS).where(INPUTS.c.number == job.number)).first()
+    if stored is None:
+        raise NotRetryable(f"job {job.id}: its input is not kept any more (jobs.retryable_seconds); send it again")
+    files = connection.scalars(select(JOB_FILES.c.file_id).where(JOB_FILES.c.number == job.number))
+    return NewJob(
+        endpoint=job.endpoint,
+        key_id=job.key_id,
+        input=json.loads(stored.input),
+        priority=PRIORITIES[job.rank],
+        webhook_url=stored.webhook_url,
+        headers=json.loads(stored.headers),
+        file_ids=tuple(files),
+    )
 
 
 def _insert(connection: Connection, submission: Submission, settings: JobSettings) -> str:

@@ -15,7 +15,7 @@ from serve_app.jobs import webhooks
 from serve_app.jobs.job import TRANSITIONS, Backlog, CancelAnswer, JobResult, JobState, LeasedJob, LogLine, run_id
 from serve_app.jobs.shares import note_leased
 from serve_app.jobs.status import IN_TURN, append_log
-from serve_app.jobs.tables import INPUTS, JOB_FILES, JOBS, RESULTS
+from serve_app.jobs.tables import INPUTS, JOB_FILES, JOBS, RESULTS, UNSTORED
 from serve_app.jobs.webhooks import WebhookFormat
 from serve_app.settings import JobSettings
 from serve_app.store.database import Clock, Database, reads, time_of, writes
@@ -186,7 +186,8 @@ class JobLeases:
         return Backlog(queued, found.get(JobState.RUNNING, (0, now))[0], max(0.0, now - since))
 
     def _end(self, connection: Connection, job: Row[Any], state: JobState, result: JobResult) -> JobState:
-        return end(connection, job, state, result, self._webhook_format, self._now(connection))
+        now, is_kept = self._now(connection), state is JobState.FAILED and self._settings.retryable_seconds > 0
+        return end(connection, job, state, result, self._webhook_format, now, keeps_input=is_kept)
 
     def _fail(self, connection: Connection, job: Row[Any], error: CsmServeError, available_at: float) -> JobState:
         if job.cancel_requested:
@@ -227,10 +228,17 @@ def cancelled() -> JobResult:
 
 
 def end(
-    connection: Connection, job: Row[Any], state: JobState, result: JobResult, webhook_format: WebhookFormat, now: float
+    connection: Connection,
+    job: Row[Any],
+    state: JobState,
+    result: JobResult,
+    webhook_format: WebhookFormat,
+    now: float,
+    keeps_input: bool = False,
 ) -> JobState:
     """Record the state, the result and the webhook of a job that this transaction has locked.
 
+    keeps_input: for a retry, unless the caller wants nothing stored. `JobQueue.sweep` deletes it later.
     The result's primary key is the job, so a second result cannot be written.
     """
     error = result.error
@@ -248,15 +256,17 @@ def end(
             number=job.number, attempt=job.attempt, file_id=result.file_id, body=json.dumps(result.output)
         )
     )
-    _forget_input(connection, job.number, now)
+    unstored = select(UNSTORED.c.number).where(UNSTORED.c.number == job.number)
+    if not keeps_input or connection.scalar(unstored) is not None:
+        forget_input(connection, job.number, now)
     if job.webhook_url is not None:
         body = webhook_format.body(job.id, result)
         webhooks.put(connection, job.id, job.key_id, job.webhook_url, body, now)
     return state
 
 
-def _forget_input(connection: Connection, number: int, now: float) -> None:
-    """No ended job runs again. Files that were stored for it alone go soon, unless another job has the same ones.
+def forget_input(connection: Connection, number: int, now: float) -> None:
+    """The job does not run again. Files that were stored for it alone go soon, unless another job has the same ones.
 
     Not at once: a submit that is just coming in may have found them here, and keeps them once it is stored.
     """

@@ -11,7 +11,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from serve_app.errors import CheckpointError
+from serve_app.errors import CheckpointError, HubUnreachable
 from serve_app.model.adapters.files import CONFIG_FILE, is_adapter
 from serve_app.model.layout import ORIGINAL_FILES, is_configured, names_transformers_weights, read_config
 
@@ -69,7 +69,7 @@ def _fetch(repository: str, revision: str | None, patterns: list[str]) -> Path:
             "check the name, set HF_TOKEN if it is private, or give a folder"
         ) from error
     except (OSError, *_TRANSPORT_ERRORS) as error:
-        raise CheckpointError(
+        raise HubUnreachable(
             f"{repository} could not be fetched ({type(error).__name__}): "
             "check the network and the disk, or give a folder that holds the checkpoint"
         ) from error

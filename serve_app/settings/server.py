@@ -35,6 +35,8 @@ from serve_app.settings.voices import VoiceSettings
 from serve_app.settings.watermark import WatermarkSettings
 
 _NO_BOUND = 2**31 - 1
+_OF_CLIENTS = ("CSM_KEY", "CSM_URL")
+"""Variables of `csm-serve say` and other clients, which may share a shell with a server."""
 
 
 class Settings(BaseSettings):
@@ -154,7 +156,7 @@ def misspelt_variables() -> dict[str, str]:
     """
     fields = [name.upper() for name in Settings.model_fields]
     found = {}
-    for variable in sorted(name for name in os.environ if name.startswith("CSM_")):
+    for variable in sorted(name for name in os.environ if name.startswith("CSM_") and name not in _OF_CLIENTS):
         section, *rest = variable.removeprefix("CSM_").split("__")
         if section not in fields and (near := difflib.get_close_matches(section, fields, n=1, cutoff=0.8)):
             found[variable] = "__".join((f"CSM_{near[0]}", *rest))

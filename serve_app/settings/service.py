@@ -38,8 +38,11 @@ class JobSettings(Section):
     drain_seconds: float = Field(default=20.0, ge=0)
     """How long a runner that is stopped lets its jobs end. What still runs then begins anew on another runner."""
     kept_seconds: float = Field(default=7 * _DAY_SECONDS, gt=0)
-    """How long result, logs and file of an ended job are kept. Its input goes when it ends.
+    """How long result, logs and file of an ended job are kept. Its input goes when it ends, unless it failed.
     A caller may set the file's own lifetime."""
+    retryable_seconds: float = Field(default=3600.0, ge=0)
+    """How long the input of a failed job is kept, so that it can be run again. 0 deletes it at the end, as does a job
+    whose input and result its caller wants not to be stored."""
     max_log_lines: int = Field(default=500, ge=0)
     """Log lines of one job. Later ones are dropped."""
     resend_seconds: float = Field(default=300.0, ge=0)

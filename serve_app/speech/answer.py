@@ -58,6 +58,8 @@ class Answer:
         """Those that have ended so far."""
         self.stored: StoredAnswer | None = None
         """Set once `chunks` has ended, if the scene asks for a file."""
+        self.first_audio_at: float | None = None
+        """When the first sound came from the engine, on `time.monotonic`'s clock."""
         self._speech = speech
         self._taken = taken
         self._record = record
@@ -74,7 +76,7 @@ class Answer:
             await self._held.aclose()
         finally:
             if self.outcome.finish_reason is None:
-                self._note(finish_reason=FinishReason.CANCELLED)
+                self._note(FinishReason.CANCELLED)
 
     async def chunks(self) -> AsyncGenerator[AudioChunk, None]:
         """The audio as it is generated. The last chunk has no audio and carries `finish`. Then the file is stored.
@@ -90,7 +92,7 @@ class Answer:
             if self._store is not None:
                 self.stored = await self._stored(self._store)
         except Exception as error:
-            self._note(finish_reason=FinishReason.ERROR)
+            self._note(FinishReason.ERROR)
             name, frames = type(error).__name__, self.outcome.num_frames
             _log.error("request %s failed with %s after %d frames", self.accepted.request_id, name, frames)
             raise
@@ -110,8 +112,10 @@ class Answer:
         return self.stored
 
     def _take(self, chunk: AudioChunk) -> None:
-        self.outcome = replace(self.outcome, spoken_chars=chunk.spoken_chars)
-        self._note(self.outcome.num_frames + chunk.num_frames, chunk.finish)
+        if chunk.pcm and self.first_audio_at is None:
+            self.first_audio_at = time.monotonic()
+        self.outcome = self.outcome.heard(chunk.num_frames, chunk.turn, chunk.spoken_chars)
+        self._note(chunk.finish)
         self._taken.settle(self.outcome.audio_seconds)
         if chunk.part is not None:
             self.parts.append(chunk.part)
@@ -127,7 +131,6 @@ class Answer:
         seconds = time.monotonic() - self.request.arrived_at
         return StoredAnswer(file, url, self.outcome.seed, finish, self.outcome.audio_seconds, seconds)
 
-    def _note(self, num_frames: int | None = None, finish_reason: FinishReason | None = None) -> None:
-        frames = self.outcome.num_frames if num_frames is None else num_frames
-        self.outcome = replace(self.outcome, num_frames=frames, finish_reason=finish_reason)
+    def _note(self, finish_reason: FinishReason | None) -> None:
+        self.outcome = replace(self.outcome, finish_reason=finish_reason)
         self._record(self.outcome)

@@ -3,7 +3,8 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from serve_app.errors import UnknownRequest
 from serve_app.messages import FRAME_RATE_HZ, FinishReason
@@ -22,10 +23,23 @@ class Outcome:
     finish_reason: FinishReason | None = None
     spoken_chars: int = 0
     """Typed characters of all turns, up to the last piece that was spoken whole."""
+    turn_starts: tuple[int, ...] = ()
+    """The frame at which each turn begins, for those that have begun."""
 
     @property
     def audio_seconds(self) -> float:
         return self.num_frames / FRAME_RATE_HZ
+
+    @property
+    def turn_start_seconds(self) -> list[float]:
+        return [frame / FRAME_RATE_HZ for frame in self.turn_starts]
+
+    def heard(self, num_frames: int, turn: int, spoken_chars: int) -> Self:
+        """The outcome after `num_frames` more, of this turn. A turn without sound begins where the next one does."""
+        starts = self.turn_starts
+        if num_frames:
+            starts += (self.num_frames,) * (turn + 1 - len(starts))
+        return replace(self, num_frames=self.num_frames + num_frames, spoken_chars=spoken_chars, turn_starts=starts)
 
 
 class RecentOutcomes:

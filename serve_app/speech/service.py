@@ -21,6 +21,7 @@ from serve_app.speech.build import Asked, build_live_scene, build_scene
 from serve_app.speech.casting import Casting
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
+from serve_app.speech.heard import note_opened
 from serve_app.speech.live.cutter import Schedule
 from serve_app.speech.live.text import LiveText
 from serve_app.speech.marking import marked
@@ -175,7 +176,7 @@ class SpeechService:
             file = await self._files.put_answer(wish, call.request_id, owner, pcm)
             return file, f"{wish.url_base}{file.path}"
 
-        return Answer(
+        answer = Answer(
             request,
             accepted,
             speech,
@@ -185,6 +186,8 @@ class SpeechService:
             held=stack.pop_all(),
             notices=(*scene.notices, *notices),
         )
+        note_opened(answer)
+        return answer
 
     async def _voices_of(self, scene: Scene, key: Key) -> tuple[ContextSegment, ...]:
         """By speaker, so that the same speakers have the same beginning of their prompts."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -12,7 +14,15 @@ from serve_app.codec.encoder_service import EncoderService
 from serve_app.codec.loading import load_codec
 from serve_app.codec.step_choice import make_slots
 from serve_app.engine.service import TokenService
-from serve_app.messages import FRAME_RATE_HZ, AudioChunk, FinishReason, GenerationRequest, SamplingParams, TokenFrames
+from serve_app.messages import (
+    FRAME_RATE_HZ,
+    Accepted,
+    AudioChunk,
+    FinishReason,
+    GenerationRequest,
+    SamplingParams,
+    TokenFrames,
+)
 from serve_app.settings import Settings
 from serve_app.speech.build import Asked, build_scene
 from serve_app.speech.pipeline import SpeechPipeline
@@ -82,8 +92,14 @@ class ServedModel:
         self, text: str, speaker: int = 0, context: tuple[ContextClip, ...] = (), seed: int = 0
     ) -> list[AudioChunk]:
         """The same answer, chunk by chunk."""
-        info = await self.tokens.info()
-        scene = build_scene(Asked([Turn(text, speaker)]), info, self._settings)
+        stream = self.stream(Asked([Turn(text, speaker)]), seed, context)
+        return [message async for message in stream if isinstance(message, AudioChunk)]
+
+    async def stream(
+        self, asked: Asked, seed: int, context: tuple[ContextClip, ...] = ()
+    ) -> AsyncGenerator[Accepted | AudioChunk, None]:
+        """The answer to any scene while it is made. Raises InvalidRequest for one that is beyond the limits."""
+        scene = build_scene(asked, await self.tokens.info(), self._settings)
         request = SpeechRequest(
             request_id="verify",
             turns=scene.turns,
@@ -91,7 +107,9 @@ class ServedModel:
             sampling=replace(scene.sampling, seed=seed),
             max_audio_seconds=scene.max_audio_seconds,
         )
-        return [message async for message in self.pipeline().stream(request) if isinstance(message, AudioChunk)]
+        async with aclosing(self.pipeline().stream(request)) as messages:
+            async for message in messages:
+                yield message
 
     def pipeline(self) -> SpeechPipeline:
         return SpeechPipeline(self.encoder, self._decoder)

@@ -20,7 +20,7 @@ SCRIPTS = Path(__file__).parent / "node"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(
         tmp_path_factory.mktemp("data"),
-        jobs=JobSettings(poll_seconds=0.02, max_running=8),
+        jobs=JobSettings(poll_seconds=0.02, max_running=8, retry_seconds=0.05),
         webhooks=WebhookSettings(first_delay_seconds=0.1),
         net=NetSettings(allowed_hosts=["127.0.0.1"]),
         keys=KeySettings(open=True),

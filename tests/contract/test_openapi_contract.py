@@ -1,5 +1,7 @@
 """schemathesis plays the OpenAPI document: no 5xx, no status and no body that the document does not name."""
 
+from pathlib import Path
+
 import httpx
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -10,7 +12,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.support.contract_server import Server
+from tests.support.contract_server import Server, serving
 
 CHECKS = (
     checks.not_a_server_error,
@@ -42,6 +44,30 @@ def test_the_server_does_what_its_description_says(server: Server) -> None:
         play(found.ok(), known)
         played += 1
     assert played > 20
+
+
+def test_every_example_is_answered_as_it_stands(server: Server) -> None:
+    """ "Try it out" sends them."""
+    server.decoder.go_on.set()
+    num_sent = 0
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        for path, operations in http.get("/openapi.json").json()["paths"].items():
+            for method, operation in operations.items():
+                bodies = operation.get("requestBody", {}).get("content", {})
+                examples = [(kind, each) for kind in bodies for each in bodies[kind].get("examples", {}).values()]
+                for kind, example in examples:
+                    how = {"json" if "json" in kind else "data": example["value"]}
+                    answer = http.request(method, path, **how)
+                    assert answer.status_code < 300, (path, kind, answer.text)
+                    num_sent += 1
+    assert num_sent >= 6
+
+
+def test_where_keys_are_needed_the_document_says_how_to_send_one(tmp_path: Path) -> None:
+    with serving(tmp_path, needs_keys=True) as server:
+        described = httpx.get(f"{server.url}/openapi.json").json()
+    assert described["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert described["security"] == [{"key": []}]
 
 
 def play(operation: schemathesis.APIOperation, known: dict[str, str]) -> None:

@@ -11,11 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
+import soundfile
 from playwright.sync_api import Browser, Page, expect
 
 from serve_app.settings import LimitSettings
 from tests.support.browser import chromium, opened
 from tests.support.contract_server import Server, serving
+from tests.support.prefix_proxy import below
 from tests.support.system_packages import need
 from tests.support.waiting import until
 
@@ -68,6 +70,15 @@ def test_a_scene_is_heard_while_it_is_made_and_is_what_the_api_answers(
     assert server.decoder.num_open == 1
     server.decoder.go_on.set()
     status(page).to_contain_text("Spoken: ")
+    turns = page.get_by_role("list", name="Turns").get_by_role("listitem")
+    expect(turns).to_have_text(
+        [
+            "0.00 s, speaker 0: One two.",
+            "0.16 s, speaker 1: Three four five.",
+            "0.40 s, speaker 0: Six.",
+            "0.48 s, speaker 1: waitforever",
+        ]
+    )
 
     seed = int(page.locator("#used-seed").inner_text())
     asked = [(request.text, request.speaker, request.sampling.seed) for request in server.decoder.requests[-4:]]
@@ -79,6 +90,36 @@ def test_a_scene_is_heard_while_it_is_made_and_is_what_the_api_answers(
     assert saved(page, tmp_path) == answer.content
     again = [(request.text, request.speaker, request.sampling.seed) for request in server.decoder.requests[-4:]]
     assert again == asked
+
+
+def test_another_format_is_the_same_speech(page: Page, tmp_path: Path) -> None:
+    speak(page, "One two.")
+    status(page).to_contain_text("Spoken: ")
+    page.get_by_label("Other format").select_option("flac")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Speak again into a file").click()
+    download.value.save_as(tmp_path / "page.flac")
+    samples, rate = soundfile.read(tmp_path / "page.flac", dtype="int16")
+    assert (samples.tobytes(), rate) == (saved(page, tmp_path)[44:], 24_000)
+
+
+def test_queue_and_replicas_are_shown_where_the_server_tells(page: Page) -> None:
+    expect(page.locator("#load")).to_be_hidden()
+    metrics = """# HELP csm_engine_running a\ncsm_engine_running{replica="a"} 2.0\ncsm_engine_running{replica="b"} 1.0
+csm_engine_waiting{replica="a"} 4.0\ncsm_engine_capacity{replica="a"} 8.0\ncsm_engine_capacity{replica="b"} 8.0
+csm_jobs_queued{replica="c"} 5.0\ncsm_jobs_queued{replica="d"} 5.0\n"""
+    page.route("**/metrics", lambda route: route.fulfill(body=metrics, content_type="text/plain"))
+    page.reload()
+    expect(page.locator("#load")).to_have_text("2 generators: 3 of 16 slots taken, 4 waiting. Jobs queued: 5.")
+
+
+def test_it_works_below_a_path_prefix_behind_a_proxy(browser: Browser, server: Server, tmp_path: Path) -> None:
+    with below("/speech", server.url) as address, opened(browser, address) as page:
+        expect(page.locator("#health")).to_contain_text("ready: ")
+        speak(page, SCENE)
+        status(page).to_contain_text("Spoken: ")
+        assert len(saved(page, tmp_path)) == 44 + 6 * 3840
+        assert f"{address}/generate" in page.locator("#code").inner_text()
 
 
 def test_stop_cancels_and_keeps_what_came(page: Page, server: Server, tmp_path: Path) -> None:
@@ -156,6 +197,8 @@ PROGRAMS = {
     "curl": ("code.sh", "bash"),
     "Python": ("code.py", sys.executable),
     "JavaScript": ("code.mjs", "node"),
+    "OpenAI": ("openai_code.py", sys.executable),
+    "fal": ("fal_code.py", sys.executable),
 }
 
 

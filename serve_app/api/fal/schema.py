@@ -9,7 +9,7 @@ from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.fal.errors import in_body
 from serve_app.api.lenient import Lenient, LenientBody, always_in_schema
 from serve_app.api.native_schema import Integer, Number
-from serve_app.api.openapi import body_schemas, schema_ref
+from serve_app.api.openapi import body_schemas, described_body
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
 from serve_app.speech.answer import StoredAnswer
@@ -146,5 +146,16 @@ def _problem(kind: str, message: str) -> dict[str, Any]:
 BODY_SCHEMAS = body_schemas(FalInput)
 """Schemas of bodies that routes read by themselves, so that FastAPI does not know them."""
 INPUT_BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": schema_ref("FalInput")}}}
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": described_body(
+                "FalInput",
+                scene={
+                    "scene": [{"text": "Hello.", "speaker_id": 0}, {"text": "Hi there.", "speaker_id": 1}],
+                    "seed": 7,
+                },
+            )
+        },
+    }
 }

@@ -9,7 +9,7 @@ from serve_app.api.error_responses import invalid_request
 from serve_app.api.lenient import LenientBody
 from serve_app.api.native_schema import ContextItem, Integer, Number
 from serve_app.api.openai.voices import DEFAULT_VOICE, speaker_of
-from serve_app.api.openapi import body_schemas, schema_ref
+from serve_app.api.openapi import body_schemas, described_body
 from serve_app.audio.encode.formats import MEDIA_TYPES
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
@@ -98,5 +98,12 @@ def _no_object(what: str) -> InvalidRequest:
 
 BODY_SCHEMAS = body_schemas(SpeechBody)
 SPEECH_BODY: dict[str, Any] = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": schema_ref("SpeechBody")}}}
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": described_body(
+                "SpeechBody", speech={"model": "csm-1b", "voice": "alloy", "input": "Hello, how are you?"}
+            )
+        },
+    }
 }

@@ -21,7 +21,7 @@ async def test_a_finished_request_says_why_it_ended() -> None:
     request_id = answer.headers["x-request-id"]
     assert await outcome(app, request_id) == {
         "request_id": request_id, "seed": 9, "finish_reason": "eos", "audio_seconds": 0.32,
-        "characters_spoken": 3,
+        "characters_spoken": 3, "turn_starts": [0.0],
     }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ async def test_a_running_request_has_no_finish_reason_yet(streaming: bool) -> No
     await decoder.news.wait()
     assert await outcome(app) == {
         "request_id": "exchange", "seed": 9, "finish_reason": None, "audio_seconds": 0.32,
-        "characters_spoken": 0,
+        "characters_spoken": 0, "turn_starts": [0.0],
     }  # fmt: skip
     exchange.disconnect()
     await exchange.task

@@ -10,7 +10,6 @@ from typing import Any
 import huggingface_hub
 import pytest
 import ray
-import torch
 import yaml
 from httpx import Request, Response
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
@@ -236,7 +235,7 @@ def test_a_gated_model_without_a_token_is_refused_and_no_weights_are_fetched(
     asked = hub_answers(monkeypatch, GatedRepoError, 401)
     line = run(monkeypatch, "check", with_model(tmp_path, "sesame/csm-1b"))
     assert line.startswith("sesame/csm-1b is gated: accept its licence") and "set HF_TOKEN" in line
-    assert asked == [["config.json"]]
+    assert asked == [["config.json", "adapter_config.json"]]
 
 
 def test_a_repository_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,6 +317,15 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPa
     assert line.startswith("--address http://127.0.0.1:1: no Ray dashboard answers there; `ray dashboard")
 
 
+def test_serve_does_not_wait_for_a_card_that_this_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.log.set_up", lambda *_, **__: None)
+    monkeypatch.setattr("serve_app.cli.serving.has_card", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    line = run(monkeypatch, "serve", "--port", str(port), "--device", "cuda")
+    assert line.startswith("device: Ray finds no CUDA device on this machine; use --device cpu")
+
+
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
@@ -328,7 +336,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPa
 )
 def test_serve_starts_nothing_either(argv: list[str], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve_app.log.set_up", lambda *_, **__: None)
-    monkeypatch.setattr("serve_app.model.device.pick_device", lambda name: torch.device(name.replace("auto", "cuda")))
+    monkeypatch.setattr("serve_app.cli.serving.has_card", lambda: True)
     monkeypatch.setenv("CSM_ENGINE__MEMORY_FRACTION", "0.9")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

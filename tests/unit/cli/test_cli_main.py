@@ -1,5 +1,6 @@
 """`csm-serve`'s commands, with nothing started."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ class Started:
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     server = Started()
     monkeypatch.setattr("serve_app.cli.serving.serve_until_stopped", server)
+    module = importlib.import_module("serve_app.cli.main")  # the package has its function by the same name
+    monkeypatch.setattr(module, "require_free_port", lambda host, port: None)  # 8000 may be taken
     return server
 
 

@@ -20,7 +20,7 @@ class Started:
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     server = Started()
-    monkeypatch.setattr(launch, "serve_until_stopped", server)
+    monkeypatch.setattr(launch, "_serve", server)
     return server
 
 
@@ -141,7 +141,7 @@ def test_a_server_that_cannot_start_is_one_line(monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object) -> None:
         raise StartupError("cannot listen on port 8000: choose another --port")
 
-    monkeypatch.setattr(launch, "serve_until_stopped", refuse)
+    monkeypatch.setattr(launch, "_serve", refuse)
     with pytest.raises(SystemExit) as stopped:
         launch.main([])
     assert stopped.value.code == "serve_app.launch: cannot listen on port 8000: choose another --port"

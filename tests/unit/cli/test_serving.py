@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serve_app.cli.serving import require_free_port
+from serve_app.cli.listening import require_free_port
 from serve_app.errors import StartupError
 
 

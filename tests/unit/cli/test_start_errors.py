@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.cli import serving
-from serve_app.cli.serving import address_of, require_free_port
+from serve_app.cli.listening import address_of, require_free_port
 from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
 from serve_app.errors import StartupError
 

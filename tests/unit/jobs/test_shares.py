@@ -99,6 +99,11 @@ def expiry(database: Database, file_id: str) -> float:
         return connection.scalars(select(FILES.c.expires_at).where(FILES.c.id == file_id)).one()
 
 
+class NoFiles:
+    async def delete(self, file_id: str) -> None:
+        raise AssertionError("no job is old enough to be deleted")
+
+
 @pytest.mark.parametrize("end", ["finished", "cancelled", "not started"])
 async def test_a_clip_that_was_stored_for_a_job_goes_with_its_end(harness: Harness, end: str) -> None:
     far = harness.clock.now + 3650 * 86_400
@@ -111,6 +116,9 @@ async def test_a_clip_that_was_stored_for_a_job_goes_with_its_end(harness: Harne
     else:
         harness.clock.pass_by(3601)
         await harness.leases.expire()
+        assert (await harness.queue.again(job_id, "key-1")).file_ids == ("voice",)
+        harness.clock.pass_by(3601)  # until then it can be run again
+        await harness.queue.sweep(NoFiles())
     assert expiry(harness.database, "voice") <= harness.clock.now + 60
     with harness.database.reading() as connection:
         assert not connection.execute(select(INPUTS.c.number)).all()

@@ -71,3 +71,10 @@ def test_memory_is_bounded_by_dropping_the_oldest() -> None:
     assert outcomes.get(OWNER, "1").seed == 1
     with pytest.raises(UnknownRequest):
         outcomes.get(OWNER, "0")
+
+
+def test_each_turn_begins_where_its_sound_does() -> None:
+    outcome = Outcome("a", 1).heard(2, 0, 0).heard(3, 0, 4).heard(1, 2, 4).heard(0, 3, 9)
+    assert (outcome.num_frames, outcome.spoken_chars) == (6, 9)
+    assert outcome.turn_starts == (0, 5, 5), "a silent turn begins where the next one does"
+    assert outcome.turn_start_seconds == [0, 0.4, 0.4]

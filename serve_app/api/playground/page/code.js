@@ -1,5 +1,6 @@
 // Programs that do what the page has done. Clips stand in files beside them, and keys in the variable CSM_KEY.
 
+import { fal, openAi } from "./clients.js";
 import { addressOf, hasKey } from "./server.js";
 
 const PLACE = "\u0000"; // marks where a file's content goes: no text has it
@@ -8,7 +9,16 @@ const PLACE = "\u0000"; // marks where a file's content goes: no text has it
 export function codeOf(language, request, names) {
   const body = structuredClone(request);
   body.context?.forEach((clip, index) => (clip.audio = PLACE + index));
-  return { curl, Python: python, JavaScript: javaScript }[language](body, names);
+  return { curl, Python: python, JavaScript: javaScript, OpenAI: withOpenAi, fal: withFal }[language](body, names);
+}
+
+function withOpenAi(body, names) {
+  return openAi(body, names, (value, indent) => filled(pythonOf(value, indent), "\\", (n) => `audio(${JSON.stringify(names[n])})`));
+}
+
+function withFal(body, names) {
+  const file = (n) => `fal_client.encode_file(${JSON.stringify(names[n])})`;
+  return fal(body, names, (value, indent) => filled(pythonOf(value, indent), "\\", file));
 }
 
 function curl(body, names) {

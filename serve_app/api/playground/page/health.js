@@ -1,5 +1,6 @@
 // Says what the server is, and whether it is ready.
 
+import { showLoad } from "./load.js";
 import { ask, ServerError } from "./server.js";
 
 const READY_EVERY_MS = 10_000;
@@ -19,6 +20,7 @@ async function check(onInfo) {
   try {
     await ask("ready");
     if (strip.dataset.state !== "ready") await showInfo(onInfo);
+    showLoad();
     return true;
   } catch (error) {
     const isUp = error instanceof ServerError && error.status > 0;

@@ -4,10 +4,12 @@ import { Picture } from "./picture.js";
 import { Player } from "./player.js";
 import { number } from "./script.js";
 import { ask, ServerError } from "./server.js";
+import { moveTurns, showTurns } from "./turns.js";
 import { Recording, wavBlob, wavPieces } from "./wav.js";
 
 const RATE = 24000;
 const TICK_MS = 60;
+const MARKS_MS = 1000;
 const STATS = ["first-audio", "rtf", "length", "buffer", "underruns", "used-seed"];
 const ENDINGS = {
   length: " It reached the longest length that was allowed.",
@@ -45,10 +47,16 @@ export class Listener {
       const response = await ask("generate", { json, signal: controller.signal, askForKey });
       const seed = number(response.headers.get("X-CSM-Seed"));
       byId("used-seed").textContent = seed;
-      const made = await this.#receive(response, recording, began, controller);
+      const marks = this.#followTurns(response, request, controller);
+      const made = await this.#receive(response, recording, began, controller).finally(() => clearInterval(marks));
       if (made === null && !recording.length) return null;
-      if (made !== null) say(`Spoken: ${recording.seconds.toFixed(2)} s of audio in ${made.toFixed(2)} s.${await this.#remarks(response)}`);
-      return { request: { ...request, seed }, names, recording };
+      const outcome = await outcomeOf(response);
+      if (recording === this.#recording) showTurns(request, outcome.turn_starts);
+      if (made !== null) {
+        const remarks = this.#remarks(response, outcome);
+        say(`Spoken: ${recording.seconds.toFixed(2)} s of audio in ${made.toFixed(2)} s.${remarks}`);
+      }
+      return { request: { ...request, seed }, names, recording, starts: outcome.turn_starts };
     } catch (error) {
       if (controller.signal.aborted) return null;
       this.#player.end();
@@ -60,9 +68,10 @@ export class Listener {
   }
 
   /** Plays what was received before. */
-  play({ recording, request }) {
+  play({ recording, request, starts }) {
     this.stop();
     this.#begin(recording);
+    showTurns(request, starts);
     byId("used-seed").textContent = request.seed;
     this.#player.start(RATE);
     this.#player.push(recording.samples, recording.rate);
@@ -86,6 +95,7 @@ export class Listener {
   #begin(recording = new Recording()) {
     this.#recording = recording;
     this.#picture.show(recording);
+    showTurns();
     byId("download").hidden = true;
     for (const id of STATS) byId(id).textContent = "–";
     return recording;
@@ -117,17 +127,20 @@ export class Listener {
     return elapsed();
   }
 
+  /** The timer that shows the turns of a scene as they begin. */
+  #followTurns(response, request, controller) {
+    if (!request.scene) return undefined;
+    return setInterval(async () => {
+      const { turn_starts } = await outcomeOf(response);
+      if (turn_starts && !controller.signal.aborted && this.#request === controller) showTurns(request, turn_starts);
+    }, MARKS_MS);
+  }
+
   /** How it ended, and what the server says of the request. */
-  async #remarks(response) {
+  #remarks(response, outcome) {
     const notices = (response.headers.get("X-CSM-Notice") ?? "").replace(this.#notice, "").replace(/^; /, "");
     const said = [notices, response.headers.get("X-CSM-Text-Notice")].filter(Boolean).map((text) => ` ${text}.`);
-    try {
-      const outcome = await (await ask(`requests/${response.headers.get("X-CSM-Request-Id")}`)).json();
-      return (ENDINGS[outcome.finish_reason] ?? "") + said.join("");
-    } catch {
-      // Another replica made it: how it ended is not known here.
-      return said.join("");
-    }
+    return (ENDINGS[outcome.finish_reason] ?? "") + said.join("");
   }
 
   #offer() {
@@ -141,12 +154,23 @@ export class Listener {
   #tick() {
     this.#player.check();
     this.#picture.update();
-    this.#picture.move(this.#player.isPlaying ? this.#player.position : undefined);
+    const heard = this.#player.isPlaying ? this.#player.position : undefined;
+    this.#picture.move(heard);
+    moveTurns(this.#picture.span, heard);
     byId("stop").disabled = !this.isBusy;
     if (!this.#recording.length) return;
     byId("length").textContent = `${this.#recording.seconds.toFixed(2)} s`;
     byId("buffer").textContent = `${this.#player.bufferedSeconds.toFixed(2)} s`;
     byId("underruns").textContent = this.#player.underruns;
+  }
+}
+
+/** What the server knows of the answer. Nothing where another replica made it. */
+async function outcomeOf(response) {
+  try {
+    return await (await ask(`requests/${response.headers.get("X-CSM-Request-Id")}`)).json();
+  } catch {
+    return {};
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { addClip, dataUri } from "./clips.js";
 import { codeOf } from "./code.js";
+import { downloadAs } from "./download.js";
 import { markField, unmarkFields } from "./fields.js";
 import { fillForm, paintLines, readForm, showDefaults } from "./form.js";
 import { showInfo, watchHealth } from "./health.js";
@@ -59,8 +60,17 @@ async function needKey(reason) {
 }
 
 function showCode() {
-  byId("code-section").hidden = !shown;
+  byId("code-section").hidden = byId("other").hidden = !shown;
   if (shown) byId("code").textContent = codeOf(byId("language").value, shown.request, shown.names);
+}
+
+async function download() {
+  byId("failure").hidden = true;
+  try {
+    await downloadAs(shown, needKey);
+  } catch (error) {
+    showError(error);
+  }
 }
 
 async function copyCode() {
@@ -128,6 +138,7 @@ byId("upload").addEventListener("change", addFiles);
 byId("record").addEventListener("click", toggleRecording);
 byId("language").addEventListener("change", showCode);
 byId("copy").addEventListener("click", copyCode);
+byId("download-other").addEventListener("click", download);
 byId("enter-key").addEventListener("click", async () => {
   await ask("info", { askForKey: needKey }).catch(() => {});
 });

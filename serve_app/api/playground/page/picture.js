@@ -44,6 +44,11 @@ export class Picture {
     }
   }
 
+  /** Seconds that the picture is wide. */
+  get span() {
+    return this.#span;
+  }
+
   /** Puts the playhead at `seconds`; undefined hides it. */
   move(seconds) {
     this.playhead.hidden = seconds === undefined;

@@ -8,7 +8,7 @@ const MOST = 20;
 const MOST_HEARD = 5; // whose sound is kept: a minute takes 3 MB
 const MOST_STORED_CHARS = 200_000; // of all takes: clips are left out
 
-/** A take: {request, names, recording}. `request` has the seed; `recording` is undefined after a reload. */
+/** A take: {request, names, recording, starts}. `request` has the seed; the last two are undefined after a reload. */
 export class History {
   #takes = [];
 
