@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Containers often forbid Python to keep bytecode. Then every replica compiles torch and Ray again: seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -76,6 +76,24 @@ test-job-kills: install
 # Nodes with cards that come on demand and go, and a head that is lost and comes back; on this machine.
 test-cluster: install
 	$(VENV)/bin/python -m pytest -q -s -m fake_cluster tests/integration
+
+# Fifteen attacks, one after the other, while somebody listens who has nothing to do with them.
+test-abuse: install
+	$(VENV)/bin/python -m pytest -q -s -m abuse tests/unit/api tests/integration/abuse
+
+# Nodes that are cut off and join again, lossy networks, paused processes; as root, in network namespaces of this machine.
+test-partitions: install
+	$(VENV)/bin/python -m pytest -q -s -m partitions tests/integration
+
+# Known vulnerabilities of what is locked. Asks PyPI's advisory service, and says so where it cannot.
+audit: install
+	$(PYTHON) .ci/audit
+
+# What is in the lock, as an SBOM in CycloneDX: build/sbom.json.
+sbom: install
+	@mkdir -p build
+	$(VENV)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+	  --of JSON -o build/sbom.json
 
 # Half an hour of listeners of whom three in ten leave.
 soak: install

@@ -12,7 +12,7 @@ import pytest
 from tests.support.postgres_server import PostgresServer, postgres_server
 from tests.support.waiting import let_http_be_slow
 
-_LONG = ("fake_cluster", "job_kills", "kills", "slow", "soak")
+_LONG = ("abuse", "fake_cluster", "job_kills", "kills", "partitions", "slow", "soak")
 
 let_http_be_slow()
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)

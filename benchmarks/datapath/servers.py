@@ -35,7 +35,12 @@ PROFILES = (
         "our graph, throughput-optimised, behind HAProxy",
         _GRAPH,
         # HAProxy listens on all addresses.
-        {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_SERVE_ENABLE_HA_PROXY": "1", "CSM_KEYS__OPEN": "true"},
+        {
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "CSM_KEYS__OPEN": "true",
+            "CSM_KEYS__OPEN_RAY": "true",
+        },
     ),
 )
 

@@ -1,5 +1,6 @@
 """Maps errors to HTTP statuses and retryability, for all dialects."""
 
+import random
 from dataclasses import dataclass
 
 from serve_app.errors import (
@@ -82,5 +83,10 @@ def headers_of(error: CsmServeError, scheme: str) -> dict[str, str]:
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = scheme
     if isinstance(error, Overloaded):
-        headers["Retry-After"] = str(error.retry_after_seconds)
+        headers["Retry-After"] = str(_spread(error.retry_after_seconds))
     return headers
+
+
+def _spread(seconds: int) -> int:
+    """Up to half as much again, so that those who were refused together do not come back together."""
+    return random.randint(seconds, seconds + max(1, seconds // 2))

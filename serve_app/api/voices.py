@@ -31,13 +31,13 @@ class VoicesApi:
             ("/voices", self.add, "POST", (401, 403, 409, 413, 422, 429, 503), _UPLOAD),
             ("/voices", self.all, "GET", (401, 403, 503), {}),
             ("/voices/{voice}", self.show, "GET", (401, 403, 404, 503), {}),
-            ("/voices/{voice}", self.remove, "DELETE", (401, 403, 404, 503), {}),
+            ("/voices/{voice}", self.remove, "DELETE", (401, 403, 404, 503), _NOTHING),
             ("/voices/{voice}/audition", self.audition, "POST", (401, 403, 404, 429, 503), {}),
-            ("/voices/{voice}/pack", self.export, "GET", (401, 403, 404, 503), {}),
+            ("/voices/{voice}/pack", self.export, "GET", (401, 403, 404, 503), _PACK_ANSWER),
             ("/voice-packs", self.load, "POST", (401, 403, 409, 413, 422, 503), _PACK_BODY),
             ("/voice-packs/signer", self.signer, "GET", (401, 403), {}),
         ):
-            router.add_api_route(path, route, methods=[method], responses=documented(*statuses), openapi_extra=extra)
+            router.add_api_route(path, route, methods=[method], responses=_packs(path) | documented(*statuses), **extra)
         return router
 
     async def add(self, request: Request) -> Response:
@@ -82,6 +82,11 @@ class VoicesApi:
         return {"signer": self._voices.packs.signer}
 
 
+def _packs(path: str) -> dict[int | str, dict[str, Any]]:
+    """What a route that answers with a file says of its success."""
+    return {200: {"content": {_PACK: _BINARY}, "description": "The pack"}} if path.endswith("/pack") else {}
+
+
 async def added(voices: KeptVoices, new: NewVoice, key: Key, has_audition: bool) -> Voice:
     """Keep the voice, and let it audition unless the caller or the key's scopes say no."""
     voice = await voices.library.add(new, key.id)
@@ -104,9 +109,20 @@ _FORM = {
     },
 }
 _UPLOAD: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": schema_ref("VoiceBody")}, "multipart/form-data": {"schema": _FORM}},
-    }
+    "status_code": 201,
+    "openapi_extra": {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": schema_ref("VoiceBody")},
+                "multipart/form-data": {"schema": _FORM},
+            },
+        }
+    },
 }
-_PACK_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": {_PACK: _BINARY}}}
+_PACK_BODY: dict[str, Any] = {
+    "status_code": 201,
+    "openapi_extra": {"requestBody": {"required": True, "content": {_PACK: _BINARY}}},
+}
+_NOTHING: dict[str, Any] = {"status_code": 204, "response_class": Response}
+_PACK_ANSWER: dict[str, Any] = {"response_class": Response}

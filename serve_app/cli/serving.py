@@ -19,11 +19,11 @@ from serve_app.cli.machine import compiler
 from serve_app.cli.progress import progress, say
 from serve_app.cli.request_lines import shown_requests
 from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
-from serve_app.deployments import proxy_guard
 from serve_app.deployments.options import deployment_options, with_gpu_shares
+from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.deployments.ray_private import has_card, listens_on, serve_log_folder
 from serve_app.errors import StartupError
-from serve_app.keys.exposure import check_exposure
+from serve_app.keys.exposure import check_exposure, check_ray_authentication
 from serve_app.messages import WEIGHTS_NOTICES
 from serve_app.model.apart import weights_of
 from serve_app.preflight.placement import check_shares, replicas_of
@@ -42,6 +42,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     """
     log.set_up(settings.log_level, log_format=settings.log_format)
     check_exposure(settings.keys, listens_on(host))
+    # Ray starts with a token unless it is told not to.
+    check_ray_authentication(settings.keys, listens_on(host), os.environ.get("RAY_AUTH_MODE", "token") == "token")
     if not _is_local():
         require_ray(os.environ["RAY_ADDRESS"])
     _check_cards(settings)
@@ -113,7 +115,9 @@ def _warn_of_a_missing_compiler(settings: Settings) -> None:
 def _start_ray(host: str, port: int) -> None:
     """Ray, and Serve in it. Raises StartupError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", proxy_guard.IMPORT_PATH)
+    for variable, guard in PROXY_GUARDS.items():
+        if not guard.startswith("/") or os.path.exists(guard):  # a checkout that is not installed has no commands
+            os.environ.setdefault(variable, guard)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     local: dict[str, Any] = {"address": "local", "include_dashboard": False} if _is_local() else {}

@@ -7,14 +7,14 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ReplicaRank
 
 from serve_app.api.app import build_api
-from serve_app.deployments import proxy_guard
 from serve_app.deployments.live_settings import LiveSettings, with_user_config
+from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.ray_metrics_text import RayMetricsText
-from serve_app.deployments.ray_private import proxy_callback, serve_host
+from serve_app.deployments.ray_private import proxy_guard_setting, ray_has_token, serve_host
 from serve_app.deployments.replica import set_up_replica
 from serve_app.deployments.services import open_services, speech_pipeline
-from serve_app.keys.exposure import check_exposure, unguarded_notice
+from serve_app.keys.exposure import check_exposure, check_ray_authentication, unguarded_notice
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.settings import Settings
@@ -33,7 +33,9 @@ class IngressDeployment:
         self._identity = set_up_replica(settings)
         host = serve_host()
         check_exposure(settings.keys, host)
-        if notice := unguarded_notice(host, proxy_callback(), proxy_guard.IMPORT_PATH):
+        check_ray_authentication(settings.keys, host, ray_has_token())
+        variable, value = proxy_guard_setting()
+        if notice := unguarded_notice(host, variable, value, PROXY_GUARDS[variable]):
             _log.warning(notice)
         self._settings = settings
         self._live = LiveSettings.copy_of(settings)

@@ -11,7 +11,13 @@ from typing import Any
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-IMPORT_PATH = f"{__name__}:install"
+from serve_app.deployments import haproxy_guard
+
+PROXY_GUARDS = {
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": f"{__name__}:install",
+    "RAY_SERVE_HAPROXY_BINARY_PATH": haproxy_guard.COMMAND,
+}
+"""What the environment of Ray's processes should say, for Serve's own proxy and for its HAProxy."""
 
 MAX_SILENT_BYTES = 64 * 1024
 """Of headers, of a chunk's extension, of trailers: bytes that bring the request no further."""

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.worker import global_worker
 from ray.serve._private.constants import (
     RAY_SERVE_ENABLE_HA_PROXY,
+    RAY_SERVE_HAPROXY_BINARY_PATH,
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH,
     SERVE_LOGGER_NAME,
 )
@@ -50,9 +52,16 @@ def serve_host() -> str | None:
     return listens_on(client.http_config.host)
 
 
-def proxy_callback() -> str | None:
-    """The import path of the function that Serve calls in its proxies."""
-    return RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
+def proxy_guard_setting() -> tuple[str, str | None]:
+    """The variable that names a guard of the proxy that Serve runs here, and its value."""
+    if RAY_SERVE_ENABLE_HA_PROXY:
+        return "RAY_SERVE_HAPROXY_BINARY_PATH", RAY_SERVE_HAPROXY_BINARY_PATH
+    return "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH
+
+
+def ray_has_token() -> bool:
+    """Whether the Ray of this process asks for its token on its own ports."""
+    return is_token_auth_enabled()
 
 
 def serve_log_handlers() -> list[logging.Handler]:

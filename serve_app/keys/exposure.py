@@ -15,17 +15,27 @@ def check_exposure(settings: KeySettings, host: str | None) -> None:
         )
 
 
-def unguarded_notice(host: str | None, callback: str | None, guard: str) -> str | None:
-    """A warning where others can reach a proxy that bounds neither headers nor connections.
+def check_ray_authentication(settings: KeySettings, host: str | None, has_token: bool) -> None:
+    """Raises StartupError if others could reach a Ray that asks nobody for its token: they could run any code there."""
+    if not (has_token or settings.open_ray or host is None or is_loopback(host)):
+        raise StartupError(
+            f"listening on {host} while Ray's own ports ask for no token: whoever reaches them runs code here. Set "
+            "RAY_AUTH_MODE=token in the environment of every Ray process before Ray starts, or listen on 127.0.0.1, or "
+            "say that a firewall keeps Ray's ports (keys.open_ray)"
+        )
 
-    callback, guard: the function that Serve calls in its proxies, and the one that it should call.
+
+def unguarded_notice(host: str | None, variable: str, value: str | None, guard: str) -> str | None:
+    """A warning where others can reach a proxy that does not bound the time for headers.
+
+    variable, value: what the environment of Ray's processes names as the proxy's guard. guard: what it should name.
     """
-    if host is None or is_loopback(host) or callback == guard:
+    if host is None or is_loopback(host) or value == guard:
         return None
     return (
-        f"listening on {host} without limits on headers and on the time for them: one connection can stop the proxy. "
-        f"Set RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH={guard} in the environment of every Ray process, before Ray "
-        "starts, or put a proxy with such limits in front"
+        f"listening on {host} without limits on headers and on the time for them: one client can stop the proxy. "
+        f"Set {variable}={guard} in the environment of every Ray process, before Ray starts, or put a proxy with such "
+        "limits in front"
     )
 
 

@@ -10,9 +10,10 @@ from typing import Any, Literal, Self
 
 import platformdirs
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from serve_app.errors import StartupError
+from serve_app.settings.apart import SecretsApart
 from serve_app.settings.service import (
     DatabaseSettings,
     FileSettings,
@@ -39,7 +40,7 @@ _OF_CLIENTS = ("CSM_KEY", "CSM_URL")
 """Variables of `csm-serve say` and other clients, which may share a shell with a server."""
 
 
-class Settings(BaseSettings):
+class Settings(SecretsApart):
     """The server's configuration: a config's `args` over the environment over the defaults."""
 
     model_config = SettingsConfigDict(

@@ -145,6 +145,9 @@ class KeySettings(Section):
     """Every request needs a key, except for health checks and the like."""
     open: bool = False
     """Without keys, also listen for other machines. Anyone who reaches the port may then use the server."""
+    open_ray: bool = False
+    """Listen for other machines although Ray's own ports ask for no token (`RAY_AUTH_MODE=disabled`). Whoever reaches
+    those ports runs code on the server, so set it only behind a firewall."""
     cached_seconds: float = Field(default=5.0, ge=0, le=60)
     """How long a replica trusts a good key without asking the database. Revoking takes as long to act."""
     audio_seconds_per_minute: float = Field(default=0.0, ge=0)

@@ -41,7 +41,7 @@ def test_downloads_that_are_not_read_keep_places_until_they_leave(server: Server
     url = uploaded(server, 32 * MIB)
     with unread(url), unread(url):
         refused = httpx.get(url)
-        assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+        assert refused.status_code == 429 and 5 <= int(refused.headers["retry-after"]) <= 7
         assert httpx.head(url).status_code == 200
     until(lambda: httpx.get(url, headers={"Range": "bytes=0-9"}).content == bytes(10), "a place is free")
 

@@ -190,7 +190,8 @@ def test_a_busy_server_is_asked_again(server: Server) -> None:
         server.decoder.refusals_left = 1
         with pytest.raises(openai.RateLimitError) as refused:
             client.with_options(max_retries=0).audio.speech.create(**SIX_WORDS)
-    assert (refused.value.code, refused.value.response.headers["retry-after"]) == ("rate_limit_exceeded", "1")
+    assert refused.value.code == "rate_limit_exceeded"
+    assert refused.value.response.headers["retry-after"] in ("1", "2")
 
 
 def test_models_are_listed_and_found(client: openai.OpenAI) -> None:

@@ -6,20 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ray_server import Server, SharedRay, shared_ray
+from serve_app.deployments.proxy_guard import PROXY_GUARDS
+from tests.support.ray_server import AUTHENTICATION, Server, SharedRay, shared_ray
 
 # Before Ray is imported anywhere: its processes inherit them.
-os.environ |= {
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.1",
-    # On a busy machine a proxy starts more slowly than Serve waits by default; then Serve replaces it again and again.
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-    "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
-}
+os.environ |= (
+    AUTHENTICATION
+    | PROXY_GUARDS
+    | {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.1",
+        # On a busy machine a proxy starts more slowly than Serve waits by default; then Serve replaces it for ever.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+    }
+)
 
 _FOLDER = Path(__file__).parent
-_STARTS_ITS_OWN_RAY = ("test_haproxy_profile", "test_readme", "test_two_nodes", "test_ways_to_run")
+_STARTS_ITS_OWN_RAY = ("test_haproxy_profile", "test_partitions", "test_readme", "test_two_nodes", "test_ways_to_run")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -36,6 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         RAY_prestart_worker_first_driver="0",
         # It listens on all addresses, whatever it is told.
         CSM_KEYS__OPEN="true",
+        CSM_KEYS__OPEN_RAY="true",
         CSM_STAND_IN__STEP_MS_BY_BATCH='{"1": 40}',
         CSM_ENGINE__MAX_BATCH_SIZE="2",
         CSM_ENGINE__MAX_WAITING="1",

@@ -116,7 +116,7 @@ async def test_a_keys_limit_holds_over_both_replicas_and_is_free_again_afterward
     async with httpx.AsyncClient(base_url=f"http://{keyed}", timeout=60, headers=bearer(plaintext)) as http:
         answers = await asyncio.gather(*(http.post("/generate", json=LONG) for _ in range(20)))
         assert Counter(answer.status_code for answer in answers) == {200: 3, 429: 17}
-        assert {answer.headers.get("retry-after") for answer in answers} == {None, "1"}
+        assert {answer.headers.get("retry-after") for answer in answers} == {None, "1", "2"}
         again = await asyncio.gather(*(http.post("/generate", json=BODY) for _ in range(3)))
         assert [answer.status_code for answer in again] == [200] * 3
 

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.errors import StartupError
 from serve_app.preflight.cluster_config import prepared
 from tests.support.deploy_files import NODES, ROOT, is_our_image
@@ -89,6 +90,14 @@ def commands_authenticate(cluster: Cluster) -> Iterator[str]:
             yield f"no RAY_AUTH_MODE=token before {asks[0]}"
 
 
+def proxies_are_guarded(cluster: Cluster) -> Iterator[str]:
+    guards = [f"export {name}={value} " for name, value in PROXY_GUARDS.items()]
+    for node in ("head", "worker"):
+        before = _start(cluster, node).partition("ray start")[0].replace("\n", " ")
+        if not any(guard in before for guard in guards):
+            yield f"{node}: the proxy has no guard"
+
+
 def head_outlives_itself(cluster: Cluster) -> Iterator[str]:
     """By Redis, of which the address comes from outside."""
     command = _start(cluster, "head")
@@ -144,6 +153,7 @@ CHECKS = (
     disks_are_fast,
     nodes_know_how_fast_to_report,
     commands_authenticate,
+    proxies_are_guarded,
     head_outlives_itself,
     nothing_is_open_to_the_world,
     mounts_are_folders,

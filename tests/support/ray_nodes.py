@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,13 +51,21 @@ class RayCluster:
         dashboard = ["--include-dashboard=true", f"--dashboard-port={self.dashboard_port}"]
         head = ["--head", f"--port={self.gcs_port}", f"--ray-client-server-port={free_port()}", *dashboard]
         self._start("head", [*head, f"--temp-dir={self.folder}/ray", *options], env)
-        until(lambda: httpx.get(f"{self.dashboard}/api/version", timeout=5).is_success, "the head answers")
+        until(lambda: self._ask("GET", "/api/version").is_success, "the head answers")
 
-    def start_node(self, name: str, *options: str) -> None:
-        self._start(name, [f"--address={self.gcs_address}", *options], {})
+    def start_node(self, name: str, *options: str, within: Sequence[str] = ()) -> None:
+        """`within`: what the command runs in, such as a network namespace."""
+        self._start(name, [f"--address={self.gcs_address}", *options], {}, within)
 
-    def _start(self, name: str, options: list[str], env: dict[str, str]) -> None:
-        command = [str(BIN / "ray"), "start", "--block", f"--dashboard-agent-listen-port={free_port()}", *options]
+    def _start(self, name: str, options: list[str], env: dict[str, str], within: Sequence[str] = ()) -> None:
+        command = [
+            *within,
+            str(BIN / "ray"),
+            "start",
+            "--block",
+            f"--dashboard-agent-listen-port={free_port()}",
+            *options,
+        ]
         common = ["--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=100000000"]
         with (self.folder / f"{name}.log").open("ab") as log:
             subprocess.Popen(
@@ -82,21 +90,25 @@ class RayCluster:
 
     def deploy(self, config: dict[str, Any]) -> None:
         """What `serve deploy` sends."""
-        answer = httpx.put(f"{self.dashboard}/api/serve/applications/", json=config, timeout=60)
+        answer = self._ask("PUT", "/api/serve/applications/", json=config)
         assert answer.is_success, answer.text
 
     def deployments(self) -> dict[str, Any]:
         """Of the only application, by name, as `serve status` has them."""
-        details = httpx.get(f"{self.dashboard}/api/serve/applications/", timeout=10).raise_for_status().json()
+        details = self._ask("GET", "/api/serve/applications/").raise_for_status().json()
         (application,) = details["applications"].values()
         return application["deployments"]
+
+    def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        shown = {"Authorization": f"Bearer {self.env.get('RAY_AUTH_TOKEN', '')}"}
+        return httpx.request(method, f"{self.dashboard}{path}", headers=shown, timeout=60, **more)
 
     def num_replicas(self, deployment: str) -> int:
         return sum(replica["state"] == "RUNNING" for replica in self.deployments()[deployment]["replicas"])
 
     def num_nodes(self, resource: str) -> int:
         """Living ones that have it."""
-        answer = httpx.get(f"{self.dashboard}/api/v0/nodes", params={"detail": "true"}, timeout=10).raise_for_status()
+        answer = self._ask("GET", "/api/v0/nodes", params={"detail": "true"}).raise_for_status()
         nodes = answer.json()["data"]["result"]["result"]
         return sum(node["state"] == "ALIVE" and node["resources_total"].get(resource, 0) > 0 for node in nodes)
 
@@ -109,12 +121,12 @@ def _mark(process: psutil.Process) -> str:
 
 
 @contextmanager
-def ray_cluster(data_dir: Path, **env: str) -> Iterator[RayCluster]:
-    """Nothing runs yet; on leaving, all that was started in it is killed."""
+def ray_cluster(data_dir: Path, ip: str = "", **env: str) -> Iterator[RayCluster]:
+    """Nothing runs yet; on leaving, all that was started in it is killed. `ip`: the head's, if not the usual."""
     import ray
 
     folder = Path(tempfile.mkdtemp(prefix="csm-", dir="/tmp"))
-    address = ray.util.get_node_ip_address()
+    address = ip or ray.util.get_node_ip_address()
     # Ray's workers take theirs from the environment of the node's first process.
     own = environment(data_dir, RAY_USAGE_STATS_ENABLED="0", **env)
     del own["RAY_ADDRESS"]

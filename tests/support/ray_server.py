@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 APP = "csm"
+AUTHENTICATION = {"RAY_AUTH_MODE": "disabled"}
 _READY_SECONDS = 120
 _ENVIRONMENT = {
     # Values of metrics are half a second old at most.

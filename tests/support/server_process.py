@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.ray_server import shared_ray
+from tests.support.ray_server import AUTHENTICATION, shared_ray
 
 ROOT = Path(__file__).parents[2]
 BIN = ROOT / ".venv" / "bin"
@@ -18,7 +18,7 @@ BIN = ROOT / ".venv" / "bin"
 
 def environment(data_dir: Path, **more: str) -> dict[str, str]:
     """A Ray of its own, whatever else runs on this machine."""
-    return os.environ | {"CSM_DATA_DIR": str(data_dir), "RAY_ADDRESS": "local", "RAY_AUTH_MODE": "disabled"} | more
+    return os.environ | AUTHENTICATION | {"CSM_DATA_DIR": str(data_dir), "RAY_ADDRESS": "local"} | more
 
 
 @contextmanager

@@ -81,6 +81,11 @@ def replica_processes(deployment: str = "") -> list[psutil.Process]:
     return _processes(f"ray::ServeReplica:csm:{deployment}")
 
 
+def server_processes() -> list[psutil.Process]:
+    """The replicas and the proxy."""
+    return [*replica_processes(), *_processes("ray::ProxyActor")]
+
+
 def _processes(title: str) -> list[psutil.Process]:
     found = []
     for process in psutil.Process().children(recursive=True):
@@ -92,8 +97,7 @@ def _processes(title: str) -> list[psutil.Process]:
 
 def memory_mb() -> dict[int, float]:
     """Of the replicas and the proxy, by process."""
-    processes = [*replica_processes(), *_processes("ray::ProxyActor")]
-    return {process.pid: process.memory_info().rss / 2**20 for process in processes}
+    return {process.pid: process.memory_info().rss / 2**20 for process in server_processes()}
 
 
 def growth_mb(before: dict[int, float]) -> dict[str, float]:

@@ -38,7 +38,10 @@ class Receiver:
 def receiving(receiver: Receiver) -> Iterator[None]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            size = int(self.headers["Content-Length"])
+            body = self.rfile.read(size)
+            if len(body) < size:
+                return  # the sender died, or ran out of patience
             self.send_response(receiver.take(dict(self.headers), body))
             self.end_headers()
 

@@ -251,7 +251,7 @@ async def test_a_keys_requests_at_once_are_counted_over_replicas_and_refused_bef
         await each.decoder.news.wait()
     for each in (first, second):
         answer = await each.speak(header, streaming=streaming)
-        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert answer.status_code == 429 and answer.headers["retry-after"] in ("1", "2")
         assert answer.json() == {"detail": "this key may run 2 requests at once: wait until one has ended"}
         assert len(each.decoder.requests) == 1
     for task in running:
@@ -272,7 +272,7 @@ async def test_audio_is_charged_as_it_was_spoken_and_not_as_it_might_have_been(s
     statuses = [(await server.speak(authorization(plaintext))).status_code for _ in range(3)]
     assert statuses == [200, 200, 429]
     answer = await server.speak(authorization(plaintext))
-    assert 1 <= int(answer.headers["retry-after"]) <= 5
+    assert 1 <= int(answer.headers["retry-after"]) <= 7
     assert "3.5 seconds of audio a minute" in answer.json()["detail"]
 
 

@@ -97,6 +97,8 @@ MISTAKES = {
     "no token on the head": (checks.commands_authenticate, replaced("head", "RAY_AUTH_MODE=token ", "")),
     "no token on workers": (checks.commands_authenticate, replaced("worker", "RAY_AUTH_MODE=token ", "")),
     "authentication switched off": (checks.commands_authenticate, replaced("worker", "MODE=token", "MODE=disabled")),
+    "no guard on the head": (checks.proxies_are_guarded, replaced("head", "proxy_guard:install", "other:install")),
+    "no guard on workers": (checks.proxies_are_guarded, replaced("worker", "proxy_guard:install", "other:install")),
     "no Redis": (checks.head_outlives_itself, replaced("head", "RAY_REDIS_ADDRESS:?", "RAY_REDIS_ADDRESS:-")),
     "Redis on workers": (checks.head_outlives_itself, replaced("worker", "ray start", "echo $RAY_REDIS_X; ray start")),
     "an open port": (checks.nothing_is_open_to_the_world, changed("provider/security_group/IpPermissions", OPEN)),

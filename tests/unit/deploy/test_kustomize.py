@@ -74,6 +74,17 @@ def test_production_reads_the_weights_from_the_volume_that_a_job_fills(productio
         assert env.items() >= NODES.items()
 
 
+def test_every_pod_may_write_to_its_volumes_alone(production: Objects, one_gpu: Objects) -> None:
+    """A patch that sets the volumes would take those of the base away."""
+    for group in [*groups(production), *groups(one_gpu)]:
+        pod = group["template"]["spec"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        for container in pod["containers"]:
+            mounted = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+            assert container["securityContext"]["readOnlyRootFilesystem"] and set(mounted.values()) <= volumes
+            assert {"/tmp", "/home/ray/.cache", "/home/ray/.local"} <= set(mounted)
+
+
 def test_production_pods_are_spread_over_zones(production: Objects) -> None:
     for group in groups(production):
         (spread,) = group["template"]["spec"]["topologySpreadConstraints"]

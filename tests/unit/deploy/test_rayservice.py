@@ -10,6 +10,7 @@ import ray
 import yaml
 
 from serve_app import __version__
+from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.errors import StartupError
 from serve_app.preflight.placement import Nodes, NodeType, check_nodes
 from tests.support.deploy_files import KUBERAY, NODES, SERVE_CONFIG, drain_seconds, is_our_image, read, replicas
@@ -167,6 +168,32 @@ def pods_are_not_root(manifests: Manifests) -> Iterator[str]:
             yield f"{container['name']} may become root"
 
 
+def pods_write_to_their_volumes_only(manifests: Manifests) -> Iterator[str]:
+    for container in containers(manifests):
+        if not container["securityContext"].get("readOnlyRootFilesystem"):
+            yield f"{container['name']} may change its image"
+    for template in templates(manifests):
+        volumes = {each["name"] for each in template["spec"]["volumes"] if each["emptyDir"].get("sizeLimit")}
+        for container in template["spec"]["containers"]:
+            mounted = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+            needed = {"/tmp", "/home/ray/.cache", "/home/ray/.local"}
+            if not set(mounted.values()) <= volumes or not needed <= set(mounted):
+                yield f"{container['name']} cannot write what it must"
+
+
+def workers_may_not_ask_kubernetes(manifests: Manifests) -> Iterator[str]:
+    for group in workers(manifests):
+        if group["template"]["spec"].get("automountServiceAccountToken") is not False:
+            yield f"{group['groupName']}: a pod holds a token of the cluster"
+
+
+def proxies_are_guarded(manifests: Manifests) -> Iterator[str]:
+    for container in containers(manifests):
+        values = {each["name"]: each["value"] for each in container["env"]}
+        if not values.items() & PROXY_GUARDS.items():
+            yield f"{container['name']}: the proxy has no guard"
+
+
 def pods_are_probed(manifests: Manifests) -> Iterator[str]:
     for container in containers(manifests):
         if not {"livenessProbe", "readinessProbe"} <= set(container):
@@ -217,6 +244,9 @@ CHECKS = (
     head_outlives_itself,
     pods_authenticate,
     pods_are_not_root,
+    pods_write_to_their_volumes_only,
+    workers_may_not_ask_kubernetes,
+    proxies_are_guarded,
     pods_are_probed,
     policies_select_the_pods,
     nothing_is_open_to_the_world,
@@ -295,6 +325,17 @@ MISTAKES: dict[str, tuple[Callable[[Manifests], Iterator[str]], Change]] = {
     "no token": (pods_authenticate, on_cluster(authOptions={"mode": "disabled"})),
     "root": (pods_are_not_root, on_workers(securityContext={})),
     "a way to root": (pods_are_not_root, on_containers(securityContext={})),
+    "a writable image": (
+        pods_write_to_their_volumes_only,
+        on_containers(securityContext={"allowPrivilegeEscalation": False}),
+    ),
+    "nowhere to write": (pods_write_to_their_volumes_only, on_containers(volumeMounts=[])),
+    "a disk without bound": (
+        pods_write_to_their_volumes_only,
+        on_workers(volumes=[{"name": name, "emptyDir": {}} for name in ("tmp", "cache", "local")]),
+    ),
+    "a token of Kubernetes": (workers_may_not_ask_kubernetes, on_workers(automountServiceAccountToken=True)),
+    "no guard": (proxies_are_guarded, on_containers(env=[])),
     "no probe": (
         pods_are_probed,
         lambda manifests: [container.pop("livenessProbe") for container in containers(manifests)],

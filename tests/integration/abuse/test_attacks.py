@@ -1,0 +1,21 @@
+"""Every attack for a while: bystanders are heard as in calm, nothing is replaced, and nothing is left behind. Run by
+`make test-abuse`, which prints what was measured."""
+
+import sys
+
+import pytest
+
+from tests.integration.abuse.conftest import Abused
+from tests.support.abuse import under_attack
+from tests.support.attacks import ATTACKS
+
+pytestmark = [pytest.mark.abuse, pytest.mark.timeout(240)]
+
+SECONDS = 15
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+async def test_bystanders_hear_no_attack(abused: Abused, name: str) -> None:
+    result = await under_attack(abused.server, abused.attacker, abused.bystander, name, SECONDS)
+    sys.stdout.write(result.line(name))
+    result.assert_not_slower()
