@@ -170,6 +170,8 @@ class SpokenPart:
     start_char: int
     end_char: int
     """Typed characters of all turns, those of earlier turns included."""
+    text: str = ""
+    """What was spoken: the typed characters, prepared."""
 
 
 @dataclass(frozen=True, slots=True)

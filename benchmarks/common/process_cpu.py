@@ -1,8 +1,8 @@
-"""CPU time of a server's processes by what they do, from /proc: nothing of it depends on the server's help."""
+"""CPU time and memory of a server's processes by what they do, from /proc: nothing depends on the server's help."""
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -17,6 +17,14 @@ ROLES = {
     "HAProxyManager": "proxy",
     "bin/haproxy": "proxy",
     "ServeController": "controller",
+    "ServeReplica:csm:JobRunner": "job runner",
+    "serve_app.cli": "launcher",
+    "gcs_server": "gcs",
+    "raylet/raylet": "raylet",
+    "dashboard/agent.py": "agent",
+    "runtime_env/agent": "agent",
+    "log_monitor": "log monitor",
+    "ray::IDLE": "idle workers",
     "datapath.bare": "ingress",
 }
 """By a part of the title that Ray gives its processes, or of the command line. The bare server is all ingress."""
@@ -29,13 +37,22 @@ def role_of(command_line: str) -> str:
 
 def cpu_seconds(root: int) -> dict[str, float]:
     """CPU seconds so far, by role, of a process and all that descend from it."""
-    seconds: dict[str, float] = defaultdict(float)
+    return _by_role(root, _cpu_seconds)
+
+
+def memory_bytes(root: int) -> dict[str, float]:
+    """Resident bytes, by role, of the same. A page that several processes share is divided among them."""
+    return _by_role(root, _proportional_bytes)
+
+
+def _by_role(root: int, of: Callable[[int], float]) -> dict[str, float]:
+    total: dict[str, float] = defaultdict(float)
     for pid in descendants(root, dict(_parents())):
         try:
-            seconds[role_of(_command_line(pid))] += _cpu_seconds(pid)
+            total[role_of(_command_line(pid))] += of(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended between the two looks
-    return dict(seconds)
+    return dict(total)
 
 
 def spent(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
@@ -94,6 +111,11 @@ def _pids(paths: Iterable[Path]) -> Iterator[int]:
 
 def _cpu_seconds(pid: int) -> float:
     return parse_stat((_PROC / str(pid) / "stat").read_text())[1]
+
+
+def _proportional_bytes(pid: int) -> float:
+    lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
 def _command_line(pid: int) -> str:

@@ -21,7 +21,7 @@ from benchmarks.datapath.figures import UNDERRUN_SECONDS, added
 from benchmarks.datapath.measure import Plan, measure
 from benchmarks.datapath.servers import PROFILES, Profile, running
 
-_ROLES = ("ingress", "proxy", "decoder", "generator", "encoder", "controller", "rest of ray", "client")
+_ROLES = ("ingress", "proxy", "decoder", "generator", "encoder", "controller", "client")
 _BARE = "bare"
 _console = Console(width=130, highlight=False)
 
@@ -78,15 +78,20 @@ def _measured(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _cost_table(rows: Sequence[dict[str, Any]]) -> Table:
     table = Table(title="CPU-ms a chunk (and a stream-second), own idling taken off")
     table.add_column("server")
-    for role in (*_ROLES, "all but client"):
+    for role in (*_ROLES, "others", "all but client"):
         table.add_column(role, justify="right")
     for row in _measured(rows):
         cpu = row["cpu"]
         cells = [_cost(cpu[role]) if role in cpu else "" for role in _ROLES]
         own = [cost for role, cost in cpu.items() if role != "client"]
-        total = {name: sum(cost[name] for cost in own) for name in ("ms_per_chunk", "ms_per_stream_second")}
-        table.add_row(f"{row['profile']}, {row['streams']} streams", *cells, _cost(total))
+        others = [cost for role, cost in cpu.items() if role not in _ROLES]
+        sums = [_cost(_total(costs)) for costs in (others, own)]
+        table.add_row(f"{row['profile']}, {row['streams']} streams", *cells, *sums)
     return table
+
+
+def _total(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: sum(cost[name] for cost in costs) for name in ("ms_per_chunk", "ms_per_stream_second")}
 
 
 def _cost(cost: Mapping[str, float]) -> str:

@@ -13,6 +13,8 @@ from serve_app.api.access_log import AccessLog
 from serve_app.api.adapters import adapters_router
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
+from serve_app.api.elevenlabs.router import elevenlabs_router
+from serve_app.api.elevenlabs.schema import BODY_SCHEMAS as ELEVENLABS_SCHEMAS
 from serve_app.api.fal.router import SMALL, STREAMED, add_unknown_paths, fal_router
 from serve_app.api.fal.schema import BODY_SCHEMAS as FAL_SCHEMAS
 from serve_app.api.fal.surface import FalSurfaces
@@ -32,6 +34,7 @@ from serve_app.api.origin import PublicRedirects
 from serve_app.api.pages import OwnPages
 from serve_app.api.playground.router import playground_router
 from serve_app.api.services import Services
+from serve_app.api.sockets import socket_places
 from serve_app.api.unexpected_errors import UnexpectedErrors
 from serve_app.api.voices import BODY_SCHEMAS as VOICE_SCHEMAS
 from serve_app.api.voices import VoicesApi
@@ -65,15 +68,18 @@ def build_api(
     app.include_router(NativeApi(speech, settings).router())
     if speech.adapters is not None:
         app.include_router(adapters_router(speech, speech.adapters, settings))
+    sockets = socket_places(settings.limits)
+    # Before OpenAI's, which shares a path with it.
+    app.include_router(elevenlabs_router(speech, settings, sockets))
     app.include_router(openai_router.openai_router(speech, settings, services))
     if services is not None:
         app.include_router(JobsApi(services.queue, services.files, settings.jobs).router())
         app.include_router(VoicesApi(services.voices, settings).router())
-        app.include_router(fal_router(speech, services, settings, keys))
+        app.include_router(fal_router(speech, services, settings, sockets, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)
     error_responses.install(app)
-    add_schemas(app, BODY_SCHEMAS | VOICE_SCHEMAS | OPENAI_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
+    add_schemas(app, BODY_SCHEMAS | VOICE_SCHEMAS | OPENAI_SCHEMAS | ELEVENLABS_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
     # The last one added is the outermost, so errors inside are answered with CORS headers too.

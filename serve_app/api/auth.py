@@ -8,6 +8,7 @@ from typing import Protocol
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve_app.api.elevenlabs.errors import KEY_HEADER
 from serve_app.api.error_responses import error_response_at
 from serve_app.api.openapi import DOCS_ASSETS
 from serve_app.api.playground.router import PAGE_FILES
@@ -104,6 +105,8 @@ def _sent(connection: HTTPConnection) -> str:
     headers = connection.headers.getlist("authorization")
     if len(headers) > 1:
         raise Unauthorized("there are several Authorization headers: send one")
+    if not headers and (bare := connection.headers.get(KEY_HEADER)) is not None:
+        return bare.strip()
     scheme, _, key = "".join(headers).strip().partition(" ")
     if scheme.lower() not in _SCHEMES:
         raise Unauthorized("a key is needed: send the header Authorization: Key ID:SECRET, or Bearer ID:SECRET")

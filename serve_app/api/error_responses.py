@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from serve_app.api.elevenlabs import errors as elevenlabs
 from serve_app.api.error_table import headers_of, status_of
 from serve_app.api.field_names import FieldNames
 from serve_app.api.openai import errors as openai
@@ -51,6 +52,8 @@ def error_response(error: CsmServeError) -> JSONResponse:
 
 def error_response_at(scope: Scope, error: CsmServeError) -> JSONResponse:
     """In the shape of the dialect that the path belongs to. fal's routes answer by themselves."""
+    if elevenlabs.is_elevenlabs(scope):
+        return elevenlabs.error_answer(error)
     return openai.error_answer(error) if _is_openai(scope) else error_response(error)
 
 
@@ -88,6 +91,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:
-        is_openai, status = _is_openai(request.scope), error.status_code
-        content = openai.content(status, error.detail) if is_openai else {"detail": error.detail}
+        status = error.status_code
+        content: dict[str, Any] = {"detail": error.detail}
+        if elevenlabs.is_elevenlabs(request.scope):
+            content = elevenlabs.content(status, error.detail)
+        elif _is_openai(request.scope):
+            content = openai.content(status, error.detail)
         return JSONResponse(content, status, error.headers)

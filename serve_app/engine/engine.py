@@ -10,6 +10,7 @@ from serve_app.engine.pacing import Pace
 from serve_app.engine.prefill import PrefillChunk, PrefillPass
 from serve_app.engine.runner import PendingFrames, Runner
 from serve_app.engine.scheduler import Scheduler, Swap
+from serve_app.engine.sending import Sending
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats import EngineStats
 from serve_app.engine.step_times import StepTimes
@@ -36,6 +37,7 @@ class Engine:
         self._scheduler = Scheduler(settings.max_waiting, settings.max_wait_seconds)
         self._step_times = StepTimes(settings.max_batch_size)
         self._pace = Pace(settings.max_lead_seconds, settings.chunk_reserve_ms / 1000)
+        self._sending = Sending(settings, self._pace)
         self._admission = Admission(settings, self._step_times, self._pace)
         self._in_flight: deque[tuple[list[Sequence], PendingFrames]] = deque()
         self._prompt_positions = 0
@@ -83,6 +85,7 @@ class Engine:
         self._admission.max_step_ms = settings.max_step_ms
         self._pace.max_lead_seconds = settings.max_lead_seconds
         self._pace.reserve_seconds = settings.chunk_reserve_ms / 1000
+        self._sending.reconfigure(settings)
 
     def step(self) -> bool:
         """Compute one frame for every running sequence. False when no work is left."""
@@ -197,15 +200,15 @@ class Engine:
         """Hand out the frames of the decode step that was launched first."""
         sequences, pending = self._in_flight.popleft()
         codes, now = pending.codes(), self._clock()
-        step_seconds = self._step_times.estimate_ms(len(sequences)) / 1000
+        go_on: list[Sequence] = []
         for sequence, frame in zip(sequences, codes, strict=True):
             if sequence.finish is not None:  # It ended after this frame was launched.
                 continue
             if reason := sequence.append(frame, self._settings.repeated_frames_limit, now):
                 self._finish(sequence, reason)
             else:
-                must_send = self._pace.must_send(sequence, step_seconds, now)
-                sequence.send_due(1 if must_send else self._settings.chunk_frames)
+                go_on.append(sequence)
+        self._sending.send(go_on, self._step_times.estimate_ms(len(sequences)) / 1000, now)
         self._step_times.note_end(len(sequences), self._clock())
 
     def _finish(self, sequence: Sequence, reason: FinishReason) -> None:

@@ -1,5 +1,7 @@
 """Pacing: how far a stream may run ahead of its listener."""
 
+import math
+
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import FRAME_RATE_HZ
 
@@ -19,15 +21,23 @@ class Pace:
 
     def should_pause(self, sequence: Sequence, now: float) -> bool:
         """True only at the end of a message: frames that are computed but not sent do not help the listener."""
-        is_ahead = self._is_paced(sequence) and self._lead_seconds(sequence, now) >= self.max_lead_seconds
-        return is_ahead and not sequence.num_unsent
+        return self.seconds_to_pause(sequence, now) <= 0 and not sequence.num_unsent
+
+    def seconds_to_pause(self, sequence: Sequence, now: float) -> float:
+        """How much further ahead it may run; infinite where nothing paces it."""
+        if not self._is_paced(sequence):
+            return math.inf
+        return self.max_lead_seconds - self._lead_seconds(sequence, now)
 
     def must_send(self, sequence: Sequence, step_seconds: float, now: float) -> bool:
         """Whether the listener may run out of sent audio before the next frame is computed."""
         if not sequence.request.paced or not self.reserve_seconds:
             return False
-        sent_seconds = self._lead_seconds(sequence, now) - sequence.num_unsent / FRAME_RATE_HZ
-        return sent_seconds < step_seconds + self.reserve_seconds
+        return self.sent_seconds(sequence, now) < step_seconds + self.reserve_seconds
+
+    def sent_seconds(self, sequence: Sequence, now: float) -> float:
+        """Audio that its listener has in hand: what was sent, less what a listener has played by now."""
+        return self._lead_seconds(sequence, now) - sequence.num_unsent / FRAME_RATE_HZ
 
     def resumes_at(self, sequence: Sequence) -> float:
         """When a paused sequence decodes again, on the engine's clock."""

@@ -17,6 +17,8 @@ from serve_app.messages import FRAME_RATE_HZ, Accepted, Codes, FinishReason, Gen
 if TYPE_CHECKING:
     from serve_app.model.adapters.low_rank import LoadedAdapter
 
+_MAX_DOUBLINGS = 10
+
 Emit = Callable[[Accepted | TokenFrames | Exception], None]
 """Takes a sequence's messages on the engine's thread. An exception ends the stream: the consumer sees it raised."""
 
@@ -166,14 +168,17 @@ class Sequence:
             return FinishReason.RUNAWAY
         return FinishReason.LENGTH if self.num_frames >= self.prompt.max_frames else None
 
-    def send_due(self, max_frames: int) -> None:
-        """Send a message once it holds enough frames: 1, 1, 2, 2, 4, 4, … up to `max_frames`.
+    def size_of_next_message(self, most: int) -> int:
+        """In frames: 1, 1, 2, 2, 4, 4, … up to `most`.
 
         A message costs the same CPU time whatever its size, and the first must not wait. Each size comes twice, so
         that the listener has audio in reserve before the next wait gets longer.
         """
-        if self.num_unsent >= min(2 ** (self._num_messages // 2), max_frames):
-            self._send(None)
+        return min(1 << min(self._num_messages // 2, _MAX_DOUBLINGS), most)
+
+    def send(self) -> None:
+        """Send the frames that are not sent yet."""
+        self._send(None)
 
     def set_aside(self, now: float) -> None:
         """Give up the row. The frames so far become the end of the prompt, from which the sequence continues."""

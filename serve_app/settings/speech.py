@@ -44,7 +44,11 @@ class EngineSettings(Section):
     """A stream pauses when it is this far ahead of its listener. The lead bridges the loss of a replica. 0 is no
     limit."""
     chunk_frames: int = Field(default=4, ge=1)
-    """Largest message of a stream, in frames of 80 ms. Messages grow as 1, 1, 2, 2, 4, … up to this."""
+    """Largest message of a stream, in frames of 80 ms, while its listener has little in hand. Messages grow as 1, 1, 2,
+    2, 4, … up to this."""
+    chunk_frames_ahead: int = Field(default=12, ge=1)
+    """Largest message once its listener has at least as much in hand. A message costs the same CPU whatever it holds.
+    Up to `engine.chunk_frames`, it changes nothing."""
     chunk_reserve_ms: float = Field(default=40.0, ge=0)
     """A message is sent early if its listener has less than this left to play after the next step. 0 lets messages grow
     regardless."""

@@ -106,7 +106,7 @@ class Spoken:
         if codes.num_frames:  # a transcript without sound would teach the next part to skip words
             self._context.add(ContextSegment(part.piece.text, part.speaker, codes))
         start, end = part.chars_before + part.piece.start, part.chars_before + part.piece.end
-        stands = SpokenPart(part.turn, self._part_began, self._num_frames, start, end)
+        stands = SpokenPart(part.turn, self._part_began, self._num_frames, start, end, part.piece.text)
         return self._placed(AudioChunk(0, b"", self._no_codes, part=stands))
 
     def last_chunk(self) -> AudioChunk:

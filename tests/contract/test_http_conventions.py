@@ -1,5 +1,7 @@
 """HTTP as clients speak it, on fal's surfaces over real HTTP."""
 
+import json
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 
 from tests.support.contract_server import Server
 from tests.support.decoded import decoded
+from tests.support.made_up_clips import encoded, sine
+from tests.support.waiting import until
 
 RUN, QUEUE = "/fal/run/fal-ai/csm-1b", "/fal/queue/fal-ai/csm-1b"
 SCENE = {"scene": [{"text": "Hello there.", "speaker_id": 0}]}
@@ -21,13 +25,38 @@ def http(server: Server) -> Iterator[httpx.Client]:
 
 @pytest.mark.parametrize("path", [RUN, f"{RUN}/stream", QUEUE])
 def test_notices_stand_in_the_headers_of_every_answer_with_a_scene(http: httpx.Client, path: str) -> None:
-    scene = [{"text": "Hello 👋.", "speaker_id": 0, "voice": "x"}]
+    scene = [{"text": "Hello 👋.", "speaker_id": 0, "mood": "x"}]
     answer = http.post(path, json={"scene": scene, "seed": -1, "top_k": 0, "max_audio_seconds": 1e6})
     assert answer.status_code == 200
     assert answer.headers["x-csm-notice"] == (
-        "unknown field scene.0.voice was ignored; max_audio_seconds: lowered to 1800, the limit of this server"
+        "unknown field scene.0.mood was ignored; max_audio_seconds: lowered to 1800, the limit of this server"
     )
     assert answer.headers["x-csm-text-notice"] == "emoji: 1 not spoken"
+
+
+def _outputs(http: httpx.Client, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The output of the same input by each way."""
+    yield http.post(RUN, json=body).raise_for_status().json()
+    events = http.post(f"{RUN}/stream", json=body).raise_for_status().text
+    yield json.loads(events.strip().rpartition("data: ")[2])
+    job = http.post(QUEUE, json=body).raise_for_status().json()
+    until(lambda: http.get(job["status_url"]).status_code == 200, "the job has ended")
+    yield http.get(job["response_url"]).raise_for_status().json()
+
+
+def test_every_output_tells_of_the_request_its_text_and_its_recordings(http: httpx.Client) -> None:
+    quiet = b64encode(encoded(sine() * 0.01, 24_000, "WAV", "PCM_16")).decode()
+    context = [{"prompt": "Hi.", "speaker_id": 0, "audio_url": f"data:audio/wav;base64,{quiet}"}]
+    scene = [{"text": "Hello \N{WAVING HAND SIGN}.", "speaker_id": 0, "mood": "x"}]
+    for output in _outputs(http, {"scene": scene, "context": context}):
+        unknown, unspoken, recording = output["notices"]
+        assert unknown == "unknown field scene.0.mood was ignored"
+        assert unspoken == "emoji: 1 not spoken"
+        assert "the audio is very quiet" in recording
+
+
+def test_an_output_without_notices_has_no_such_field(http: httpx.Client) -> None:
+    assert all("notices" not in output for output in _outputs(http, SCENE))
 
 
 def test_streams_pass_proxies_at_once(http: httpx.Client) -> None:

@@ -58,6 +58,7 @@ def test_accept_counts_where_no_format_is_named(http: httpx.Client) -> None:
 def test_a_file_that_is_sent_whole_says_how_long_it_is(http: httpx.Client) -> None:
     body = {"input": "Hello there.", "voice": 1, "response_format": "wav", "stream": False}
     answer = http.post("/v1/audio/speech", json=body)
+    assert (answer.headers["x-csm-input-tokens"], answer.headers["x-csm-output-tokens"]) == ("10", "2")
     assert int(answer.headers["content-length"]) == len(answer.content) == 44 + 2 * 3840
     assert (answer.headers["x-csm-finish-reason"], answer.headers["x-csm-audio-seconds"]) == ("eos", "0.16")
 

@@ -2,7 +2,7 @@
 
 from contextlib import aclosing
 
-from serve_app.api.fal.schema import output_of
+from serve_app.api.fal.schema import notices_of, output_of
 from serve_app.jobs.job import JobResult, LeasedJob
 from serve_app.jobs.runner import Progress
 from serve_app.keys.key import ANONYMOUS, Key
@@ -36,7 +36,7 @@ class FalJobWork:
             stored = await answer.file()
             for line in news.closing(stored):
                 progress.log(line)
-            return _result(scene, stored)
+            return _result(scene, stored, notices_of(scene, answer))
 
     async def _key(self, key_id: str) -> Key:
         if key_id == ANONYMOUS.id or self._keys is None:
@@ -44,11 +44,11 @@ class FalJobWork:
         return await self._keys.find(key_id)
 
 
-def _result(scene: Scene, answer: StoredAnswer) -> JobResult:
+def _result(scene: Scene, answer: StoredAnswer, notices: list[str]) -> JobResult:
     """The file is deleted with the job, unless the caller gave it its own lifetime."""
     goes_with_job = scene.file is not None and scene.file.kept_seconds is None
     return JobResult(
-        output_of(answer),
+        output_of(answer, notices),
         inference_seconds=answer.inference_seconds,
         file_id=answer.file.id if goes_with_job else None,
     )

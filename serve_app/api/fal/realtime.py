@@ -18,9 +18,10 @@ from serve_app.api.bounded import read_json, read_msgpack
 from serve_app.api.fal.errors import error_content, sentence, validation_content
 from serve_app.api.fal.run import chunk_content
 from serve_app.api.fal.scene_reader import SceneReader
-from serve_app.api.fal.schema import output_of
+from serve_app.api.fal.schema import notices_of, output_of
 from serve_app.api.fal.ways import APP, PREFIX, Surface
 from serve_app.api.places import Places
+from serve_app.api.sockets import NORMAL_CLOSURE, POLICY_VIOLATION, TRY_AGAIN_LATER, socket_places
 from serve_app.api.streaming import while_connected
 from serve_app.errors import CsmServeError, Forbidden, InvalidRequest, Overloaded, StorageFailed, Unauthorized
 from serve_app.keys.key import Key, Scope
@@ -31,8 +32,6 @@ _REALTIME = f"{PREFIX}/{Surface.RUN}{APP}/realtime"
 _IDLE_SECONDS = 60.0
 DEFAULT_BUFFER, MAX_BUFFER = 2, 60
 MAX_WAITING_BYTES = 32 * 1024 * 1024
-_NORMAL_CLOSURE, _POLICY_VIOLATION, _TRY_AGAIN_LATER = 1000, 1008, 1013
-_USUAL = LimitSettings()
 
 
 class RealtimeApi:
@@ -40,10 +39,11 @@ class RealtimeApi:
         self,
         reader: SceneReader,
         speech: SpeechService,
-        limits: LimitSettings = _USUAL,
+        sockets: Places | None = None,
         idle_seconds: float = _IDLE_SECONDS,
     ) -> None:
-        self._sockets = Places("sockets", limits.max_sockets, limits.max_sockets_per_key)
+        """sockets: counts those of all dialects together."""
+        self._sockets = sockets or socket_places(LimitSettings())
         self._waiting = Places("bytes of inputs", MAX_WAITING_BYTES * 16, MAX_WAITING_BYTES * 2)
         self._reader = reader
         self._speech = speech
@@ -61,14 +61,14 @@ class RealtimeApi:
             key = key_of(socket, Scope.SPEECH)
         except Forbidden as error:
             await socket.send_json({"status": "error", "error": "Unauthorized", "reason": str(error)})
-            await socket.close(_POLICY_VIOLATION)
+            await socket.close(POLICY_VIOLATION)
             return
         try:
             with self._sockets.taken(key.id):
                 await self._serve(socket, key)
         except Overloaded as error:
             await _send_error(socket, "RATE_LIMITED", str(error))
-            await socket.close(_TRY_AGAIN_LATER)
+            await socket.close(TRY_AGAIN_LATER)
 
     async def _serve(self, socket: WebSocket, key: Key) -> None:
         inbox = _Inbox(_buffer_size(socket.query_params.get("max_buffering")), partial(self._waiting.taken, key.id))
@@ -85,14 +85,14 @@ class RealtimeApi:
                     message = await inbox.next()
             except TimeoutError:
                 await _send_error(socket, "TIMEOUT", "no inputs, reconnect when needed!")
-                await socket.close(_NORMAL_CLOSURE)
+                await socket.close(NORMAL_CLOSURE)
                 return
             try:
                 key = await key_still_good(socket)
                 key.require(Scope.SPEECH)
             except (Forbidden, Unauthorized) as error:
                 await _send_error(socket, "UNAUTHORIZED", str(error))
-                await socket.close(_POLICY_VIOLATION)
+                await socket.close(POLICY_VIOLATION)
                 return
             except StorageFailed as error:
                 await _send_error(socket, "INTERNAL_ERROR", str(error))
@@ -116,8 +116,7 @@ class RealtimeApi:
                     if chunk.pcm:
                         await _send(socket, chunk_content(chunk, index) | {"audio_chunk": chunk.pcm} | echoed)
                         index += 1
-            notices = {"notices": told} if (told := [*scene.remarks, *answer.notices]) else {}
-            await _send(socket, output_of(await answer.file()) | notices | echoed)
+            await _send(socket, output_of(await answer.file(), notices_of(scene, answer)) | echoed)
 
 
 class _Inbox:

@@ -11,6 +11,7 @@ from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.tokens import TokenApi
 from serve_app.api.fal.uploads import UploadsApi
 from serve_app.api.fal.ways import APP, PREFIX, Surface
+from serve_app.api.places import Places
 from serve_app.api.services import Services
 from serve_app.keys.keys import Keys
 from serve_app.settings import Settings
@@ -25,14 +26,17 @@ SMALL = (f"{PREFIX}/{Surface.REST}/",)
 _METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 
-def fal_router(speech: SpeechService, services: Services, settings: Settings, keys: Keys | None = None) -> APIRouter:
+def fal_router(
+    speech: SpeechService, services: Services, settings: Settings, sockets: Places, keys: Keys | None = None
+) -> APIRouter:
+    """`sockets` counts those of all dialects."""
     reader = SceneReader(speech, settings)
     router = APIRouter()
     # Routes are tried in their order, and clients ask for the status of their jobs ten times a second.
     for api in (
         QueueApi(reader, speech, services, settings),
         RunApi(reader, speech),
-        RealtimeApi(reader, speech, settings.limits),
+        RealtimeApi(reader, speech, sockets),
         TokenApi(services, settings),
         UploadsApi(services, settings, keys),
         FilesApi(services.files, settings.limits),

@@ -13,12 +13,13 @@ from serve_app.api.auth import key_of
 from serve_app.api.fal.errors import FalRoute, infra_errors, input_errors, request_id_of
 from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
-from serve_app.api.fal.schema import INPUT_BODY, FalOutput, output_of
+from serve_app.api.fal.schema import INPUT_BODY, FalOutput, notices_of, output_of
 from serve_app.api.fal.ways import APP, PREFIX, Surface
 from serve_app.api.streaming import EVENT_STREAM, StreamedAnswer, disconnect, event, while_connected
 from serve_app.keys.key import Scope
 from serve_app.messages import SAMPLE_RATE_HZ, AudioChunk
 from serve_app.speech.answer import Answer
+from serve_app.speech.scene import Scene
 from serve_app.speech.service import Call, SpeechService
 
 _RUN = f"{PREFIX}/{Surface.RUN}{APP}"
@@ -52,7 +53,7 @@ class RunApi:
             while_connected(partial(disconnect, request.receive)),
             await self._speech.open(scene, call) as answer,
         ):
-            return JSONResponse(output_of(await answer.file()))
+            return JSONResponse(output_of(await answer.file(), notices_of(scene, answer)))
 
     async def stream(self, request: Request) -> Response:
         """Speak a scene in server-sent events: 24 kHz PCM in base64, then the whole output."""
@@ -61,17 +62,17 @@ class RunApi:
         # The status waits for admission: a refusal is raised here, and never after a 200.
         async with while_connected(partial(disconnect, request.receive)):
             answer = await self._speech.open(scene, call)
-        return StreamedAnswer(_events(answer), EVENT_STREAM, answer)
+        return StreamedAnswer(_events(scene, answer), EVENT_STREAM, answer)
 
 
-async def _events(answer: Answer) -> AsyncGenerator[str, None]:
+async def _events(scene: Scene, answer: Answer) -> AsyncGenerator[str, None]:
     index = 0
     async with aclosing(answer.chunks()) as chunks:
         async for chunk in chunks:
             if chunk.pcm:
                 yield event(chunk_content(chunk, index) | {"audio_chunk": base64.b64encode(chunk.pcm).decode()})
                 index += 1
-    yield event(output_of(await answer.file()))
+    yield event(output_of(await answer.file(), notices_of(scene, answer)))
 
 
 def chunk_content(chunk: AudioChunk, index: int) -> dict[str, Any]:

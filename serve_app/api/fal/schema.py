@@ -1,5 +1,6 @@
 """The input and output of `fal-ai/csm-1b`. Unknown fields are ignored, as fal does."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi.exceptions import RequestValidationError
@@ -12,9 +13,9 @@ from serve_app.api.native_schema import Integer, Number
 from serve_app.api.openapi import body_schemas, described_body
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
-from serve_app.speech.answer import StoredAnswer
+from serve_app.speech.answer import Answer, StoredAnswer
 from serve_app.speech.build import Asked, AskedClip
-from serve_app.speech.scene import AnswerFile, Turn
+from serve_app.speech.scene import AnswerFile, Scene, Turn
 
 _USUAL = LimitSettings()
 
@@ -74,12 +75,20 @@ class FalOutput(BaseModel):
     seed: int
     finish_reason: str
     audio_seconds: float
+    notices: list[str] = []
+    """Of ignored fields, lowered values, unspoken text and recordings. Left out where there are none."""
 
 
-def output_of(answer: StoredAnswer) -> dict[str, Any]:
+def notices_of(scene: Scene, answer: Answer) -> list[str]:
+    """All that the caller should know of the request, in words."""
+    return [*scene.remarks, *answer.notices]
+
+
+def output_of(answer: StoredAnswer, notices: Sequence[str]) -> dict[str, Any]:
     """As `FalOutput` has it."""
     file = answer.file
-    return {
+    told = {"notices": list(notices)} if notices else {}
+    return told | {
         "audio": {
             "url": answer.url,
             "content_type": file.content_type,

@@ -1,10 +1,9 @@
 """All of OpenAI's dialect."""
 
-from fastapi import APIRouter, FastAPI
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, FastAPI, HTTPException
 
 from serve_app.api.openai.catalogue import catalogue_router
-from serve_app.api.openai.errors import PREFIX, content
+from serve_app.api.openai.errors import PREFIX
 from serve_app.api.openai.kept_voices import kept_voices_router
 from serve_app.api.openai.speech import OpenAiSpeech
 from serve_app.api.services import Services
@@ -31,6 +30,6 @@ def add_unknown_paths(app: FastAPI) -> None:
     app.add_api_route(f"{PREFIX}/{{rest:path}}", _unknown, methods=_METHODS, include_in_schema=False)
 
 
-async def _unknown(rest: str) -> JSONResponse:
-    message = f"nothing is served here: this server speaks at POST {PREFIX}/audio/speech"
-    return JSONResponse(content(404, message), 404)
+async def _unknown(rest: str) -> None:
+    # Rendered in the dialect of the caller, which shares the prefix with others.
+    raise HTTPException(404, f"nothing is served here: this server speaks at POST {PREFIX}/audio/speech")

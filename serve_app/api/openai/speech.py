@@ -64,9 +64,12 @@ class OpenAiSpeech:
             scene = await self._scene(body, request, key)
             # The status waits for admission: a refusal is raised here, and never after a 200.
             answer = await self._speech.open(scene, call)
-            headers = answer_headers(request, answer, scene, info) | {"X-CSM-Model": info.model}
+            asked_for = {"X-CSM-Model": info.model, "X-CSM-Input-Tokens": str(answer.accepted.prompt_tokens)}
+            headers = answer_headers(request, answer, scene, info) | asked_for
             if not is_streamed:
-                return await whole_audio(answer, coding, headers)
+                whole = await whole_audio(answer, coding, headers)
+                whole.headers["X-CSM-Output-Tokens"] = str(_usage(answer)["output_tokens"])
+                return whole
         if body.stream_format == "sse":
             return StreamedAnswer(
                 _events(answer, coding), EVENT_STREAM, answer, headers=headers | coding_headers(coding)

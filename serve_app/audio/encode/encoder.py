@@ -27,7 +27,7 @@ def open_encoder(coding: Coding) -> Encoder:
     """Encodes 24 kHz PCM while it is made."""
     stages = _changes(coding)
     if is_muxed(coding.format.name):
-        stages.append(Muxed(coding.format.name, coding.rate_hz))
+        stages.append(Muxed(coding.format.name, coding.rate_hz, coding.bit_rate))
     elif coding.format is WAV:
         stages.append(_WavStream(coding.rate_hz))
     return stages[0] if len(stages) == 1 else _Chain(stages)
@@ -39,7 +39,9 @@ def encode_whole(pcm: bytes, coding: Coding) -> bytes:
     pcm = changes.feed(pcm) + changes.finish()
     if coding.format is WAV:
         return wav_file(pcm, coding.rate_hz)
-    return Muxed.file(coding.format.name, coding.rate_hz, pcm) if is_muxed(coding.format.name) else pcm
+    if is_muxed(coding.format.name):
+        return Muxed.file(coding.format.name, coding.rate_hz, pcm, coding.bit_rate)
+    return pcm
 
 
 def _changes(coding: Coding) -> list[Encoder]:

@@ -35,6 +35,8 @@ class Coding:
     """One that the format allows."""
     speed: float = 1.0
     """2 is twice as fast. The pitch stays."""
+    bit_rate: int | None = None
+    """Bits a second of a compressed format. None is ours for its rate."""
 
     @property
     def is_costly(self) -> bool:

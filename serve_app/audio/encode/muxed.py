@@ -71,17 +71,17 @@ class Muxed:
     MP3 declares its delay, and its last frame is filled up with silence. AAC cannot declare its delay of 1024 samples.
     """
 
-    def __init__(self, name: str, rate_hz: int) -> None:
+    def __init__(self, name: str, rate_hz: int, bit_rate: int | None = None) -> None:
         self._pipe = _Pipe()
-        self._codec = _Codec(name, rate_hz, self._pipe, is_stream=True)
+        self._codec = _Codec(name, rate_hz, bit_rate, self._pipe, is_stream=True)
         self._is_tag_due = name == "mp3"
         self._rate_hz = rate_hz
 
     @classmethod
-    def file(cls, name: str, rate_hz: int, pcm: bytes) -> bytes:
+    def file(cls, name: str, rate_hz: int, pcm: bytes, bit_rate: int | None = None) -> bytes:
         """A complete file, with its length in its header where the format has a place for it."""
         file = BytesIO()
-        codec = _Codec(name, rate_hz, file, is_stream=False)
+        codec = _Codec(name, rate_hz, bit_rate, file, is_stream=False)
         codec.feed(pcm)
         codec.finish()
         return file.getvalue()
@@ -103,7 +103,7 @@ class Muxed:
 
 
 class _Codec:
-    def __init__(self, name: str, rate_hz: int, sink: _Pipe | BytesIO, is_stream: bool) -> None:
+    def __init__(self, name: str, rate_hz: int, bit_rate: int | None, sink: _Pipe | BytesIO, is_stream: bool) -> None:
         recipe = _RECIPES[name]
         options = recipe.container_options | ({"flush_packets": "1", **recipe.stream_options} if is_stream else {})
         self._container = av.open(sink, "w", format=recipe.container, options=options)
@@ -114,7 +114,7 @@ class _Codec:
         assert isinstance(stream, av.AudioStream)
         self._stream = stream
         self._stream.codec_context.format = av.AudioFormat(recipe.sample_format)
-        if (bit_rate := recipe.bit_rate(rate_hz)) is not None:
+        if (bit_rate := bit_rate or recipe.bit_rate(rate_hz)) is not None:
             self._stream.codec_context.bit_rate = bit_rate
         self._sample_format = recipe.sample_format
         self._rate_hz = rate_hz

@@ -51,6 +51,7 @@ class LiveText:
         self._parts: deque[Part] = deque()
         self._num_parts = 0
         self._num_read = 0
+        self._typed = ""
         self._half = ""
         self._fed_at = 0.0
         self._is_closed = False
@@ -69,8 +70,15 @@ class LiveText:
             )
         whole = self._whole_characters(text)
         self.num_chars += len(whole)
+        self._typed += whole
         self._fed_at = time.monotonic()
         self._add(self._cutter.feed(whole))
+
+    def typed_until(self, end: int) -> str:
+        """The typed text before the place `end`, from where the last call ended. It is forgotten here."""
+        begun = self.num_chars - len(self._typed)
+        text, self._typed = self._typed[: end - begun], self._typed[end - begun :]
+        return text
 
     def flush(self) -> None:
         """Have all text spoken that has come so far. What comes later begins anew."""

@@ -2,35 +2,17 @@
 
 import re
 
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tracked import Tracked
 
 PARAGRAPH = "\n"
 
 _MAX_SHORT_LINE_CHARS = 60
-_RUNS = re.compile(r"[ \t]{2,}+|\t")
-_AROUND = re.compile(r"(?<![ \t])[ \t]*+\n[ \t]*+")
-_BLANK = re.compile(r"\n{2,}+")
-_BREAK_BEFORE_A_CAPITAL = re.compile(r"(?<=[\w%)\"'])(?<![.!?][\"')])\n(?=[A-Z0-9\"'(])")
-_BREAK = re.compile(r"\n")
-_UNSTOPPED = re.compile(r"(?<=[\w%)\"'])(?<![.!?][\"')])(?=\x00)")
-_BETWEEN = re.compile(r"\x00")
-_EDGES = re.compile(r"\A\s++|\s++\Z")
 
 
 def paragraphs(tracked: Tracked) -> Tracked:
     """The text with one line for each paragraph, no space at its ends, single spaces inside."""
-    for pattern, new in (
-        (_AROUND, "\n"),
-        (_EDGES, ""),
-        (_RUNS, " "),
-        (_BLANK, "\x00"),
-        (_BREAK_BEFORE_A_CAPITAL, _pause_after_a_short_line),
-        (_BREAK, " "),
-        (_UNSTOPPED, "."),
-        (_BETWEEN, PARAGRAPH),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked
+    return applied(applied(tracked, _AROUND_BREAKS).stripped(), _BREAKS)
 
 
 def _pause_after_a_short_line(match: re.Match[str]) -> str:
@@ -38,3 +20,14 @@ def _pause_after_a_short_line(match: re.Match[str]) -> str:
     before = match.string[max(0, match.start() - _MAX_SHORT_LINE_CHARS) : match.start()]
     short = match.start() <= _MAX_SHORT_LINE_CHARS or "\n" in before or "\x00" in before
     return ", " if short else " "
+
+
+_AROUND_BREAKS = (rule(r"(?<![ \t])[ \t]*+\n[ \t]*+", "\n", "\n"),)
+_BREAKS = (
+    rule(r"[ \t]{2,}+|\t", " ", hint=r" [ \t]|\t"),
+    rule(r"\n{2,}+", "\x00", "\n"),
+    rule(r"(?<=[\w%)\"'])(?<![.!?][\"')])\n(?=[A-Z0-9\"'(])", _pause_after_a_short_line, "\n"),
+    rule(r"\n", " ", "\n"),
+    rule(r"(?<=[\w%)\"'])(?<![.!?][\"')])(?=\x00)", ".", "\x00"),
+    rule(r"\x00", PARAGRAPH, "\x00"),
+)

@@ -7,6 +7,7 @@ over lines, each of which keeps to what a person writes.
 import html
 import re
 
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tracked import Tracked
 
 _COMMENT = re.compile(r"<!--(?:[^-<]|-(?!->)|<(?!!--)){0,4000}+-->")
@@ -30,9 +31,10 @@ _ROW_START = re.compile(r"^[ \t]*+\|[ \t]*+(?=\S)", re.MULTILINE)
 _ROW_END = re.compile(r"(?<=\S)[ \t]*+\|[ \t]*+$", re.MULTILINE)
 _BAR = re.compile(r"(?<! )\|++[ \t]*+| \|++[ \t]*+")
 _HEADING = re.compile(r"^[ \t]{0,3}#{1,6}[ \t]+([^\n]*[^\n#\s])[ \t]*+#*+[ \t]*+$", re.MULTILINE)
-_QUOTE = re.compile(r"^[ \t]{0,3}(?:>[ \t]?)+", re.MULTILINE)
+_QUOTE = re.compile(r"^[ \t]{0,3}(?!>=?[0-9])(?:>[ \t]?)+", re.MULTILINE)
 _TASK = re.compile(r"^([ \t]*(?:[-*+]|[0-9]{1,3}[.)])[ \t]+)\[[ xX]\][ \t]+", re.MULTILINE)
-_BULLET = re.compile(r"^[ \t]*(?:[-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2013\xb7])[ \t]+(?=\S)", re.MULTILINE)
+_BULLETS = r"-*+\u2022\u2023\u25aa\u25cf\u25e6\u2043\u2013\xb7"
+_BULLET = re.compile(rf"^[ \t]*[{_BULLETS}][ \t]+(?=\S)", re.MULTILINE)
 _NUMBERED = re.compile(r"^[ \t]*([0-9]{1,3})[.)][ \t]+(?=[^\s0-9])", re.MULTILINE)
 _IMAGE = re.compile(r"!\[([^\[\]\n]{0,300}+)\]\([^()\s]{0,2000}+(?:[ \t]+\"[^\"\n]{0,200}+\")?\)")
 _LINK = re.compile(
@@ -57,64 +59,63 @@ _UNSTOPPED_ITEM = re.compile(
 
 def without_markup(tracked: Tracked) -> Tracked:
     """The text without markup. List items, headings and rows end with a full stop."""
-    tracked = tracked.sub(_OWN_MARK, " ")
+    if ITEM in tracked.characters:
+        tracked = tracked.sub(_OWN_MARK, " ")
     # Twice: text that was escaped once too often is common ("&amp;nbsp;", "&lt;b&gt;").
     for _ in range(2):
-        tracked = _without_entities(_without_tags(tracked))
-    for step in (_without_blocks, _without_spans):
-        tracked = step(tracked)
-    return tracked.unwrapped(_UNSTOPPED_ITEM, after=".").sub(_OWN_MARK, "")
+        tracked = applied(_without_tags(tracked), _ENTITIES)
+    tracked = _without_spans(_without_blocks(tracked))
+    return tracked.unwrapped(_UNSTOPPED_ITEM, after=".").sub(_OWN_MARK, "") if ITEM in tracked.characters else tracked
 
 
 def _without_tags(tracked: Tracked) -> Tracked:
-    if "<" not in tracked.text:
+    if "<" not in tracked.characters:
         return tracked
-    for pattern, new in (
-        (_COMMENT, " "),
-        (_BREAK_TAG, "\n"),
-        (_ITEM_TAG, f"\n{ITEM}"),
-        (_BLOCK_TAG, "\n\n"),
-        (_CELL_TAG, ", "),
-        (_TAG, ""),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked.unwrapped(_ADDRESS)
-
-
-def _without_entities(tracked: Tracked) -> Tracked:
-    if "&" not in tracked.text:
-        return tracked
-    return tracked.sub(_ENTITY, lambda match: html.unescape(match[0]).replace("\xa0", " "))
+    return applied(tracked, _TAGS).unwrapped(_ADDRESS)
 
 
 def _without_blocks(tracked: Tracked) -> Tracked:
-    for pattern, new in (
-        (_FENCE, "\n"),
-        (_TABLE_RULE, ""),
-        (_RULE, "\n"),
-        (_QUOTE, ""),
-        (_TASK, lambda match: match[1]),
-        (_BULLET, ITEM),
-        (_NUMBERED, lambda match: f"{ITEM}{match[1]}, "),
-        (_ROW_END, ""),
-        (_ROW_START, ITEM),
-        (_BAR, ", "),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked.unwrapped(_HEADING, before=f"\n{ITEM}", after="\n")
+    tracked = applied(tracked, _BLOCKS)
+    return tracked.unwrapped(_HEADING, before=f"\n{ITEM}", after="\n") if "#" in tracked.characters else tracked
 
 
 def _without_spans(tracked: Tracked) -> Tracked:
-    for pattern, group in (
-        (_IMAGE, 1),
-        (_LINK, 1),
-        (_CODE_SPAN, 2),
-        (_STRONG, 2),
-        (_STRONG, 2),
-        (_INNER_STRONG, 1),
-        (_UNDERLINED, 2),
-        (_STRUCK, 1),
-        (_ESCAPE, 1),
-    ):
-        tracked = tracked.unwrapped(pattern, group)
-    return tracked.sub(_FOOTNOTE, "")
+    for sign, pattern, group in _SPANS:
+        if sign in tracked.characters:
+            tracked = tracked.unwrapped(pattern, group)
+    return applied(tracked, _FOOTNOTES)
+
+
+_TAGS = (
+    rule(_COMMENT, " "),
+    rule(_BREAK_TAG, "\n"),
+    rule(_ITEM_TAG, f"\n{ITEM}"),
+    rule(_BLOCK_TAG, "\n\n"),
+    rule(_CELL_TAG, ", "),
+    rule(_TAG, ""),
+)
+_ENTITIES = (rule(_ENTITY, lambda match: html.unescape(match[0]).replace("\xa0", " "), "&"),)
+_BLOCKS = (
+    rule(_FENCE, "\n", "[`~]"),
+    rule(_TABLE_RULE, "", hint="--"),
+    rule(_RULE, "\n", hint=r"[-*_=][ \t]*[-*_=]"),
+    rule(_QUOTE, "", ">"),
+    rule(_TASK, lambda match: match[1], r"\["),
+    rule(_BULLET, ITEM, rf"[{_BULLETS}]"),
+    rule(_NUMBERED, lambda match: f"{ITEM}{match[1]}, ", "[0-9]"),
+    rule(_ROW_END, "", r"\|"),
+    rule(_ROW_START, ITEM, r"\|"),
+    rule(_BAR, ", ", r"\|"),
+)
+_SPANS = (
+    ("[", _IMAGE, 1),
+    ("[", _LINK, 1),
+    ("`", _CODE_SPAN, 2),
+    ("*", _STRONG, 2),
+    ("*", _STRONG, 2),
+    ("*", _INNER_STRONG, 1),
+    ("_", _UNDERLINED, 2),
+    ("~", _STRUCK, 1),
+    ("\\", _ESCAPE, 1),
+)
+_FOOTNOTES = (rule(_FOOTNOTE, "", r"\["),)

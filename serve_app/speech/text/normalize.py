@@ -9,28 +9,28 @@ from serve_app.speech.text.english.rules import as_english
 from serve_app.speech.text.lines import PARAGRAPH, paragraphs
 from serve_app.speech.text.markup import without_markup
 from serve_app.speech.text.prepared import Prepared, notices_of
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tracked import Tracked, joined
 
 ENGLISH = "en"
 
+_DOUBLE_SPACES = rule(r" {2,}+", " ", hint="  ")
 _TIDY = (
-    (re.compile(r" {2,}+"), " "),
-    (re.compile(r" ++(?=[.,?!;:)\n])|(?<=\() ++|(?<=\n) ++"), ""),
-    (re.compile(r"\(\)"), ""),
-    (re.compile(r"([!?])\1++"), lambda match: match[1]),
-    (re.compile(r"(?:[!?]{3,}+)"), "?!"),
-    (re.compile(r",(?= ?[.,;:!?])|(?<=[.!?;:]),(?! ?[\w\"'(])"), ""),
-    (re.compile(r"(?<=[;:]) ?[,;:]++"), ""),
-    (re.compile(r"(?<=[!?])\.++"), ""),
-    (re.compile(r"(?<=\() ?[,;:]++ ?"), ""),
-    (re.compile(r"(?<![.])\.\.(?![.])|\.{4,}+"), "."),
-    (re.compile(r" {2,}+"), " "),
-    (re.compile(r"^[,;:.) ]++|[ ]++$", re.MULTILINE), ""),
-    (re.compile(r"[,;:]$"), "."),
-    (re.compile(r"\n{2,}+"), "\n"),
-    (re.compile(r"\A\s++|\s++\Z"), ""),
+    _DOUBLE_SPACES,
+    rule(r" ++(?=[.,?!;:)\n])|(?<=\() ++|(?<=\n) ++", "", hint=r" [ .,?!;:)\n]|[(\n] "),
+    rule(r"\(\)", "", r"\("),
+    rule(r"([!?])\1++", lambda match: match[1], "[!?]"),
+    rule(r"(?:[!?]{3,}+)", "?!", "[!?]"),
+    rule(r",(?= ?[.,;:!?])|(?<=[.!?;:]),(?! ?[\w\"'(])", "", ",", r"[,.!?;:] ?[.,;:!?]"),
+    rule(r"(?<=[;:]) ?[,;:]++", "", "[;:]"),
+    rule(r"(?<=[!?])\.++", "", "[!?]"),
+    rule(r"(?<=\() ?[,;:]++ ?", "", r"\("),
+    rule(r"(?<![.])\.\.(?![.])|\.{4,}+", ".", hint=r"\.\."),
+    _DOUBLE_SPACES,
 )
-_LETTER = re.compile(r"[^\W\d_]")
+_LINE_STARTS = (rule(r"(?<=\n)[,;:.) ]++|[ ]++(?=\n)", "", "\n"),)
+_LAST_LINE = (rule(r"[,;:]$", ".", "[,;:]"), rule(r"\n{2,}+", "\n", "\n"))
+_LETTER = re.compile(r"[^\W\d_\xb2\xb3\xb9\u2070-\u2099]")
 _LATIN = re.compile(r"[A-Za-z\xaa\xba\xc0-\u024f\u1e00-\u1eff]")
 _SPEAKABLE = re.compile(r"[^\W_]")
 
@@ -42,19 +42,26 @@ def normalize(text: str, language: str = ENGLISH) -> Prepared:
     written mostly in another script than Latin. The text is empty if nothing of it can be spoken.
     """
     dropped: Counter[str] = Counter()
-    tracked = plain_characters(Tracked.typed(text), dropped)
-    tracked = paragraphs(without_markup(tracked))
+    tracked = paragraphs(without_markup(plain_characters(Tracked.typed(text), dropped)))
     if language == ENGLISH:
         tracked = joined(as_english(part, dropped) if english else part for english, part in _by_language(tracked))
-    for pattern, new in _TIDY:
-        tracked = tracked.sub(pattern, new)
+    tracked = _tidy(tracked)
     if not _SPEAKABLE.search(tracked.text):
         tracked = tracked.slice(0, 0)
     return Prepared(tracked, notices_of(dropped))
 
 
+def _tidy(tracked: Tracked) -> Tracked:
+    """Without the doubled spaces and marks that rules left behind."""
+    tracked = applied(applied(tracked, _TIDY).stripped(",;:.) ", " "), _LINE_STARTS)
+    return applied(tracked, _LAST_LINE).stripped()
+
+
 def _by_language(tracked: Tracked) -> list[tuple[bool, Tracked]]:
     """Runs of paragraphs that are read as English, or not. Those without letters go with the whole text."""
+    letters = "".join(_LETTER.findall(tracked.characters))
+    if len(_LATIN.findall(letters)) == len(letters):
+        return [(True, tracked)]
     otherwise = _is_latin(tracked.text, True)
     lines = []
     start = 0

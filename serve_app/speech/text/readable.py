@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from serve_app.speech.text.lines import PARAGRAPH
 from serve_app.speech.text.prepared import Prepared, merged, notices_of
+from serve_app.speech.text.rule import applied, rule
 
 LETTERS_KIND = "letters that the model does not know"
 DIGITS_KIND = "digits that the model does not know"
@@ -27,13 +28,14 @@ _FALLBACKS = {"?": ".", "!": ".", ".": ",", ",": " ", "'": ""}
 _LATIN_NAME = re.compile(r"LATIN (SMALL|CAPITAL) (?:LETTER|LIGATURE) ([A-Z]{1,2})(?: WITH .*)?")
 _ODD_LETTERS = {"\xdf": "ss", "\u1e9e": "SS", "\xfe": "th", "\xde": "TH", "\xf0": "d", "\xd0": "D", "\u0131": "i",
                 "\u014b": "ng", "\u014a": "NG", "\u0259": "e", "\u017f": "s", "\u0138": "k"}  # fmt: skip
-_DASH_PAUSE = re.compile(r" -+ |--+")
-_PERIODS = re.compile(r"\.{2,}+")
-_RUNS = re.compile(r" {2,}+")
-_BEFORE_MARK = re.compile(r" ++(?=[.,?!])")
-_DOUBLED = re.compile(r",(?=\s*+[.,?!])|(?<=[.?!])(?:\s*+,)++")
-_CROWDED = re.compile(r"(?<=,)(?=[^\W\d_])")
-_EDGES = re.compile(r"^[ ,.?!]++|\s++\Z|^\n", re.MULTILINE)
+_TIDY = (
+    (_DOUBLE_SPACES := rule(r" {2,}+", " ", hint="  ")),
+    rule(r" ++(?=[.,?!])", "", hint=" [ .,?!]"),
+    rule(r",(?=\s*+[.,?!])|(?<=[.?!])(?:\s*+,)++", "", ",", r"[.,?!]\s*+[.,?!]"),
+    rule(r"(?<=,)(?=[^\W\d_])", " ", ",", r",[^\W\d_]"),
+    _DOUBLE_SPACES,
+)
+_LINE_STARTS = (rule(r"(?<=\n)(?:[ ,.?!]++|\n)", "", "\n", r"\n[ ,.?!\n]"),)
 
 
 def readable(text: str | Prepared, alphabet: str) -> Prepared:
@@ -59,11 +61,13 @@ def readable(text: str | Prepared, alphabet: str) -> Prepared:
             return "" if unicodedata.category(char)[0] == "M" else " "
         return found
 
-    unknown = re.compile(f"[^{re.escape(''.join(sorted(known)))}]")
-    pause = _nearest(",", known)
-    tracked = prepared.tracked.sub(_DASH_PAUSE, f"{pause} ").sub(_PERIODS, ".").sub(unknown, replace)
-    for pattern, new in ((_RUNS, " "), (_BEFORE_MARK, ""), (_DOUBLED, ""), (_CROWDED, " "), (_RUNS, " "), (_EDGES, "")):
-        tracked = tracked.sub(pattern, new)
+    unknown = f"[^{re.escape(''.join(sorted(known)))}]"
+    rules = (
+        rule(r" -+ |--+", f"{_nearest(',', known)} ", "-"),
+        rule(r"\.{2,}+", ".", hint=r"\.\."),
+        rule(unknown, replace, unknown),
+    )
+    tracked = applied(applied(prepared.tracked, (*rules, *_TIDY)).stripped(" ,.?!\n"), _LINE_STARTS)
     if not any(char.isalnum() for char in tracked.text):
         tracked = tracked.slice(0, 0)
     return Prepared(tracked, merged(prepared.notices, notices_of(dropped)))

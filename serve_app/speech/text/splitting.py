@@ -1,15 +1,17 @@
 """Splits a text into pieces of at most so many words: at sentences, then clauses, then words."""
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from serve_app.speech.text.lines import PARAGRAPH
 from serve_app.speech.text.prepared import Prepared
 from serve_app.speech.text.sentence_ends import ends_sentence
 from serve_app.speech.text.tracked import Tracked
-from serve_app.speech.text.word_count import IDEOGRAPH, MAX_WORD_LETTERS, SYLLABLE, spoken_words, word_weight
+from serve_app.speech.text.word_count import IDEOGRAPH, MAX_WORD_LETTERS, SYLLABLE, word_weight
 
 FEWEST_WORDS = 4
 """A shorter piece joins its neighbour if both fit: models speak a single word less reliably than a sentence."""
@@ -37,8 +39,7 @@ class Piece:
     ends_with: Break
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
+class _Span(NamedTuple):
     """Characters `start` to `stop` of the spoken text."""
 
     start: int
@@ -47,9 +48,12 @@ class _Span:
     ends_with: Break
 
 
-_UNIT = re.compile(
+_UNIT = (
     rf"[{IDEOGRAPH}{SYLLABLE}][^\w\s]*+|(?:(?![{IDEOGRAPH}{SYLLABLE}])\S){{1,{4 * MAX_WORD_LETTERS}}}+[\u0300-\u036f]*+"
 )
+_WORDS = re.compile(f"()({_UNIT})")
+# Plain words that nothing can end are taken together with the next unit: most sentences are never cut between words.
+_RUNS = re.compile(rf"((?:[A-Za-z]{{1,{MAX_WORD_LETTERS}}} (?=\S))*+)({_UNIT})")
 _CLAUSE_END = re.compile(r"[,;:)\u2014\u3001\uff0c\uff1b\uff1a\uff09\u060c\u061b][\"'\u201d\u300d]?$")
 
 
@@ -61,31 +65,42 @@ def pieces(text: str | Prepared, longest_words: int) -> tuple[Piece, ...]:
     if longest_words < 1:
         raise ValueError(f"longest_words: {longest_words} is below 1. Give at least 1.")
     tracked = Prepared.of(text).tracked
-    sentences = _grouped(_units(tracked.text, longest_words), Break.SENTENCE)
-    spans = [span for sentence in sentences for span in _fitting(sentence, longest_words)]
+    sentences = _grouped(_runs(tracked.text), Break.SENTENCE)
+    spans = [span for sentence in sentences for span in _fitting(tracked.text, sentence, longest_words)]
     spans = _with_short_ones_joined(spans, longest_words)
     ends = [tracked.place(span.start) for span in spans[1:]] + [tracked.end]
     return tuple(_piece(tracked, span, end) for span, end in zip(spans, ends, strict=False))
 
 
-def _units(text: str, longest_words: int) -> Iterator[_Span]:
-    """The words of the text, or characters where a script has no spaces. Each fits into a piece."""
-    for match in _UNIT.finditer(text):
-        start, stop = match.span()
-        weight = word_weight(match[0])
-        if weight <= longest_words:
-            yield _Span(start, stop, weight, _break_after(text, start, stop))
+def _runs(text: str) -> Iterator[_Span]:
+    """The text in stretches of whole words, each with no break but after its last word."""
+    return _spans(_RUNS, text, 0, len(text))
+
+
+def _words(text: str, within: _Span, longest_words: int) -> Iterator[_Span]:
+    """The words of a span, or characters where a script has no spaces. Each fits into a piece."""
+    for word in _spans(_WORDS, text, within.start, within.stop):
+        if word.weight <= longest_words:
+            yield word
             continue
-        after = _break_after(text, start, stop)
         step = min(MAX_WORD_LETTERS, longest_words)  # a character weighs one word at most
-        for at in range(start, stop, step):
-            cut = min(at + step, stop)
-            yield _Span(at, cut, word_weight(text[at:cut]), after if cut == stop else Break.WORD)
+        for at in range(word.start, word.stop, step):
+            cut = min(at + step, word.stop)
+            yield _Span(at, cut, word_weight(text[at:cut]), word.ends_with if cut == word.stop else Break.WORD)
+
+
+def _spans(pattern: re.Pattern[str], text: str, start: int, stop: int) -> Iterator[_Span]:
+    for match in pattern.finditer(text, start, stop):
+        plain, last = match.groups()
+        weight = plain.count(" ") + word_weight(last)
+        yield _Span(match.start(), match.end(), weight, _break_after(text, match.start(2), match.end()))
 
 
 def _break_after(text: str, start: int, stop: int) -> Break:
     if text[stop : stop + 1] in ("", PARAGRAPH) or text[stop : stop + 2].strip(" ")[:1] == PARAGRAPH:
         return Break.PARAGRAPH
+    if text[stop - 1].isalnum():
+        return Break.WORD
     if ends_sentence(text, start, stop):
         return Break.SENTENCE
     return Break.CLAUSE if _CLAUSE_END.search(text[start:stop]) else Break.WORD
@@ -101,15 +116,16 @@ def _grouped(spans: Iterator[_Span], at_least: Break) -> list[list[_Span]]:
     return [group for group in groups if group]
 
 
-def _fitting(units: list[_Span], longest_words: int) -> list[_Span]:
+def _fitting(text: str, sentence: list[_Span], longest_words: int) -> list[_Span]:
     """A sentence in as few parts as needed, of about equal length, cut at clauses where they fit."""
-    whole = _joined(units)
+    whole = _joined(sentence)
     if whole.weight <= longest_words:
         return [whole]
     clauses: list[_Span] = []
-    for clause in _grouped(iter(units), Break.CLAUSE):
-        joined = _joined(clause)
-        clauses += [joined] if joined.weight <= longest_words else _packed(clause, longest_words)
+    for runs in _grouped(iter(sentence), Break.CLAUSE):
+        clause = _joined(runs)
+        fits = clause.weight <= longest_words
+        clauses += [clause] if fits else _packed(list(_words(text, clause, longest_words)), longest_words)
     return _packed(clauses, longest_words)
 
 
@@ -148,4 +164,4 @@ def _joined(spans: list[_Span]) -> _Span:
 
 def _piece(tracked: Tracked, span: _Span, end: int) -> Piece:
     text = tracked.text[span.start : span.stop].replace(PARAGRAPH, " ")
-    return Piece(text, spoken_words(text), tracked.place(span.start), end, span.ends_with)
+    return Piece(text, math.ceil(span.weight), tracked.place(span.start), end, span.ends_with)

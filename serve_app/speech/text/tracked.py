@@ -4,12 +4,15 @@ import re
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 Replace = Callable[[re.Match[str]], str]
 """What a rule makes of a match. The match's own text means: leave it."""
 
+_WORD = re.compile("[a-z]+")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Tracked:
     """A text, and for each of its characters the place in the typed text that it came from. The places never decrease.
 
@@ -26,6 +29,20 @@ class Tracked:
         """A text as it was typed: each character at its own place."""
         return cls(text, array("I", range(len(text))), len(text))
 
+    @cached_property
+    def characters(self) -> str:
+        """Each character that occurs, once. It is short, so looking here is quicker than in the text."""
+        return "".join(set(self.text))
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Each run of ASCII letters that occurs, in lower case."""
+        return frozenset(_WORD.findall(self.text.casefold()))
+
+    @cached_property
+    def has_digits(self) -> bool:
+        return any(map(str.isdigit, self.characters))
+
     def place(self, index: int) -> int:
         """Place in the typed text of the character at `index`, or of the end."""
         return self.places[index] if index < len(self.places) else self.end
@@ -33,6 +50,14 @@ class Tracked:
     def slice(self, start: int, stop: int) -> "Tracked":
         """The characters from `start` to before `stop`."""
         return Tracked(self.text[start:stop], self.places[start:stop], self.place(stop))
+
+    def stripped(self, left: str | None = None, right: str | None = None) -> "Tracked":
+        """The text without these characters at its ends. None: without whitespace there."""
+        stop = len(self.text.rstrip(right))
+        start = min(stop, len(self.text) - len(self.text.lstrip(left)))
+        if stop - start == len(self.text):
+            return self
+        return Tracked(self.text[start:stop], self.places[start:stop], self.end)
 
     def sub(self, pattern: re.Pattern[str], replace: Replace | str) -> "Tracked":
         """The text with each match replaced. A replacement stands where its match began. Linear in the text."""
@@ -72,6 +97,8 @@ class Tracked:
 def joined(parts: Iterable[Tracked]) -> Tracked:
     """The parts one after the other, as one text."""
     kept = list(parts)
+    if len(kept) == 1:
+        return kept[0]
     places = array("I")
     for part in kept:
         places.extend(part.places)

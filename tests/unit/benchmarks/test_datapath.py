@@ -30,11 +30,13 @@ from benchmarks.load.client_health import Health
 from serve_app.codec.decoder_service import DecoderService
 from serve_app.engine.service import TokenService
 from serve_app.messages import AudioChunk, GenerationRequest, SamplingParams
-from serve_app.settings import Settings, StandInSettings
+from serve_app.settings import EngineSettings, Settings, StandInSettings
 
 
 async def test_the_bare_server_sends_what_the_graph_sends_in_the_same_chunks() -> None:
-    settings = Settings(model="stand-in", stand_in=StandInSettings())
+    # It runs far ahead of its listener here, which the measured one does not.
+    engine = EngineSettings(chunk_frames_ahead=1)
+    settings = Settings(model="stand-in", stand_in=StandInSettings(), engine=engine)
     generator = TokenService.load(settings)
     decoder = DecoderService.load(settings, generator)
     request = GenerationRequest("r", "Hello.", 0, sampling=SamplingParams(max_frames=25, seed=4711))

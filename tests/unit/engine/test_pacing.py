@@ -53,7 +53,7 @@ def test_an_engine_whose_streams_all_pause_rests_instead_of_spinning() -> None:
     assert num_steps < 250
 
 
-@pytest.mark.parametrize(("paced", "seconds"), [(True, 3.8), (False, 8.0)], ids=["paced", "not paced"])
+@pytest.mark.parametrize(("paced", "seconds"), [(True, 3.3), (False, 8.0)], ids=["paced", "not paced"])
 def test_paused_streams_make_steps_smaller_for_the_others(paced: bool, seconds: float) -> None:
     timed = Timed({1: 10.0, 4: 40.0}, max_batch_size=4, max_lead_seconds=5)
     for number in range(3):
@@ -119,7 +119,7 @@ def test_a_listener_with_enough_in_hand_gets_full_messages() -> None:
     timed.run_for()
     sizes = [message.codes.num_frames for message in stream.messages]
     assert sizes[:3] == [1, 1, 1]
-    assert set(sizes[25:-1]) == {4}
+    assert min(sizes[-4:-1]) >= 8
 
 
 def test_what_a_client_does_not_read_is_bounded_by_the_longest_answer_and_by_the_lead_where_it_is_paced() -> None:
@@ -129,7 +129,7 @@ def test_what_a_client_does_not_read_is_bounded_by_the_longest_answer_and_by_the
     timed.run_for(0.01)
     held = [sum(len(message.codes.data) for message in stream.messages) for stream in (whole, paced)]
     assert held[0] == 1125 * 64
-    assert held[1] <= (10 * FRAME_RATE_HZ + 4) * 64
+    assert held[1] <= (10 * FRAME_RATE_HZ + 12) * 64
 
 
 def test_pausing_changes_no_frame(tiny_checkpoint_folder: Path) -> None:

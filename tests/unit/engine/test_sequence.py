@@ -28,7 +28,8 @@ def test_messages_grow_up_to_the_largest_group_and_the_last_brings_the_rest() ->
     seq, sent = sequence()
     for number in range(16):
         assert seq.append(frame(number), 25, 0.0) is None
-        seq.send_due(4)
+        if seq.num_unsent >= seq.size_of_next_message(4):
+            seq.send()
     seq.send_last(FinishReason.EOS)
     assert [m.codes.num_frames for m in sent] == [1, 1, 2, 2, 4, 4, 2]
     assert [m.first_frame for m in sent] == [0, 1, 2, 4, 6, 10, 14]

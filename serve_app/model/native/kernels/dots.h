@@ -20,7 +20,7 @@ struct Matrix {
 constexpr size_t step_size(Kind kind) { return kind == Kind::kInt4 ? 64 : 32; }
 constexpr size_t kLongestStep = 64;
 
-inline int64_t row_bytes(Kind kind, int64_t cols) {
+constexpr int64_t row_bytes(Kind kind, int64_t cols) {
   switch (kind) {
     case Kind::kFloat32: return cols * 4;
     case Kind::kBfloat16: return cols * 2;
@@ -46,7 +46,8 @@ struct PlainRow {
   PlainRow(const Matrix& matrix, int64_t row) : values(static_cast<const Weight*>(matrix.values) + row * matrix.cols) {}
   explicit PlainRow(const Weight* from) : values(from) {}
 
-  void prefetch(int64_t k) const { __builtin_prefetch(values + k, 0, 2); }  // to the second level: past the first
+  // Into the second level: past the first. Always inlined, since GCC drops calls of a function that only prefetches.
+  CSM_INLINE void prefetch(int64_t k) const { __builtin_prefetch(values + k, 0, 2); }
 };
 
 struct FloatDot {
@@ -158,7 +159,7 @@ struct Int4Dot {
         : values(static_cast<const uint8_t*>(matrix.values) + row * matrix.cols / 2),
           scales(static_cast<const Bf16*>(matrix.scales) + row * matrix.cols / 32) {}
 
-    void prefetch(int64_t k) const { __builtin_prefetch(values + k / 2, 0, 2); }
+    CSM_INLINE void prefetch(int64_t k) const { __builtin_prefetch(values + k / 2, 0, 2); }
   };
   static constexpr Kind kKind = Kind::kInt4;
   static constexpr size_t kLongest = SIZE_MAX;

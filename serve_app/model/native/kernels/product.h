@@ -12,6 +12,13 @@ namespace csm {
 
 constexpr int kMaxGroup = 16;  // weight rows whose sums are kept at once
 constexpr size_t kBlockBytes = 16384;  // of inputs that meet a group of weight rows, half of a first-level cache
+// How far ahead a weight row that meets one row of inputs asks for what follows it in memory, once a cache line. Without
+// it, an AVX2 processor reads a quarter to a third slower than a plain loop; one with AVX-512 was at its limit without it.
+#if defined(CSM_AVX512)
+constexpr int64_t kReadAheadBytes = 0;
+#else
+constexpr int64_t kReadAheadBytes = 8192;
+#endif
 
 constexpr int group_size(int num_rows) { return num_rows == 1 ? kMaxGroup : 8; }
 
@@ -45,6 +52,17 @@ CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, const char* inputs
   };
   const char* x = inputs + begin / kStep * N * kStepBytes;
   size_t k = begin;
+  if constexpr (N == 1 && kReadAheadBytes > 0) {
+    constexpr int kSteps = static_cast<int>(std::max<size_t>(1, 64 / row_bytes(Dot::kKind, kStep)));
+    constexpr int64_t kAhead = kReadAheadBytes / row_bytes(Dot::kKind, kStep) * kStep;
+    for (; k + kSteps * kStep <= end; k += kSteps * kStep) {
+      Row(matrix, first).prefetch(k + kAhead);
+      unrolled<kSteps>([&](auto i) CSM_LAMBDA {
+        step([&](auto m) CSM_LAMBDA { return Row(matrix, first + m); }, k + i * kStep, x);
+        x += N * kStepBytes;
+      });
+    }
+  }
   for (; k + kStep <= end; k += kStep, x += N * kStepBytes) {
     if constexpr (N > 2) unrolled<M>([&](auto m) CSM_LAMBDA { Row(matrix, first + m + M).prefetch(k); });
     step([&](auto m) CSM_LAMBDA { return Row(matrix, first + m); }, k, x);

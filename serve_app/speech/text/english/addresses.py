@@ -2,6 +2,7 @@
 
 import re
 
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tables import listed
 from serve_app.speech.text.tracked import Tracked
 
@@ -20,7 +21,9 @@ _BARE_HOST = re.compile(
     rf"(?<![\w.@/-])((?:[a-zA-Z][a-zA-Z0-9-]{{0,62}}\.){{1,4}}(?:{_TOP_LEVEL})(?:/[\w/.~%#?=&+-]{{0,300}})?)(?![\w@-])",
     re.ASCII,
 )
-_FILE = re.compile(r"(?<![\w./-])([A-Za-z_][\w-]{0,60})\.([a-z][a-z0-9]{1,4})(?![\w/-]|\.\w)", re.ASCII)
+_FILE = re.compile(
+    r"(?<![\w.-])([A-Za-z_][\w-]{0,60}(?:\.[A-Za-z]{1,4}){0,2})\.([a-z][a-z0-9]{1,4})(?![\w/-]|\.\w)", re.ASCII
+)
 _FILE_ENDINGS = frozenset(
     listed(
         """
@@ -40,18 +43,7 @@ _MAX_PATH_CHARS = 40
 
 def spoken_addresses(tracked: Tracked) -> Tracked:
     """Addresses as a reader dictates them: "example dot com slash shop". Queries and long paths are left out."""
-    if "@" in tracked.text:
-        tracked = tracked.sub(_MAIL, lambda match: f"{_dictated(match[1])} at {_dictated(match[2])}")
-    if "://" in tracked.text or "www." in tracked.text.lower():
-        tracked = tracked.sub(_URL, lambda match: _url(match[1] or match[2]))
-    for pattern, new in (
-        (_BARE_HOST, lambda match: _url(match[1])),
-        (_FILE, _file),
-        (_HANDLE, lambda match: f"at {_words(match[1])}"),
-        (_HASHTAG, lambda match: f"hashtag {_words(match[1])}"),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked
+    return applied(tracked, _RULES)
 
 
 def _url(address: str) -> str:
@@ -74,3 +66,13 @@ def _file(match: re.Match[str]) -> str:
 
 def _words(name: str) -> str:
     return " ".join(_HUMPS.sub(" ", name).split())
+
+
+_RULES = (
+    rule(_MAIL, lambda match: f"{_dictated(match[1])} at {_dictated(match[2])}", "@"),
+    rule(_URL, lambda match: _url(match[1] or match[2]), "[.:]", "://|[wW]{3}\\."),
+    rule(_BARE_HOST, lambda match: _url(match[1]), hint="\\.[a-zA-Z]"),
+    rule(_FILE, _file, hint="\\.[a-z]"),
+    rule(_HANDLE, lambda match: f"at {_words(match[1])}", "@"),
+    rule(_HASHTAG, lambda match: f"hashtag {_words(match[1])}", "#"),
+)

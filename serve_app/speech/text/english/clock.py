@@ -3,6 +3,7 @@
 import re
 
 from serve_app.speech.text import number_words as words
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tracked import Tracked
 
 _HALF = r"(?: ?([aApP])(?:\.[mM]\.|[mM]\b))"
@@ -23,11 +24,7 @@ _ENDING = re.compile(_SENTENCE_STARTS, re.MULTILINE)
 
 def spoken_times(tracked: Tracked) -> Tracked:
     """Times: "ten thirty A M", "fourteen oh five", "ten o'clock"."""
-    if not any(char.isdigit() for char in tracked.text):
-        return tracked
-    tracked = tracked.sub(_RANGE, lambda match: f"{match[1]} to ")
-    tracked = tracked.sub(_CLOCK, _clock)
-    return tracked.sub(_HOUR, lambda match: f"{words.cardinal(match[1])} {half_of_day(match, 2)}")
+    return applied(tracked, _RULES) if tracked.has_digits else tracked
 
 
 def half_of_day(match: re.Match[str], group: int) -> str:
@@ -56,3 +53,10 @@ def _hour_and_minute(hour: int, minute: str, bare: bool) -> str:
         return f"{words.cardinal(str(hour))} o'clock" if hour <= 12 else f"{words.cardinal(str(hour))} hundred"
     said = f"oh {words.cardinal(minute)}" if minute[0] == "0" else words.cardinal(minute)
     return f"{words.cardinal(str(hour))} {said}"
+
+
+_RULES = (
+    rule(_RANGE, lambda match: f"{match[1]} to ", "[-\u2013\u2014]", "[-\u2013\u2014] ?[0-9]"),
+    rule(_CLOCK, _clock, hint="[0-9][:.][0-5]"),
+    rule(_HOUR, lambda match: f"{words.cardinal(match[1])} {half_of_day(match, 2)}", hint="[0-9] ?[aApP]"),
+)

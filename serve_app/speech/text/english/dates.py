@@ -3,12 +3,14 @@
 import re
 
 from serve_app.speech.text import number_words as words
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tables import listed, table
 from serve_app.speech.text.tracked import Tracked
 
 _MONTHS = listed("January February March April May June July August September October November December")
 _SHORT = {name[:3]: name for name in _MONTHS} | {"Sept": "September"}
-_MONTH = "(" + "|".join(_MONTHS) + r"|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\b\.?)"
+_MONTH_WORDS = frozenset(name.lower() for name in (*_MONTHS, *_SHORT))
+_MONTH = "((?:" + "|".join(_MONTHS) + r")\b|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept|Sep|Oct|Nov|Dec)\b\.?)"
 _DAY = r"(0?[1-9]|[12][0-9]|3[01])"
 _YEAR = r"((?:1[0-9]|20)[0-9]{2})"
 _LETTER_BEFORE = r"(?<![\w.,/$-])"
@@ -35,30 +37,16 @@ _WEEKDAYS = table(
     """
 )
 _WEEKDAY = re.compile(r"\b(Mon|Tues?|Wed|Thu(?:rs?)?|Fri|Sat|Sun)(?:\.,?|,)(?= ?(?:[0-9]|[A-Z][a-z]{2}))")
-_DECADE = re.compile(r"(?<![\w.,/-])'?((?:1[0-9]|20)?[0-9]0)'?s\b")
+_WEEKDAY_RANGE = re.compile(rf"\b({'|'.join(_WEEKDAYS)}) ?[-\u2013] ?({'|'.join(_WEEKDAYS)})\b")
+_DECADE = re.compile(r"(?<![\w.,/])(?<![^s\s]-)'?((?:1[0-9]|20)?[0-9]0)'?s\b")
 _SHORT_YEAR = re.compile(r"(?<![\w'])'([0-9]{2})(?![\w'%])")
 _ERA = re.compile(r"(?<![\w.,$-])([0-9]{1,4}) ?(BCE?|CE|AD)\b")
 
 
 def spoken_dates(tracked: Tracked) -> Tracked:
     """Dates as Americans say them: "May twenty-fifth, twenty twenty-five". 4/5/2025 is April, 25/5/2025 is May."""
-    if not any(char.isdigit() for char in tracked.text):
-        return tracked
-    for pattern, new in (
-        (_WEEKDAY, lambda match: _WEEKDAYS[match[1]] + ("," if match[0].endswith(",") else "")),
-        (_ISO, _iso),
-        (_SLASHED, _slashed),
-        (_MONTH_DAYS, _days),
-        (_MONTH_DAY, lambda match: _date(match[1], match[2], match[3])),
-        (_DAY_MONTH, _day_month),
-        (_MONTH_YEAR, lambda match: f"{_month(match[1])} {words.year(match[2])}"),
-        (_SHORT_ALONE, lambda match: _month(match[1])),
-        (_ERA, lambda match: f"{_year_of_era(match[1])} {match[2]}"),
-        (_DECADE, lambda match: words.decade(match[1])),
-        (_SHORT_YEAR, lambda match: _short_year(match[1])),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked
+    tracked = applied(tracked, _WEEKDAY_RANGES)
+    return applied(tracked, _RULES) if tracked.has_digits else tracked
 
 
 def _date(month: str, day: str, year: str | None) -> str:
@@ -101,3 +89,21 @@ def _short_year(digits: str) -> str:
 
 def _month(name: str) -> str:
     return _SHORT.get(name.rstrip("."), name)
+
+
+_WEEKDAY_RANGES = (
+    rule(_WEEKDAY_RANGE, lambda match: f"{_WEEKDAYS[match[1]]} to {_WEEKDAYS[match[2]]}", words=_WEEKDAYS),
+)
+_RULES = (
+    rule(_WEEKDAY, lambda match: _WEEKDAYS[match[1]] + ("," if match[0].endswith(",") else ""), words=_WEEKDAYS),
+    rule(_ISO, _iso, hint="[0-9]{4}[-/.][0-9]"),
+    rule(_SLASHED, _slashed, hint="[0-9][/.-][0-9]"),
+    rule(_MONTH_DAYS, _days, hint="[0-9] ?[-\u2013\u2014] ?[0-9]", words=_MONTH_WORDS),
+    rule(_MONTH_DAY, lambda match: _date(match[1], match[2], match[3]), "[0-9]", words=_MONTH_WORDS),
+    rule(_DAY_MONTH, _day_month, "[0-9]", words=_MONTH_WORDS),
+    rule(_MONTH_YEAR, lambda match: f"{_month(match[1])} {words.year(match[2])}", "[0-9]", words=_MONTH_WORDS),
+    rule(_SHORT_ALONE, lambda match: _month(match[1]), r"\.", words=_SHORT),
+    rule(_ERA, lambda match: f"{_year_of_era(match[1])} {match[2]}", hint="[0-9] ?[BCA]"),
+    rule(_DECADE, lambda match: words.decade(match[1]), hint="0'?s"),
+    rule(_SHORT_YEAR, lambda match: _short_year(match[1]), hint="'[0-9]"),
+)

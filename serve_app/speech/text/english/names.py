@@ -3,6 +3,7 @@
 import re
 
 from serve_app.speech.text import number_words as words
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tables import listed, table
 from serve_app.speech.text.tracked import Tracked
 
@@ -64,6 +65,7 @@ _DOTTED = re.compile(r"(?<![\w.])((?:[A-Za-z]\.){2,12})([A-Za-z](?![\w.]))?")
 _DOCTORATE = re.compile(r"\bPh\.? ?D(?:\.|\b)")
 _INITIALS = re.compile(rf"(?<![\w.])((?:[A-Z]\. ?){{1,8}})(?=(?!{_STARTERS})[A-Z][a-z'])")
 _ROMAN = "(?=[IVX])(X{0,3}(?:IX|IV|V?I{0,3}))"
+_LONG_ROMAN = r"(?=[IVXL])(?!L\b)((?:XL|L?X{0,3})(?:IX|IV|V?I{0,3}))"
 _RULERS = "|".join(
     listed(
         """
@@ -78,10 +80,10 @@ _NUMBERED_THINGS = (
     "Appendix|Episode|Rocky|Final Fantasy|Star Wars|Title|Apollo|Mark|Schedule|Figure|Table"
 )
 # "Henry I think" is no king.
-_PRONOUN = r"(?!I(?! of\b|[,;)]|\.$|$))"
-_REGNAL = re.compile(rf"\b({_RULERS}) {_PRONOUN}{_ROMAN}(?![\w-]|')", re.MULTILINE)
-_COUNTED = re.compile(rf"\b({_NUMBERED_THINGS}) {_ROMAN}(?![\w-]|')")
-_ROMAN_VALUES = {"I": 1, "V": 5, "X": 10}
+_PRONOUN = r"(?!I(?![IVX]|'s\b| of\b|[,;)]|\.$|$))"
+_REGNAL = re.compile(rf"\b({_RULERS}) {_PRONOUN}{_ROMAN}(?![\w-]|'(?!s\b))", re.MULTILINE)
+_COUNTED = re.compile(rf"\b({_NUMBERED_THINGS}) {_LONG_ROMAN}(?![\w-]|')")
+_ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50}
 
 _SPELLED = frozenset(
     listed(
@@ -104,6 +106,7 @@ _ODD = table(
 _SPOKEN_AS_WORDS = frozenset(listed("JPEG NASDAQ SCSI MHz GHz kHz"))
 _CAPITALS = re.compile(r"(?<![\w'])([A-Z][A-Za-z]{0,2}[A-Z]{1,5}|PhD|MSc|BSc|iOS|IoT)(s|'s)?(?!\w|')")
 _SHOUTED = re.compile(r"\b[A-Z']{4,}\b")
+_TWO_CAPITALS = re.compile("[A-Z][A-Za-z]{0,2}[A-Z]")
 _VOWEL = re.compile("[AEIOUY]")
 
 
@@ -113,25 +116,12 @@ _WORDS_TOO = frozenset(listed("min max ed temp ext mt wt ca est resp cf apt"))
 
 def spoken_names(tracked: Tracked) -> Tracked:
     """Abbreviations in full ("Doctor", "for example"), initials as single letters, Roman numerals as numbers."""
-    for pattern, new in (
-        (_NUMBERED, lambda match: f"{_BEFORE_NUMBER[match[1]]} "),
-        (_TITLE, _title),
-        (_STREET, lambda match: _ENDINGS[match[1]] + _stop(match)),
-        (_LOWER, _small),
-        (_UNDOTTED, lambda match: _BARE[match[1] or match[2] or match[3] or match[4]]),
-        (_DOCTORATE, lambda match: "P H D" + (_stop(match) if match[0].endswith(".") else "")),
-        (_DOTTED, _dotted),
-        (_INITIALS, lambda match: match[1].replace(".", " ").replace("  ", " ")),
-        (_REGNAL, lambda match: f"{match[1]} the {words.ordinal(str(_roman(match[2])))}"),
-        (_COUNTED, lambda match: f"{match[1]} {words.cardinal(str(_roman(match[2])))}"),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked
+    return applied(tracked, _RULES)
 
 
 def spoken_acronyms(tracked: Tracked) -> Tracked:
     """Acronyms without a vowel, and those known to be spelled, letter by letter. A text in capitals is left alone."""
-    if len(tracked.text) < 2 or _is_shouted(tracked.text):
+    if len(tracked.text) < 2 or not _TWO_CAPITALS.search(tracked.text) or _is_shouted(tracked.text):
         return tracked
     return tracked.sub(_CAPITALS, _acronym)
 
@@ -184,3 +174,37 @@ def _acronym(match: re.Match[str]) -> str:
         return match[0]
     said = _ODD.get(word) or " ".join(word.upper())
     return said + (match[2] if match[2] == "'s" else "s" if match[2] else "")
+
+
+def _rarest(abbreviation: str) -> str:
+    """The part of "a.k.a" that ordinary texts hold least often."""
+    parts = re.split("[ ./]", abbreviation)
+    return next((part for part in parts if part not in ("a", "i", "n", "o", "s", "t", "et")), parts[0])
+
+
+_RULES = (
+    rule(_NUMBERED, lambda match: f"{_BEFORE_NUMBER[match[1]]} ", "[0-9]", words=_BEFORE_NUMBER),
+    rule(_TITLE, _title, r"\.", words=_TITLES),
+    rule(_STREET, lambda match: _ENDINGS[match[1]] + _stop(match), r"\.", words=_ENDINGS),
+    rule(_LOWER, _small, r"\.", words=map(_rarest, _SMALL)),
+    rule(
+        _UNDOTTED,
+        lambda match: _BARE[match[1] or match[2] or match[3] or match[4]],
+        words=map(_rarest, _BARE),
+    ),
+    rule(_DOCTORATE, lambda match: "P H D" + (_stop(match) if match[0].endswith(".") else ""), words=("ph", "phd")),
+    rule(_DOTTED, _dotted, hint=r"\.[A-Za-z]"),
+    rule(_INITIALS, lambda match: match[1].replace(".", " ").replace("  ", " "), hint=r"\.(?<=\b[A-Z]\.)"),
+    rule(
+        _REGNAL,
+        lambda match: f"{match[1]} the {words.ordinal(str(_roman(match[2])))}",
+        hint=" [IVX]",
+        words=_RULERS.split("|"),
+    ),
+    rule(
+        _COUNTED,
+        lambda match: f"{match[1]} {words.cardinal(str(_roman(match[2])))}",
+        hint=" [IVXL]",
+        words=(thing.split()[-1] for thing in _NUMBERED_THINGS.split("|")),
+    ),
+)

@@ -1,9 +1,11 @@
 """Numbers of every other kind: phone numbers, versions, fractions, ranges, ordinals, years, digit strings."""
 
 import re
+from collections.abc import Iterable
 
 from serve_app.speech.text import number_words as words
 from serve_app.speech.text.english.amounts import NUMBER, SIGN, SIGNS, scaled
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tables import table
 from serve_app.speech.text.tracked import Tracked
 
@@ -21,12 +23,19 @@ _PHONE = re.compile(
     r"|(?<![\w.,/-])[0-9]{3}-[0-9]{4}(?![\w-]|\.[0-9])"
     r"|(?<![\w.,/-])\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,5}\)?){2,6}(?![\w-]|\.[0-9])"
 )
+_EXTENSION = re.compile(r"(?<=[0-9]{3}-[0-9]{4}) (?:x|ext\.?) ?([0-9]{1,5})\b")
 _BLOCKS = re.compile(
     rf"{_FREE}(?:[0-9]{{4}}[ -]){{3}}[0-9]{{1,4}}{_DONE}|{_FREE}[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}{_DONE}"
 )
 _CHAIN = re.compile(rf"{_FREE}[0-9]{{1,9}}(?:-[0-9]{{1,9}}){{2,8}}{_DONE}")
-_SPACED = re.compile(r"(?<![\w.,/-])[0-9]{1,3}(?: [0-9]{3}){2,11}(?![\w.,-]?[0-9])(?!\w)")
-_NATIONAL = re.compile(r"(?<![\w.,/-])(?<![0-9] )0[1-9][0-9]{1,3}(?: [0-9]{3,4}){1,3}(?![\w-])")
+_SPACED = re.compile(
+    r"(?<![\w.,/-])[0-9]{1,3}(?:'[0-9]{3}){1,6}(?![\w'])"
+    r"|(?<![\w.,/-])[0-9]{1,3}(?: [0-9]{3}){2,11}(?![\w.,-]?[0-9])(?!\w)"
+)
+_NATIONAL = re.compile(
+    r"(?<!\w)\(0[1-9][0-9]{0,3}\) ?[0-9]{3,4}(?: [0-9]{3,4}){1,2}(?![\w-])"
+    r"|(?<![\w.,/-])(?<![0-9] )0[1-9][0-9]{1,3}(?: [0-9]{3,4}){1,3}(?![\w-])"
+)
 _IP = re.compile(
     rf"{_FREE}([0-9]{{1,3}}(?:\.[0-9]{{1,3}}){{3}})(?:/([0-9]{{1,2}}))?(?:(:)([0-9]{{2,5}}))?(?![\w/]|[.,][0-9])"
 )
@@ -51,7 +60,7 @@ _YEAR = re.compile(r"(?<![\w.,/$#+-])(1[1-9][0-9]{2}|20[0-9]{2})(?:('s)|(?![\w/]
 _SCALED = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}) ?(?:(million|billion|trillion|thousand)|(M|bn|mn))\b")
 _LONG = re.compile(r"(?<![\w.,])(0[0-9]+|[0-9]{7,})(?![\w]|[.,][0-9])")
 _ZIP = re.compile(r"(?<=\b[A-Z]{2} )([0-9]{5})(?:-([0-9]{4}))?(?![\w.,-]?[0-9])")
-_PLAIN = re.compile(rf"(?<![\w.,])(?<![^\W\d_]-)({SIGN})({NUMBER})(?![\w])")
+_PLAIN = re.compile(rf"(?<![\w.,])(?<![^\W\d_]-)({SIGN})({NUMBER})(?!\w|\.[0-9])")
 _ANY = re.compile(
     r"(?<=[^\W\d_])-?([0-9]++(?:\.[0-9]++)?)(?=[^\W\d_])|(?<=[^\W\d_])-?([0-9]++(?:\.[0-9]++)?)|([0-9]++(?:\.[0-9]++)?)-?(?=[^\W\d_])|([0-9]++)"
 )
@@ -59,36 +68,7 @@ _ANY = re.compile(
 
 def spoken_numbers(tracked: Tracked) -> Tracked:
     """Every number that is left in words. No ASCII digit remains."""
-    if not any(char.isdigit() for char in tracked.text):
-        return tracked
-    for pattern, new in (
-        (_PHONE, _phone),
-        (_BLOCKS, lambda match: ", ".join(words.spelled(group) for group in re.split("[ -]", match[0]))),
-        (_NATIONAL, _phone),
-        (_CHAIN, lambda match: ", ".join(words.spelled(group) for group in match[0].split("-"))),
-        (_SPACED, lambda match: words.cardinal(match[0].replace(" ", ""))),
-        (_IP, _ip),
-        (_VERSION, _version),
-        (_EXPONENT, _exponent),
-        (_POWER, _power),
-        (_MIXED, lambda match: f"{words.cardinal(match[1])} and {_fraction(match[2], match[3], 'a')}"),
-        (_FRACTION, lambda match: _fraction(match[1], match[2], "one")),
-        (_ORDINAL, lambda match: words.ordinal(match[1])),
-        (
-            _YEARS,
-            lambda match: f"{words.year(match[1])} to {words.year(match[2]) if match[2] else words.cardinal(match[3])}",
-        ),
-        (_RANGE, lambda match: f"{words.number(match[1])} to "),
-        (_RATIO, lambda match: f"{words.cardinal(match[1])} to "),
-        (_SCALED, lambda match: SIGNS[match[1]] + scaled(match[2], match[3] or match[4])),
-        (_ZIP, lambda match: ", ".join(words.spelled(group) for group in match.groups() if group)),
-        (_YEAR, lambda match: words.year(match[1]) + (match[2] or "")),
-        (_LONG, lambda match: digit_string(match[1])),
-        (_PLAIN, lambda match: SIGNS[match[1]] + words.number(match[2])),
-        (_ANY, _inside_a_word),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked
+    return applied(tracked, _RULES) if tracked.has_digits else tracked
 
 
 def digit_string(digits: str) -> str:
@@ -96,7 +76,11 @@ def digit_string(digits: str) -> str:
     if digits[0] != "0" and digits.endswith("0000") and len(digits) <= 13:
         return words.cardinal(digits)
     last = max(1, len(digits) // 3) - 1
-    groups = [digits[3 * n : 3 * n + 3] for n in range(last)] + [digits[3 * last :]]
+    return _in_groups([digits[3 * n : 3 * n + 3] for n in range(last)] + [digits[3 * last :]])
+
+
+def _in_groups(groups: Iterable[str]) -> str:
+    """Groups of digits, spelled, with a pause between them."""
     return ", ".join(words.spelled(group) for group in groups)
 
 
@@ -168,3 +152,35 @@ def _inside_a_word(match: re.Match[str]) -> str:
 
 def _joint(match: re.Match[str]) -> str:
     return "-" if match[0].endswith("-") else " "
+
+
+_RULES = (
+    rule(_EXTENSION, lambda match: f" extension {words.spelled(match[1])}", hint="[0-9] (?:x|ext)"),
+    rule(_PHONE, _phone, hint=r"[0-9]{3}[ .-][0-9]{4}|\+[0-9]"),
+    rule(
+        _BLOCKS, lambda match: _in_groups(re.split("[ -]", match[0])), hint="[0-9]{4}[ -][0-9]{4}|[0-9]-[0-9]{2}-[0-9]"
+    ),
+    rule(_NATIONAL, _phone, "0", "[0-9] [0-9]{3}"),
+    rule(_CHAIN, lambda match: _in_groups(match[0].split("-")), hint="[0-9]-[0-9]{1,9}-[0-9]"),
+    rule(_SPACED, lambda match: words.cardinal(re.sub("[ ']", "", match[0])), hint="[0-9][ '][0-9]{3}"),
+    rule(_IP, _ip, hint=r"[0-9]\.[0-9]{1,3}\.[0-9]"),
+    rule(_VERSION, _version, hint=r"[0-9]\.[0-9]{1,5}\.|[vV][0-9]"),
+    rule(_EXPONENT, _exponent, hint="[0-9][eE][-+0-9]"),
+    rule(_POWER, _power, r"\^"),
+    rule(_MIXED, lambda match: f"{words.cardinal(match[1])} and {_fraction(match[2], match[3], 'a')}", "[/\u2044]"),
+    rule(_FRACTION, lambda match: _fraction(match[1], match[2], "one"), "[/\u2044]"),
+    rule(_ORDINAL, lambda match: words.ordinal(match[1]), hint="[0-9][sSnNrRtT\u017f]"),
+    rule(
+        _YEARS,
+        lambda match: f"{words.year(match[1])} to {words.year(match[2]) if match[2] else words.cardinal(match[3])}",
+        hint="[0-9] ?[-\u2013\u2014] ?[0-9]",
+    ),
+    rule(_RANGE, lambda match: f"{words.number(match[1])} to ", "[-\u2013\u2014]", "[-\u2013\u2014] ?[.0-9]"),
+    rule(_RATIO, lambda match: f"{words.cardinal(match[1])} to ", hint="[0-9]:[0-9]"),
+    rule(_SCALED, lambda match: SIGNS[match[1]] + scaled(match[2], match[3] or match[4]), hint="[0-9] ?[a-zM]"),
+    rule(_ZIP, lambda match: _in_groups(group for group in match.groups() if group), hint="[A-Z] [0-9]{5}"),
+    rule(_YEAR, lambda match: words.year(match[1]) + (match[2] or ""), hint="[12][0-9]{3}"),
+    rule(_LONG, lambda match: digit_string(match[1]), hint="[0-9]{2}"),
+    rule(_PLAIN, lambda match: SIGNS[match[1]] + words.number(match[2]), "[0-9]"),
+    rule(_ANY, _inside_a_word, "[0-9]"),
+)

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 
+from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tables import table
 from serve_app.speech.text.tracked import Tracked
 
@@ -24,10 +25,14 @@ _SAID = table(
     \u2220: angle | \u22a5: perpendicular to | \u2225: parallel to
     """
 )
+_MINUS_SIGNS = "-\u2212"
 _SUPERSCRIPTS = str.maketrans("\u2070\xb9\xb2\xb3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b", "0123456789+-")
 _SUBSCRIPTS = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089\u208a\u208b", "0123456789+-")
 _SUPERSCRIPT = re.compile("(?<=[\\w)])[\u207a\u207b]?[\u2070\xb9\xb2\xb3\u2074-\u2079]++")
 _SUBSCRIPT = re.compile("[\u2080-\u208b]++")
+_POWER_OF_A_LETTER = re.compile(r"(?<=[A-Za-z)])\^\(?([-\u2212]?[0-9]{1,4}|[a-z])\)?(?![\w.]\w)")
+_TWO_SIGNS = {">=": "\u2265", "<=": "\u2264", "!=": "\u2260"}
+_AT_LEAST = re.compile("(?<![-=<>!])[<>!]=(?![=>])")
 _ABOUT = re.compile(r"(?<!\w)[~\u223c\u2248] ?(?=[$\u20ac\xa3]?[0-9])")
 _NUMBER_SIGN = re.compile("(?<!\\w)[#\u2116] ?(?=[0-9])")
 _MORE_THAN = re.compile(r"(?<=[0-9])\+(?= [a-zA-Z]|[.,;]? *$|[.,;] )", re.MULTILINE)
@@ -42,7 +47,7 @@ _NAME_MARK = re.compile("[\u2122\xae]")
 _DASH = re.compile(
     r" ?[\u2012-\u2015\u2e3a\u2e3b]+ ?| -{1,3}(?: |$)|(?<=\w)-{2,3}(?=\w)| ?-{2,3} ?| ?\u2e3a ?", re.MULTILINE
 )
-_OR = re.compile(r"\b(and)/(or)\b|\b([a-z]{2,12})/([a-z]{2,12})\b(?!/)", re.IGNORECASE)
+_OR = re.compile(r"\b(and)/(or)\b|(?<![\\/.-])\b([a-z]{2,12})/([a-z]{2,12})\b(?!/)", re.IGNORECASE)
 _SLASH = re.compile(r" ?/ ?")
 _DECORATION = re.compile(r"([^\w\s.,?!'\"()])\1{2,}+")
 _PAUSES = re.compile("[|\u2022\u2023\u25aa\u25cf\u25e6\xb7\u2027\u3001\uff0c\uff1b\uff1a]")
@@ -59,56 +64,64 @@ DIGITS_KIND = "digits of other scripts"
 
 def signs_beside_numbers(tracked: Tracked) -> Tracked:
     """Signs whose meaning shows while the numbers are still digits: "#5", "~20", "x\u00b2", "3 - 2"."""
-    for pattern, new in (
-        (_SUPERSCRIPT, _superscript),
-        (_SUBSCRIPT, lambda match: match[0].translate(_SUBSCRIPTS)),
-        (_ABOUT, "about "),
-        (_NUMBER_SIGN, "number "),
-        (_MORE_THAN, " plus"),
-        (_COPYRIGHT, "copyright"),
-        (_TIMES, " times "),
-        (_DIVIDED, " divided by "),
-        (_TIMES_EACH, " times"),
-    ):
-        tracked = tracked.sub(pattern, new)
-    if "=" in tracked.text:
-        tracked = tracked.sub(_MINUS, " minus ")
-    return tracked
+    tracked = applied(tracked, _BESIDE_NUMBERS)
+    return applied(tracked, _DIFFERENCES) if "=" in tracked.characters else tracked
 
 
 def spoken_signs(tracked: Tracked, dropped: Counter[str]) -> Tracked:
     """Words and pauses for the signs that are left. `dropped` counts those that have neither."""
 
-    def said(match: re.Match[str]) -> str:
-        sign = match[0]
-        if sign in _SAID:
-            return f" {_SAID[sign]} "
-        if unicodedata.category(sign)[0] == "M" or sign == "\u200c" or sign == "\u200d":
-            return sign
-        dropped[SIGNS_KIND] += 1
-        return " "
+    tracked = applied(tracked, _SIGNS)
+    if _SIGN.search(tracked.characters):
+        tracked = tracked.sub(_SIGN, lambda match: _said(match[0], dropped))
+    return applied(tracked, _LONE_HYPHENS)
 
-    for pattern, new in (
-        (_WIDE_MARK, lambda match: match[0].translate(_WIDE_MARKS)),
-        (_NAME_MARK, ""),
-        (_ARROW, " to "),
-        (_SHARP, " sharp"),
-        (_DASH, ", "),
-        (_DECORATION, " "),
-        (_PAUSES, ", "),
-        (_OR, lambda match: f"{match[1] or match[3]} {'' if match[1] else 'or '}{match[2] or match[4]}"),
-        (_SLASH, " slash "),
-        (_BRACKETS, lambda match: "(" if match[0] in "[{" else ")"),
-        (_SILENT, " "),
-        (_SIGN, said),
-        (_LONE_HYPHEN, " "),
-    ):
-        tracked = tracked.sub(pattern, new)
-    return tracked
+
+def _said(sign: str, dropped: Counter[str]) -> str:
+    if sign in _SAID:
+        return f" {_SAID[sign]} "
+    if unicodedata.category(sign)[0] == "M" or sign == "\u200c" or sign == "\u200d":
+        return sign
+    dropped[SIGNS_KIND] += 1
+    return " "
 
 
 def _superscript(match: re.Match[str]) -> str:
-    exponent = match[0].translate(_SUPERSCRIPTS)
+    return _raised(match[0].translate(_SUPERSCRIPTS))
+
+
+def _raised(exponent: str) -> str:
     if exponent in ("2", "3"):
         return " squared" if exponent == "2" else " cubed"
-    return f" to the power of {exponent.replace('-', 'minus ').replace('+', '')}"
+    sign = "minus " if exponent[0] in _MINUS_SIGNS else ""
+    return f" to the power of {sign}{exponent.lstrip(_MINUS_SIGNS + '+')}"
+
+
+_BESIDE_NUMBERS = (
+    rule(_SUPERSCRIPT, _superscript, "[\u2070\xb9\xb2\xb3\u2074-\u2079]"),
+    rule(_SUBSCRIPT, lambda match: match[0].translate(_SUBSCRIPTS), "[\u2080-\u208b]"),
+    rule(_POWER_OF_A_LETTER, lambda match: _raised(match[1]), r"\^"),
+    rule(_AT_LEAST, lambda match: _TWO_SIGNS[match[0]], "=", "[<>!]="),
+    rule(_ABOUT, "about ", "[~\u223c\u2248]"),
+    rule(_NUMBER_SIGN, "number ", "[#\u2116]"),
+    rule(_MORE_THAN, " plus", r"\+"),
+    rule(_COPYRIGHT, "copyright", r"\("),
+    rule(_TIMES, " times ", hint="[*\xd7\u22c5\xb7]|[0-9] x "),
+    rule(_DIVIDED, " divided by ", "/"),
+    rule(_TIMES_EACH, " times", hint="[0-9][x\xd7]"),
+)
+_DIFFERENCES = (rule(_MINUS, " minus "),)
+_SIGNS = (
+    rule(_WIDE_MARK, lambda match: match[0].translate(_WIDE_MARKS), _WIDE_MARK.pattern),
+    rule(_NAME_MARK, "", _NAME_MARK.pattern),
+    rule(_ARROW, " to ", ">"),
+    rule(_SHARP, " sharp", "#"),
+    rule(_DASH, ", ", "[-\u2012-\u2015\u2e3a\u2e3b]", " -|--|[\u2012-\u2015\u2e3a\u2e3b]"),
+    rule(_DECORATION, " ", r"[^\w\s.,?!'\"()]", r"[^\w\s.,?!'\"()]{3}"),
+    rule(_PAUSES, ", ", _PAUSES.pattern),
+    rule(_OR, lambda match: f"{match[1] or match[3]} {'' if match[1] else 'or '}{match[2] or match[4]}", "/"),
+    rule(_SLASH, " slash ", "/"),
+    rule(_BRACKETS, lambda match: "(" if match[0] in "[{" else ")", r"[\[{\]}]"),
+    rule(_SILENT, " ", _SILENT.pattern),
+)
+_LONE_HYPHENS = (rule(_LONE_HYPHEN, " ", "-"),)

@@ -14,8 +14,8 @@ _PLAIN = table(
     microsecond: \u03bcs \xb5s | nanosecond: ns | kilobyte: kB KB | megabyte: MB | gigabyte: GB | terabyte: TB
     petabyte: PB | gibibyte: GiB | mebibyte: MiB | pixel: px | decibel: dB | calorie: cal | kilocalorie: kcal
     kilojoule: kJ | joule: J | newton: N | pascal: Pa | kilopascal: kPa | hectare: ha | ton: t | year: yr yrs
-    tablespoon: tbsp | teaspoon: tsp | quart: qt | pint: pt | acre: ac | square meter: m\xb2 sqm
-    square kilometer: km\xb2 | cubic meter: m\xb3 | cubic centimeter: cm\xb3 cc | square centimeter: cm\xb2
+    tablespoon: tbsp | teaspoon: tsp | quart: qt | pint: pt | acre: ac | square meter: m\xb2 m2 sqm
+    square kilometer: km\xb2 km2 | cubic meter: m\xb3 m3 | cubic centimeter: cm\xb3 cc | square centimeter: cm\xb2
     ohm: \u03a9 \u2126 | week: wk wks
     """
 )
@@ -39,7 +39,7 @@ UNIT_NAMES = {typed: (name, f"{name}s") for name, forms in _PLAIN.items() for ty
 """Singular and plural of each unit."""
 
 # "in" is a word more often than a unit ("5 in the morning"): only written together or before a mark.
-_GUARDED = {"in": r"(?:(?<=[0-9])in\b|in(?=[.,;)]))"}
+_GUARDED = {"in": r"(?:(?<=[0-9])in\b|in(?=[.,;)]|$))"}
 UNIT_PATTERN = "|".join(_GUARDED.get(unit, re.escape(unit)) for unit in sorted(UNIT_NAMES, key=len, reverse=True))
 
 RATES = table(

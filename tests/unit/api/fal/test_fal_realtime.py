@@ -14,6 +14,7 @@ from serve_app.api.auth import Authentication
 from serve_app.api.fal.realtime import RealtimeApi, _buffer_size, _Inbox
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.places import Places
+from serve_app.api.sockets import socket_places
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
 from serve_app.speech.service import SpeechService
@@ -119,7 +120,7 @@ async def test_inputs_that_wait_take_no_more_memory_than_one_request_may() -> No
 
 
 def test_a_socket_too_many_is_told_and_closed_and_gives_its_place_back(reader: RefusingReader) -> None:
-    api = RealtimeApi(cast(SceneReader, reader), cast(SpeechService, None), LimitSettings(max_sockets=1))
+    api = RealtimeApi(cast(SceneReader, reader), cast(SpeechService, None), socket_places(LimitSettings(max_sockets=1)))
     app = Starlette(routes=api.router().routes)
     app.add_middleware(Authentication, keys=None)
     http = TestClient(app)
