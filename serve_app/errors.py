@@ -12,6 +12,7 @@
     │   └── DownloadFailed
     ├── UnknownRequest
     ├── UnknownVoice
+    ├── UnknownAdapter
     ├── UnknownFile
     │   └── UnknownUpload
     ├── InvalidSignature
@@ -129,6 +130,19 @@ class UnknownRequest(CsmServeError):
 
     def __str__(self) -> str:
         return f"request {self.request_id} is not known; finished requests are kept for ten minutes"
+
+
+class UnknownAdapter(CsmServeError):
+    """This server has no adapter of that name."""
+
+    kind = "unknown_adapter"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return "no adapter has this name: GET /adapters lists them"
 
 
 class UnknownVoice(CsmServeError):

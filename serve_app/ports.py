@@ -3,7 +3,16 @@
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.messages import (
+    Accepted,
+    AdapterRef,
+    AudioChunk,
+    Codes,
+    ContextSegment,
+    GenerationRequest,
+    ModelInfo,
+    TokenFrames,
+)
 
 
 class ContextEncoder(Protocol):
@@ -29,6 +38,10 @@ class TokenGenerator(Protocol):
         """Yield `Accepted`, then frames. The last message has `finish` set. Closing the generator frees the slot."""
         ...
 
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """Load an adapter on one replica. Raises CheckpointError, in one line, where it cannot be served."""
+        ...
+
     async def info(self) -> ModelInfo: ...
 
 
@@ -37,6 +50,10 @@ class AudioDecoder(Protocol):
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Yield `Accepted`, then audio. The last message has `finish` set. Closing the generator frees its slots."""
+        ...
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """Load an adapter on one replica. Raises CheckpointError, in one line, where it cannot be served."""
         ...
 
     async def info(self) -> ModelInfo: ...

@@ -163,6 +163,14 @@ def keys(context: typer.Context) -> None:
 
 
 @app.command(**_DELEGATES)
+def adapters(context: typer.Context) -> None:
+    """Adapters of a running server: list, add, remove."""
+    from serve_app.cli.adapters import adapters_app
+
+    _run_group(adapters_app, "adapters", context.args)
+
+
+@app.command(**_DELEGATES)
 def webhooks(context: typer.Context) -> None:
     """Webhooks of ended jobs: list, retry."""
     from serve_app.cli.webhooks import webhooks_app

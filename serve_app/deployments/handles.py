@@ -15,7 +15,16 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.deployments.heartbeats import Heartbeat, while_heard
 from serve_app.deployments.ray_private import by_reference, streaming
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost, ReplicaSilent
-from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.messages import (
+    Accepted,
+    AdapterRef,
+    AudioChunk,
+    Codes,
+    ContextSegment,
+    GenerationRequest,
+    ModelInfo,
+    TokenFrames,
+)
 from serve_app.settings import FailoverSettings
 
 _QUEUED_HEARTBEATS = 2
@@ -68,6 +77,10 @@ class GeneratorHandle:
         with our_errors():
             return await self._handle.info.remote()
 
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        with our_errors():
+            await self._handle.check_adapter.remote(ref)
+
 
 class DecoderHandle:
     """`ports.AudioDecoder` on a deployment."""
@@ -83,6 +96,10 @@ class DecoderHandle:
     async def info(self) -> ModelInfo:
         with our_errors():
             return await self._handle.info.remote()
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        with our_errors():
+            await self._handle.check_adapter.remote(ref)
 
 
 class _StillQueued(Exception):

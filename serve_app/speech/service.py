@@ -9,11 +9,12 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
+from serve_app.adapters.registry import AdapterRegistry
 from serve_app.audio.watermark.mark import Watermark
-from serve_app.errors import StartTimeout, UnknownVoice
+from serve_app.errors import InvalidRequest, StartTimeout, UnknownAdapter, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
-from serve_app.messages import FRAME_RATE_HZ, Accepted, ContextSegment, ModelInfo
+from serve_app.messages import FRAME_RATE_HZ, Accepted, AdapterRef, ContextSegment, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
@@ -58,7 +59,7 @@ class Call:
 class SpeechService:
     """Opens answers: charges the key, fetches the context, and waits for admission."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an answer is made of
         self,
         pipeline: SpeechPipeline,
         context: ContextAudio,
@@ -68,12 +69,14 @@ class SpeechService:
         voices: VoiceLibrary | None = None,
         speakers: SpeakerVoices | None = None,
         watermark: Watermark | None = None,
+        adapters: AdapterRegistry | None = None,
     ) -> None:
         """context_charge: seconds of audio that a key is charged for each second of context.
 
         speakers: None leaves to chance how a speaker sounds to whom nobody gives a voice.
         """
         self.voices = voices
+        self.adapters = adapters
         self._casting = Casting(voices)
         self._speakers = speakers
         self.watermark = watermark
@@ -94,7 +97,23 @@ class SpeechService:
             scene = build_scene(asked, info, settings)
         else:  # A long text takes seconds to prepare, which would stall every stream of this event loop.
             scene = await asyncio.to_thread(build_scene, asked, info, settings)
+        await self._adapter(scene)
         return await self._casting.cast(scene, key.id)
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """Load an adapter once. Raises CheckpointError, in one line, where it cannot be served."""
+        await self._pipeline.check_adapter(ref)
+
+    async def _adapter(self, scene: Scene) -> AdapterRef | None:
+        """What the scene names. Raises InvalidRequest where there is no such adapter."""
+        if scene.adapter is None:
+            return None
+        try:
+            if self.adapters is None:
+                raise UnknownAdapter(scene.adapter)
+            return await self.adapters.find(scene.adapter)
+        except UnknownAdapter:
+            raise InvalidRequest("adapter", "names none of this server's: GET /adapters lists them") from None
 
     async def kept_voice(self, name_or_id: str, key: Key) -> Voice | None:
         """The voice of `key` with that id or name, for dialects in which other names are voices too."""
@@ -173,7 +192,7 @@ class SpeechService:
     async def _voices_of(self, scene: Scene, key: Key) -> tuple[ContextSegment, ...]:
         """By speaker, so that the same speakers have the same beginning of their prompts."""
         cast = await self._casting.segments(scene, key.id)
-        if self._speakers is None:
+        if self._speakers is None or scene.adapter is not None:  # An adapter is a voice.
             return cast
         given = {known.speaker for known in (*cast, *scene.context)}
         added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
@@ -194,6 +213,7 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
+            adapter=await self._adapter(scene),
             voices=await self._voices_of(scene, call.key),
         )
         return request, notices

@@ -27,6 +27,7 @@ LAYERS = {
     "codec": 4,
     "jobs": 5,
     "keys": 5,
+    "adapters": 5,
     "voices": 5,
     "speech": 6,
     "api": 7,
