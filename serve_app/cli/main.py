@@ -17,6 +17,7 @@ from serve_app.cli.doctor import doctor
 from serve_app.cli.jobs import jobs_app
 from serve_app.cli.listening import bare, require_free_port
 from serve_app.cli.say import say, scene
+from serve_app.cli.spot import watch_spot
 from serve_app.cli.verify import verify
 from serve_app.errors import CsmServeError
 
@@ -40,6 +41,7 @@ app.command()(doctor)
 app.command()(verify)
 app.command()(check)
 app.command()(deploy)
+app.command()(watch_spot)
 
 
 def _print_version(is_asked: bool) -> None:
