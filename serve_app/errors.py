@@ -14,6 +14,7 @@
     ├── UnknownConversation
     ├── Conflict
     ├── UnknownVoice
+    ├── UnknownAdapter
     ├── UnknownFile
     │   └── UnknownUpload
     ├── InvalidSignature
@@ -153,6 +154,19 @@ class Conflict(CsmServeError):
     """Something else is done with the same thing right now."""
 
     kind = "conflict"
+
+
+class UnknownAdapter(CsmServeError):
+    """This server has no adapter of that name."""
+
+    kind = "unknown_adapter"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+    def __str__(self) -> str:
+        return "no adapter has this name: GET /adapters lists them"
 
 
 class UnknownVoice(CsmServeError):

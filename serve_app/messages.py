@@ -1,5 +1,6 @@
 """The messages between processes: small frozen values without framework objects."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self
@@ -76,6 +77,23 @@ class ContextSegment:
 
 
 @dataclass(frozen=True, slots=True)
+class AdapterRef:
+    """An adapter that the server's operator has named, and where its files are."""
+
+    name: str
+    source: str
+    """A folder or a Hub repository."""
+    revision: str | None = None
+    version: str = ""
+    """Changes when other files come under the same name."""
+
+    @property
+    def key(self) -> bytes:
+        """What the prefix cache tells its keys and values from others' by."""
+        return hashlib.sha256(repr((self.name, self.source, self.revision, self.version)).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
 class GenerationRequest:
     """One utterance to generate. It continues after the frames in `resume`, if there are any."""
 
@@ -103,6 +121,8 @@ class GenerationRequest:
     """The W3C `traceparent` of the calling span. Empty without tracing."""
     waited_seconds: float = 0.0
     """How long it waited for a slot on other replicas. It keeps its place in the order of arrival."""
+    adapter: AdapterRef | None = None
+    """Changes the model for this utterance."""
     num_lost: int = 0
     """How many replicas it lost so far. Routing then prefers a replica other than its first."""
 

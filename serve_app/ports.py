@@ -5,6 +5,7 @@ from typing import Protocol
 
 from serve_app.messages import (
     Accepted,
+    AdapterRef,
     AudioChunk,
     Codes,
     ContextSegment,
@@ -46,6 +47,10 @@ class TokenGenerator(Protocol):
         """Yield `Accepted`, then frames. The last message has `finish` set. Closing the generator frees the slot."""
         ...
 
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """Load an adapter on one replica. Raises CheckpointError, in one line, where it cannot be served."""
+        ...
+
     async def info(self) -> ModelInfo: ...
 
 
@@ -58,6 +63,10 @@ class AudioDecoder(Protocol):
 
     async def decode(self, codes: Codes) -> bytes:
         """The sound of one whole utterance, as `stream` made it: signed 16 bit mono PCM at 24 kHz."""
+        ...
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """Load an adapter on one replica. Raises CheckpointError, in one line, where it cannot be served."""
         ...
 
     async def info(self) -> ModelInfo: ...

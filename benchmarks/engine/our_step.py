@@ -1,6 +1,7 @@
 """The engine's step: admitting, launching and handing out included, with rows that stand where a run wants them."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.prompt import Prompt
 from serve_app.engine.row_state import RowState
-from serve_app.engine.sequence import Sequence
+from serve_app.engine.sequence import Sequence as EngineSequence
 from serve_app.engine.steps.plain import FrameStep, MakeStep
 from serve_app.messages import GenerationRequest, SamplingParams
+from serve_app.model.adapters.low_rank import LoadedAdapter
 from serve_app.model.csm import Csm
 from serve_app.settings import EngineSettings
 
@@ -41,12 +43,14 @@ class OurStep:
         with torch.inference_mode():
             self._runner = ModelRunner(model, max_batch, max_kv, make_step=make)
 
-    def frame_ms(self, batch: int, kv: int, num_steps: int) -> list[float]:
+    def frame_ms(
+        self, batch: int, kv: int, num_steps: int, adapters: Sequence[LoadedAdapter] | None = None
+    ) -> list[float]:
         """Of each of `num_steps` steps of `batch` rows, the last of which reads `kv` positions."""
         engine = Engine(self._runner, self._settings, "benchmark")
         num_positions = kv - (WARM_UP_STEPS + num_steps) + 1
         for row in range(batch):
-            engine.add(self._sequence(row, num_positions))
+            engine.add(self._sequence(row, num_positions, adapters[row] if adapters else None))
         for _ in range(WARM_UP_STEPS):
             engine.step()
         times = []
@@ -56,10 +60,12 @@ class OurStep:
             times.append((time.perf_counter() - started) * 1000)
         return times
 
-    def _sequence(self, row: int, num_positions: int) -> Sequence:
+    def _sequence(self, row: int, num_positions: int, adapter: LoadedAdapter | None) -> EngineSequence:
         """One that has read all of its prompt."""
         request = GenerationRequest(str(row), "", 0, sampling=SamplingParams(seed=row, min_frames=_NEVER))
         ids = np.random.default_rng(row).integers(0, 256, num_positions)
         frames = np.zeros((num_positions, self._shape.num_codebooks), dtype=np.int64)
         prompt = Prompt(ids, frames, 0, _NEVER, 0)
-        return Sequence(request, prompt, lambda message: None, time.monotonic(), num_prefilled=num_positions - 1)
+        return EngineSequence(
+            request, prompt, lambda message: None, time.monotonic(), adapter, num_prefilled=num_positions - 1
+        )

@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from serve_app import __version__
 from serve_app.api import error_responses
 from serve_app.api.access_log import AccessLog
+from serve_app.api.adapters import adapters_router
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
 from serve_app.api.conversations import BODY_SCHEMAS as CONVERSATION_SCHEMAS
@@ -71,6 +72,8 @@ def build_api(
         app.include_router(metrics_router(metrics_text))
     app.include_router(KeptAnswers(speech, settings).router())
     app.include_router(NativeApi(speech, settings).router())
+    if speech.adapters is not None:
+        app.include_router(adapters_router(speech, speech.adapters, settings))
     sockets = socket_places(settings.limits)
     # Before OpenAI's, which shares a path with it.
     app.include_router(elevenlabs_router(speech, settings, sockets))

@@ -95,6 +95,7 @@ class NativeApi:
             seed=body.seed,
             max_audio_seconds=body.max_audio_seconds,
             normalize=body.normalize,
+            adapter=body.adapter,
             remarks=body.notices,
         )
         scene = await self._speech.scene(asked, self._settings, key)

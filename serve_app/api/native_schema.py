@@ -51,6 +51,9 @@ class GenerateBody(LenientBody):
     format: str | None = Field(default=None, description=f"{', '.join(MEDIA_TYPES)}; wav by default.")
     response_format: str | None = Field(default=None, description="The same as `format`.")
     sample_rate: Integer | None = Field(default=None, description="In Hz, 8000 to 48000 where the format allows.")
+    adapter: str | None = Field(
+        default=None, max_length=64, description="Name of an adapter, as `GET /adapters` has it."
+    )
     normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
     temperature: Number | None = Field(default=None, description="0 is greedy.")
     top_k: Integer | None = Field(default=None, description="0 and -1 switch it off.")

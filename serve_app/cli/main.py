@@ -18,6 +18,7 @@ from serve_app.cli.jobs import jobs_app
 from serve_app.cli.listening import bare, require_free_port
 from serve_app.cli.replay import replay
 from serve_app.cli.say import say, scene
+from serve_app.cli.spot import watch_spot
 from serve_app.cli.verify import verify
 from serve_app.errors import CsmServeError
 
@@ -42,6 +43,7 @@ app.command()(verify)
 app.command()(check)
 app.command()(deploy)
 app.command()(replay)
+app.command()(watch_spot)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -160,6 +162,14 @@ def keys(context: typer.Context) -> None:
     from serve_app.cli.keys import keys_app
 
     _run_group(keys_app, "keys", context.args)
+
+
+@app.command(**_DELEGATES)
+def adapters(context: typer.Context) -> None:
+    """Adapters of a running server: list, add, remove."""
+    from serve_app.cli.adapters import adapters_app
+
+    _run_group(adapters_app, "adapters", context.args)
 
 
 @app.command(**_DELEGATES)

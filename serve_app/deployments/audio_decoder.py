@@ -17,7 +17,7 @@ from serve_app.deployments.live_settings import with_user_config
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.replica import Publisher, log_http_request_id, set_up_replica, with_threads
 from serve_app.deployments.scaling.autoscaling import RecentGrowth, SlotLoad
-from serve_app.messages import Accepted, AudioChunk, Codes, GenerationRequest, ModelInfo
+from serve_app.messages import Accepted, AdapterRef, AudioChunk, Codes, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.failover import ResumingGenerator
 from serve_app.tracing import open_tracer
@@ -30,6 +30,7 @@ class AudioDecoderDeployment:
         self._meter = RayMeter()
         tracer = open_tracer(settings.tracing, self._identity.deployment, self._identity.id)
         resuming = ResumingGenerator(GeneratorHandle(generator, settings.failover), settings.failover, self._meter)
+        self._generator = resuming
         self._service = DecoderService.load(with_threads(settings, "codec"), resuming, self._meter, tracer)
         await self._service.warm_up()
         self._leases = Leases("decoder", self._meter)
@@ -52,6 +53,9 @@ class AudioDecoderDeployment:
 
     async def info(self) -> ModelInfo:
         return await self._service.info()
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        await self._generator.check_adapter(ref)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """For `SlotPolicy`. Called by Serve. Streams in an engine's queue need no slot yet, so they do not count."""

@@ -17,6 +17,7 @@ from serve_app.deployments.ray_private import by_reference, streaming
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost, ReplicaSilent
 from serve_app.messages import (
     Accepted,
+    AdapterRef,
     AudioChunk,
     Codes,
     ContextSegment,
@@ -77,6 +78,10 @@ class GeneratorHandle:
         with our_errors():
             return await self._handle.info.remote()
 
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        with our_errors():
+            await self._handle.check_adapter.remote(ref)
+
 
 class DecoderHandle:
     """`ports.AudioDecoder` on a deployment."""
@@ -95,6 +100,10 @@ class DecoderHandle:
     async def info(self) -> ModelInfo:
         with our_errors():
             return await self._handle.info.remote()
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        with our_errors():
+            await self._handle.check_adapter.remote(ref)
 
 
 async def _answer(response: Any, seconds: float) -> Any:

@@ -7,6 +7,7 @@ import secrets
 
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.adapters.registry import AdapterRegistry
 from serve_app.api.fal.job_work import FalJobWork
 from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.api.services import KeptVoices, Services
@@ -82,6 +83,7 @@ def open_services(
         allowance,
         context_charge=settings.keys.context_charge,
         voices=library,
+        adapters=AdapterRegistry(database, settings.adapters),
         watermark=open_watermark(settings.watermark),
         speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
     )

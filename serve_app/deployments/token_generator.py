@@ -12,10 +12,10 @@ from serve_app.deployments.live_settings import with_user_config
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.replica import Publisher, set_up_replica, with_threads
 from serve_app.deployments.scaling.autoscaling import RecentGrowth, SlotLoad
-from serve_app.deployments.scaling.prefix_router import CAPACITY
+from serve_app.deployments.scaling.prefix_router import ADAPTERS, CAPACITY
 from serve_app.deployments.watched_generator import WatchedGenerator
 from serve_app.engine.service import TokenService
-from serve_app.messages import Accepted, GenerationRequest, ModelInfo, TokenFrames
+from serve_app.messages import Accepted, AdapterRef, GenerationRequest, ModelInfo, TokenFrames
 from serve_app.settings import Settings
 from serve_app.tracing import open_tracer
 
@@ -44,6 +44,9 @@ class TokenGeneratorDeployment:
     async def info(self) -> ModelInfo:
         return await self._service.info()
 
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        await self._service.check_adapter(ref)
+
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """For `SlotPolicy`. Called by Serve."""
         stats = await self._service.stats()
@@ -56,9 +59,9 @@ class TokenGeneratorDeployment:
         )
         return asdict(load)
 
-    async def record_routing_stats(self) -> dict[str, float]:
+    async def record_routing_stats(self) -> dict[str, Any]:
         """For `PrefixRouter`. Called by Serve."""
-        return {CAPACITY: (await self._service.stats()).capacity}
+        return {CAPACITY: (await self._service.stats()).capacity, ADAPTERS: self._service.held_adapters}
 
     async def check_health(self) -> None:
         self._service.check_health()

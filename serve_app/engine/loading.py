@@ -4,6 +4,7 @@ import logging
 
 import torch
 
+from serve_app.engine.adapters import AdapterStore
 from serve_app.engine.memory.device import claim_memory
 from serve_app.engine.memory.plan import PlannedModel, announce, plan_memory, usual_reserves
 from serve_app.engine.model_runner import ModelRunner
@@ -41,7 +42,8 @@ def load_parts(settings: Settings) -> EngineParts:
     step = choose_step(settings.engine.step, model)
     _log.info("the %s step computes frames", step)
     info = _info(checkpoint, model, step, settings.engine)
-    return EngineParts(_runner(model, step, info, settings.engine), TextTokenizer(checkpoint), info)
+    adapters = AdapterStore(checkpoint.shape, device, dtype, settings.engine)
+    return EngineParts(_runner(model, step, info, settings.engine), TextTokenizer(checkpoint), info, adapters)
 
 
 def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSettings) -> ModelInfo:
@@ -65,4 +67,6 @@ def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSe
 def _runner(model: Csm, step: StepName, info: ModelInfo, settings: EngineSettings) -> ModelRunner:
     cache_bytes, host_bytes = settings.prefix_cache_mb << 20, settings.prefix_cache_host_mb << 20
     prefixes = PrefixCache(model.device, cache_bytes, host_bytes) if cache_bytes else None
-    return ModelRunner(model, info.max_batch_size, info.max_positions, prefixes, step_maker(step))
+    return ModelRunner(
+        model, info.max_batch_size, info.max_positions, prefixes, step_maker(step, settings.adapter_graph_ranks)
+    )

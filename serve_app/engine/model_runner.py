@@ -14,6 +14,7 @@ from serve_app.engine.runner import PendingFrames
 from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.steps.plain import MakeStep, PlainStep
+from serve_app.model.adapters.low_rank import adapters_of_tokens
 from serve_app.model.csm import Csm
 from serve_app.model.device import send
 from serve_app.model.kv_views import TokenRange
@@ -59,7 +60,9 @@ class ModelRunner:
         """See `Runner.prefill`. Puts the context pieces that end in these chunks into the prefix cache."""
         if read := [chunk for chunk in chunks if chunk.num_tokens]:
             ranges = [TokenRange(chunk.row, chunk.start, chunk.num_tokens) for chunk in read]
-            self._model.prefill(self._embed_chunks(read), self._kv.backbone, ranges)
+            own = [chunk.sequence.adapter for chunk in read for _ in range(chunk.num_tokens)]
+            adapters = adapters_of_tokens(own, self._model.device)
+            self._model.prefill(self._embed_chunks(read), self._kv.backbone, ranges, adapters)
         for chunk in chunks:
             self._keep_context(chunk)
             if chunk.is_last:
@@ -72,7 +75,8 @@ class ModelRunner:
         # From the host's counters: a value read from the device would stop the host until the device is done.
         num_readable = max(sequence.num_positions for sequence in sequences)
         plan = plan_for([s.request.sampling for s in sequences], self._model.shape.codebook_size)
-        return self._step.launch(len(sequences), num_readable, plan)
+        adapters = [sequence.adapter for sequence in sequences]
+        return self._step.launch(len(sequences), num_readable, plan, adapters if any(adapters) else ())
 
     @torch.inference_mode()
     def move(self, move: Move, num_positions: int) -> None:

@@ -58,6 +58,8 @@ class Prompt:
     """The context's segments, in order."""
     spoken: Piece | None = None
     """The text and the resumed frames, if this replica generated them itself."""
+    root: bytes = b""
+    """What the first piece's key follows: the adapter's, since it changes keys and values."""
 
     @property
     def num_positions(self) -> int:
@@ -85,7 +87,7 @@ class Prompt:
         end = self.num_positions - self.num_resumed + codes.num_frames
         text_start = start + 1 if self.pieces else 0
         target = self.text_ids[text_start : self.num_positions - self.num_resumed]
-        return Piece(_chained(self.pieces[-1].key if self.pieces else b"", target, codes), start, end)
+        return Piece(_chained(self.pieces[-1].key if self.pieces else self.root, target, codes), start, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,9 @@ def build_prompt(request: GenerationRequest, tokenizer: Tokenizer, limits: Model
     resumed = request.resume or Codes.empty(limits.num_codebooks)
     text_ids, frames = _lay_out(kept, target, resumed, limits.num_codebooks)
     max_frames = min(request.sampling.max_frames, room)
-    return Prompt(text_ids, frames, resumed.num_frames, max_frames, len(segments) - len(kept), _pieces(kept))
+    root = request.adapter.key if request.adapter else b""
+    pieces = _pieces(kept, root)
+    return Prompt(text_ids, frames, resumed.num_frames, max_frames, len(segments) - len(kept), pieces, root=root)
 
 
 def _checked(segment: ContextSegment, limits: ModelLimits) -> Codes:
@@ -173,9 +177,9 @@ def _lay_out(
     return np.concatenate(text_ids), np.concatenate(frames)
 
 
-def _pieces(segments: list[_Segment]) -> tuple[Piece, ...]:
+def _pieces(segments: list[_Segment], root: bytes) -> tuple[Piece, ...]:
     pieces: list[Piece] = []
-    key, start, position = b"", 0, 0
+    key, start, position = root, 0, 0
     for segment in segments:
         key = _chained(key, np.array(segment.text_ids, dtype=np.int64), segment.codes)
         end = position + segment.num_positions - 1

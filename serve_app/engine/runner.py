@@ -1,7 +1,7 @@
 """The seam between the engine and the model: `Runner` is all that the engine knows of it."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,9 @@ from serve_app.engine.prompt import Tokenizer
 from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import ModelInfo
+
+if TYPE_CHECKING:
+    from serve_app.engine.adapters import AdapterStore
 
 
 class PendingFrames(Protocol):
@@ -75,3 +78,5 @@ class EngineParts:
     runner: Runner
     tokenizer: Tokenizer
     info: ModelInfo
+    adapters: "AdapterStore | None" = None
+    """None where none can be loaded."""

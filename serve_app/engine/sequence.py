@@ -6,12 +6,16 @@ Only the engine and its scheduler change a sequence. Runners read it.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.engine.prompt import Prompt
 from serve_app.messages import FRAME_RATE_HZ, Accepted, Codes, FinishReason, GenerationRequest, TokenFrames
+
+if TYPE_CHECKING:
+    from serve_app.model.adapters.low_rank import LoadedAdapter
 
 _MAX_DOUBLINGS = 10
 
@@ -28,6 +32,8 @@ class Sequence:
     emit: Emit
     arrived_at: float
     """Seconds of the engine's clock."""
+    adapter: "LoadedAdapter | None" = None
+    """What the request's `adapter` names, loaded."""
     num_prefilled: int = 0
     """Prompt positions that are computed."""
     num_restored: int = 0

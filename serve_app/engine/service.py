@@ -1,21 +1,27 @@
 """Runs the engine on its own thread, and offers it to asyncio as a `ports.TokenGenerator`."""
 
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import AsyncGenerator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from serve_app.engine.engine import Engine
 from serve_app.engine.prompt import ModelLimits, build_prompt
 from serve_app.engine.runner import EngineParts
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.stats import EngineStats
-from serve_app.errors import GenerationFailed
-from serve_app.messages import Accepted, GenerationRequest, ModelInfo, SamplingParams, TokenFrames
+from serve_app.errors import CheckpointError, GenerationFailed, InvalidRequest
+from serve_app.messages import Accepted, AdapterRef, GenerationRequest, ModelInfo, SamplingParams, TokenFrames
 from serve_app.model.out_of_memory import memory_for_start
 from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.settings import EngineSettings, Settings
+
+if TYPE_CHECKING:
+    from serve_app.model.adapters.low_rank import LoadedAdapter
+
+_log = logging.getLogger(__name__)
 
 _WARM_UP_FRAMES = 8
 """Enough steps for `StepTimes` to trust their measured time."""
@@ -35,6 +41,7 @@ class TokenService:
 
     def __init__(self, parts: EngineParts, settings: EngineSettings, replica: str = "local") -> None:
         self._tokenizer = parts.tokenizer
+        self._adapters = parts.adapters
         self._info = info = parts.info
         self._limits = ModelLimits(info.num_codebooks, info.codebook_size, info.max_positions)
         self._engine = Engine(parts.runner, settings, replica)
@@ -79,8 +86,9 @@ class TokenService:
         """See `ports.TokenGenerator`. Raises InvalidRequest, ContextTooLong, Overloaded or GenerationFailed."""
         # Tokenizing takes long enough to stall the other streams of this loop.
         prompt = await asyncio.to_thread(build_prompt, request, self._tokenizer, self._limits)
+        adapter = None if request.adapter is None else await asyncio.to_thread(self._load, request.adapter)
         inbox: Inbox[Accepted | TokenFrames] = Inbox()
-        sequence = Sequence(request, prompt, inbox.put, arrived_at=time.monotonic() - request.waited_seconds)
+        sequence = Sequence(request, prompt, inbox.put, time.monotonic() - request.waited_seconds, adapter)
         try:
             await self._thread.call(lambda: self._engine.add(sequence))
             while True:
@@ -90,6 +98,27 @@ class TokenService:
                     return
         finally:
             self._thread.post(lambda: self._engine.abort(sequence))
+
+    def _load(self, ref: AdapterRef) -> "LoadedAdapter":
+        if self._adapters is None:
+            raise InvalidRequest("adapter", f"{ref.name}: this server cannot use adapters: leave it out")
+        try:
+            return self._adapters.load(ref)
+        except CheckpointError as error:
+            # The reason may name folders of the server.
+            _log.warning("adapter %s", error)
+            raise InvalidRequest("adapter", f"{ref.name} cannot be loaded; the server's log says why") from error
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """Load an adapter for its operator. Raises CheckpointError, in one line, where it cannot be served."""
+        if self._adapters is None:
+            raise CheckpointError(f"{ref.name}: this server cannot use adapters")
+        await asyncio.to_thread(self._adapters.load, ref)
+
+    @property
+    def held_adapters(self) -> tuple[str, ...]:
+        """Names of the adapters that need not be loaded."""
+        return self._adapters.held if self._adapters else ()
 
     async def info(self) -> ModelInfo:
         return self._info

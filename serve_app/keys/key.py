@@ -12,6 +12,7 @@ class Scope(StrEnum):
     SPEECH = "speech"
     FILES = "files"
     METRICS = "metrics"
+    ADMIN = "admin"
 
 
 USUAL_SCOPES = (Scope.SPEECH, Scope.FILES)

@@ -5,7 +5,7 @@ Shapes: R rows, S tokens, K codebooks, H backbone hidden, E depth hidden, V voca
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from serve_app.model.layers import Transformer
 from serve_app.model.matrix import Matrix, Quantization, quantize, quantize_where_allowed
 from serve_app.model.rope import RotationTable
 from serve_app.model.shape import CsmShape
+
+if TYPE_CHECKING:
+    from serve_app.model.adapters.low_rank import RowAdapters
 
 
 class Sampler(Protocol):
@@ -90,7 +93,9 @@ class Csm:
         self.backbone.change_matrices(change)
         self.depth.change_matrices(change)
 
-    def prefill(self, x: Tensor, kv: Tensor, ranges: Sequence[TokenRange]) -> Tensor:
+    def prefill(
+        self, x: Tensor, kv: Tensor, ranges: Sequence[TokenRange], adapters: "RowAdapters | None" = None
+    ) -> Tensor:
         """The backbone over the prompt tokens of `ranges`, concatenated in `x` [T, H], to hidden states [T, H].
 
         Reads and extends `kv` [layers, 2, rows, G, positions, D]. Tokens after the last range are padding: they write
@@ -102,12 +107,16 @@ class Csm:
         positions = [p for tokens in ranges for p in range(tokens.start, tokens.end)] + [spare] * padding.num_tokens
         row_ids, places = send(torch.tensor([rows, positions]), x.device)
         view = kv_of_ranges(kv, ranges, row_ids, places)
-        return self.backbone(x[None], self.backbone_rotation.at_tokens(places), view)[0]
+        own = adapters.backbone if adapters else None
+        return self.backbone(x[None], self.backbone_rotation.at_tokens(places), view, own)[0]
 
-    def step(self, x: Tensor, kv: Tensor, positions: Tensor, num_readable: int) -> Tensor:
+    def step(
+        self, x: Tensor, kv: Tensor, positions: Tensor, num_readable: int, adapters: "RowAdapters | None" = None
+    ) -> Tensor:
         """The backbone over one token a row, `x` [R, H] at `positions` [R] below `num_readable`, to [R, H]."""
         view = kv_at_positions(kv, positions, num_readable)
-        return self.backbone(x[:, None], self.backbone_rotation.at_positions(positions), view)[:, 0]
+        own = adapters.backbone if adapters else None
+        return self.backbone(x[:, None], self.backbone_rotation.at_positions(positions), view, own)[:, 0]
 
     def depth_kv(self, kv: Tensor) -> list[KvView]:
         """Views of scratch memory `kv` [layers, 2, R, G, K, D], one for each pass of the depth decoder.
@@ -116,13 +125,15 @@ class Csm:
         """
         return [kv_at_block(kv, start, end) for start, end in self._depth_blocks()]
 
-    def draw_frame(self, hidden: Tensor, depth_kv: Sequence[KvView], sampler: Sampler) -> Tensor:
+    def draw_frame(
+        self, hidden: Tensor, depth_kv: Sequence[KvView], sampler: Sampler, adapters: "RowAdapters | None" = None
+    ) -> Tensor:
         """Draw the K codes of one frame for each row: [R, H] backbone states to [R, K] codes."""
         codes = [sampler.draw(0, F.linear(hidden, self.first_head))]
         inputs = torch.stack((F.linear(hidden, self.projection), self._embed_code(0, codes[0])), dim=1)
         passes = zip(self.depth_heads, self._depth_rotations, depth_kv, strict=True)
         for codebook, (head, rotation, view) in enumerate(passes, start=1):
-            states = self.depth(inputs, rotation, view)
+            states = self.depth(inputs, rotation, view, adapters.depth if adapters else None)
             codes.append(sampler.draw(codebook, F.linear(states[:, -1], head)))
             inputs = self._embed_code(codebook, codes[-1])[:, None]
         return torch.stack(codes, dim=1)

@@ -35,6 +35,15 @@ def reach(repository: str, revision: str | None) -> None:
     _fetch(repository, revision, ["config.json", CONFIG_FILE])
 
 
+def find_adapter(source: str, revision: str | None) -> Path:
+    """The folder of an adapter, downloaded if `source` is a repository. Raises CheckpointError."""
+    folder = Path(source).expanduser()
+    found = folder if folder.is_dir() else download(source, revision)
+    if not is_adapter(found):
+        raise CheckpointError(f"{source}: {CONFIG_FILE} is missing: it is no adapter that PEFT wrote")
+    return found
+
+
 def _weight_files(folder: Path, repository: str) -> list[str]:
     if is_adapter(folder):
         return ["adapter_model.*"]

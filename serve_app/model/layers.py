@@ -6,8 +6,9 @@ module costs a CPU as much as the operation in it.
 Shapes: R rows, S new tokens a row, H hidden, N heads, G key-value heads, D head dim.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,9 @@ from serve_app.model.kv_views import KvView, LayerKv
 from serve_app.model.matrix import Matrix, linear
 from serve_app.model.rope import Rotation, rotate
 from serve_app.model.shape import TransformerShape
+
+if TYPE_CHECKING:
+    from serve_app.model.adapters.low_rank import BlockAdapters
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,13 @@ class Transformer:
         self.norm = torch.empty(shape.hidden_size, device=device, dtype=dtype)
         self._eps = shape.rms_norm_eps
 
-    def __call__(self, x: Tensor, rotation: Rotation, kv: KvView) -> Tensor:
+    def __call__(
+        self, x: Tensor, rotation: Rotation, kv: KvView, adapters: Sequence["BlockAdapters"] | None = None
+    ) -> Tensor:
         """`x` [R, S, H] to the normed last hidden states [R, S, H]. `rotation` is that of the tokens' positions."""
-        for block, layer_kv in zip(self.blocks, kv, strict=True):
-            x = x + self._attend(block, self._normed(x, block.attention_norm), rotation, layer_kv)
-            x = x + _swiglu(block, self._normed(x, block.mlp_norm))
+        for block, layer_kv, own in zip(self.blocks, kv, adapters or [None] * len(self.blocks), strict=True):
+            x = x + self._attend(block, self._normed(x, block.attention_norm), rotation, layer_kv, own)
+            x = x + _swiglu(block, self._normed(x, block.mlp_norm), own)
         return self._normed(x, self.norm)
 
     def change_matrices(self, change: Callable[[Matrix], Matrix]) -> None:
@@ -80,15 +86,22 @@ class Transformer:
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(x, weight.shape, weight, self._eps)
 
-    def _attend(self, block: Block, x: Tensor, rotation: Rotation, kv: LayerKv) -> Tensor:
+    def _attend(
+        self, block: Block, x: Tensor, rotation: Rotation, kv: LayerKv, adapters: "BlockAdapters | None"
+    ) -> Tensor:
         shape, (num_rows, num_tokens, _) = self.shape, x.shape
         num_heads, num_groups, head_dim = shape.num_heads, shape.num_kv_heads, shape.head_dim
-        heads = linear(x, block.qkv).view(num_rows, num_tokens, -1, head_dim)
+        heads = _product(block, "qkv", x, adapters).view(num_rows, num_tokens, -1, head_dim)
         to_rotate, values = heads.split((num_heads + num_groups, num_groups), dim=2)
         queries, keys = rotate(to_rotate, rotation).split((num_heads, num_groups), dim=2)
-        return linear(kv.attend(queries, keys, values), block.out)
+        return _product(block, "out", kv.attend(queries, keys, values), adapters)
 
 
-def _swiglu(block: Block, x: Tensor) -> Tensor:
-    gate, up = linear(x, block.gate_up).chunk(2, dim=-1)
-    return linear(F.silu(gate) * up, block.down)
+def _swiglu(block: Block, x: Tensor, adapters: "BlockAdapters | None") -> Tensor:
+    gate, up = _product(block, "gate_up", x, adapters).chunk(2, dim=-1)
+    return _product(block, "down", F.silu(gate) * up, adapters)
+
+
+def _product(block: Block, matrix: str, x: Tensor, adapters: "BlockAdapters | None") -> Tensor:
+    product = linear(x, getattr(block, matrix))
+    return product if adapters is None else adapters.add(matrix, x, product)

@@ -60,6 +60,8 @@ class Settings(SecretsApart):
     base: str | None = None
     """Folder or repository of the base that `model` builds on, if it is an adapter or lacks a codec or a tokenizer.
     Unset: the one that the adapter names; for weights in Sesame's layout `sesame/csm-1b`."""
+    adapters: dict[str, str] = Field(default={})
+    """Adapters that requests may name: folders or Hub repositories by name. See docs/fine-tunes.md."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run. `auto` takes CUDA if there is a GPU."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -59,6 +59,16 @@ class EngineSettings(Section):
     switches the cache off."""
     prefix_cache_host_mb: int = Field(default=2048, ge=0)
     """Host memory behind the prefix cache, on CUDA only."""
+    adapter_mb: int = Field(default=1024, ge=0)
+    """Device memory for adapters that requests name. One of rank 32 on every matrix of CSM-1B takes 54 MB in bfloat16.
+    The least recently used ones leave it."""
+    adapter_host_mb: int = Field(default=4096, ge=0)
+    """Host memory behind it, on CUDA only."""
+    max_adapter_rank: int = Field(default=64, ge=1, le=512)
+    """Largest rank of an adapter that a request may name."""
+    adapter_graph_ranks: int = Field(default=0, ge=0, le=8192)
+    """Ranks of all adapters of a step together that CUDA graphs are recorded for, on CUDA. A step with more, or with 0
+    any step with an adapter, runs without a graph, which is much slower. 256 take 430 MB for CSM-1B."""
     memory_fraction: float = Field(default=0.6, gt=0, le=1)
     """Largest share of the card's memory that a generator may take, on CUDA. See docs/configure.md, "Share one GPU"."""
     step: Literal["auto", "plain", "native", "graphs", "fused"] = "auto"

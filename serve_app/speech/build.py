@@ -42,6 +42,8 @@ class Asked:
     seed: int | None = None
     max_audio_seconds: float | None = None
     file: AnswerFile | None = None
+    adapter: str | None = None
+    """Name of an adapter of this server."""
     normalize: bool = True
     """Whether numbers, signs and abbreviations are spelled out before they are spoken."""
     is_job: bool = False
@@ -82,6 +84,7 @@ def _scene(asked: Asked, turns: tuple[Turn, ...], info: ModelInfo, settings: Set
         sampling=sampling,
         max_audio_seconds=max_audio_seconds,
         file=asked.file,
+        adapter=asked.adapter or None,
         remarks=(*asked.remarks, *sampling_remarks, *length_remarks),
     )
 

@@ -13,6 +13,7 @@ from serve_app import metrics
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost
 from serve_app.messages import (
     Accepted,
+    AdapterRef,
     AudioChunk,
     Codes,
     ContextSegment,
@@ -48,6 +49,9 @@ class ResumingGenerator:
     async def info(self) -> ModelInfo:
         return await self._generator.info()
 
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        await self._generator.check_adapter(ref)
+
 
 class ResumingDecoder:
     """A `ports.AudioDecoder` that resumes a stream when its replica dies."""
@@ -66,6 +70,9 @@ class ResumingDecoder:
 
     async def info(self) -> ModelInfo:
         return await self._decoder.info()
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        await self._decoder.check_adapter(ref)
 
 
 class RetryingEncoder:

@@ -11,6 +11,7 @@ from serve_app.messages import (
     DEMO_VOICE,
     TRAINED,
     Accepted,
+    AdapterRef,
     AudioChunk,
     Codes,
     ContextSegment,
@@ -48,6 +49,10 @@ class SpeechPipeline:
         if self._info is None:
             self._info = await self.decoder.info()
         return self._info
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """Raises CheckpointError where it cannot be served."""
+        await self.decoder.check_adapter(ref)
 
     async def check_ready(self) -> None:
         """Return once every model behind this pipeline answers."""
@@ -151,7 +156,8 @@ class SpeechPipeline:
         missing = {turn.speaker for turn in request.turns} - {
             known.speaker for known in (*request.context, *request.voices)
         }
-        voices = await self.default_voices()
+        # An adapter is a voice: the checkpoint's own would pull it away.
+        voices = {} if request.adapter else await self.default_voices()
         defaults = [voices[speaker] for speaker in sorted(missing) if speaker in voices]
         return [*request.voices, *defaults, *given]
 

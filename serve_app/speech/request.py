@@ -4,7 +4,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 
-from serve_app.messages import SAMPLE_RATE_HZ, ContextSegment, SamplingParams
+from serve_app.messages import SAMPLE_RATE_HZ, AdapterRef, ContextSegment, SamplingParams
 from serve_app.speech.scene import Turn
 
 
@@ -38,6 +38,7 @@ class SpeechRequest:
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
     trace: str = ""
     """The caller's W3C `traceparent`."""
+    adapter: AdapterRef | None = None
     voices: tuple[ContextSegment, ...] = ()
     """Kept voices of its speakers. They come before the context."""
 

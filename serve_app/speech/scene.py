@@ -116,6 +116,8 @@ class Scene:
     max_audio_seconds: float
     """Of the whole answer."""
     file: AnswerFile | None = None
+    adapter: str | None = None
+    """Name of the adapter that speaks it."""
     notices: tuple[str, ...] = ()
     """Parts of the texts that are not spoken, by kind. They never quote a text."""
     remarks: tuple[str, ...] = ()
@@ -140,6 +142,7 @@ class Scene:
             "sampling": asdict(self.sampling),
             "max_audio_seconds": self.max_audio_seconds,
             "file": asdict(self.file) if self.file else None,
+            "adapter": self.adapter,
             "notices": list(self.notices),
             "remarks": list(self.remarks),
             "voices": [asdict(cast) for cast in self.voices],
@@ -154,6 +157,7 @@ class Scene:
             sampling=SamplingParams(**value["sampling"]),
             max_audio_seconds=value["max_audio_seconds"],
             file=AnswerFile(**value["file"]) if value["file"] else None,
+            adapter=value.get("adapter"),
             notices=tuple(value.get("notices", ())),
             remarks=tuple(value.get("remarks", ())),
             voices=tuple(CastVoice(**cast) for cast in value.get("voices", ())),

@@ -8,11 +8,20 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 
+from serve_app.adapters.registry import AdapterRegistry
 from serve_app.audio.watermark.mark import Watermark
-from serve_app.errors import StartTimeout, UnknownRequest, UnknownVoice
+from serve_app.errors import InvalidRequest, StartTimeout, UnknownAdapter, UnknownRequest, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
-from serve_app.messages import FRAME_RATE_HZ, SAMPLE_RATE_HZ, Accepted, ContextSegment, ModelInfo, SamplingParams
+from serve_app.messages import (
+    FRAME_RATE_HZ,
+    SAMPLE_RATE_HZ,
+    Accepted,
+    AdapterRef,
+    ContextSegment,
+    ModelInfo,
+    SamplingParams,
+)
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
@@ -46,7 +55,7 @@ _SEED_BITS = 53
 class SpeechService:
     """Opens answers: charges the key, fetches the context, and waits for admission."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an answer is made of
         self,
         pipeline: SpeechPipeline,
         context: ContextAudio,
@@ -56,6 +65,7 @@ class SpeechService:
         voices: VoiceLibrary | None = None,
         speakers: SpeakerVoices | None = None,
         watermark: Watermark | None = None,
+        adapters: AdapterRegistry | None = None,
     ) -> None:
         """context_charge: seconds of audio that a key is charged for each second of context.
 
@@ -64,6 +74,7 @@ class SpeechService:
         self.voices = voices
         self.records: KeptRecords | None = None
         """Without them no answer can be had again."""
+        self.adapters = adapters
         self._casting = Casting(voices)
         self._speakers = speakers
         self.watermark = watermark
@@ -84,6 +95,7 @@ class SpeechService:
             scene = build_scene(asked, info, settings)
         else:  # A long text takes seconds to prepare, which would stall every stream of this event loop.
             scene = await asyncio.to_thread(build_scene, asked, info, settings)
+        await self._adapter(scene)
         return await self._casting.cast(scene, key.id)
 
     async def outcome(self, owner: str, request_id: str) -> Outcome:
@@ -122,6 +134,21 @@ class SpeechService:
         )
         async with self._allowance.take(key, 0.0):
             return await self._pipeline.prepare(request)
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """Load an adapter once. Raises CheckpointError, in one line, where it cannot be served."""
+        await self._pipeline.check_adapter(ref)
+
+    async def _adapter(self, scene: Scene) -> AdapterRef | None:
+        """What the scene names. Raises InvalidRequest where there is no such adapter."""
+        if scene.adapter is None:
+            return None
+        try:
+            if self.adapters is None:
+                raise UnknownAdapter(scene.adapter)
+            return await self.adapters.find(scene.adapter)
+        except UnknownAdapter:
+            raise InvalidRequest("adapter", "names none of this server's: GET /adapters lists them") from None
 
     async def kept_voice(self, name_or_id: str, key: Key) -> Voice | None:
         """The voice of `key` with that id or name, for dialects in which other names are voices too."""
@@ -212,7 +239,7 @@ class SpeechService:
         had = {known.speaker for known in before.given}
         cast = [voice for voice in await self._casting.segments(scene, key.id) if voice.speaker not in had]
         added: tuple[ContextSegment, ...] = ()
-        if self._speakers is not None:
+        if self._speakers is not None and scene.adapter is None:  # An adapter is a voice.
             given = had | {known.speaker for known in (*cast, *scene.context)}
             added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
         return (*before.given, *sorted((*cast, *added), key=lambda segment: segment.speaker))
@@ -233,6 +260,7 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
+            adapter=await self._adapter(scene),
             voices=await self._voices_of(scene, call.key, before),
         )
         return request, notices

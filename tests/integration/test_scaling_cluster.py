@@ -135,6 +135,59 @@ def proxy_of(port: int, connection: httpx.Response) -> int:
     return found[0].pid or 0
 
 
+NOTICE_SECONDS = 20
+
+
+async def test_a_node_that_is_taken_away_is_heard_by_nobody(tmp_path: Path) -> None:
+    """A spot notice: the node is drained, and dies when its time is over. Streams last longer than that."""
+    args = {"model": "stand-in", "stand_in": {"step_ms_by_batch": {"1": 40.0}}, "engine": {"max_lead_seconds": 4}}
+
+    def on(resource: str, **options: Any) -> dict[str, Any]:
+        return {"ray_actor_options": {"num_cpus": 0.1, "resources": {resource: 0.01}}, **options}
+
+    moving = on("card", graceful_shutdown_timeout_s=8, graceful_shutdown_wait_loop_s=0.2, max_replicas_per_node=1)
+    names = ("ContextEncoder", "Ingress", "JobRunner")
+    with ray_cluster(tmp_path) as cluster:
+        cluster.start_head("--num-cpus=0")
+        cluster.start_node("stays", "--num-cpus=4", '--resources={"stays": 1}')
+        cluster.start_node("goes", "--num-cpus=4", '--resources={"card": 1, "goes": 1}')
+        config = serve_config(
+            cluster, args, TokenGenerator=moving, AudioDecoder=moving, **{name: on("stays") for name in names}
+        )
+        cluster.deploy(config)
+        until(lambda: is_ready(cluster), "the graph is ready")
+        cluster.start_node("comes", "--num-cpus=4", '--resources={"card": 1}')
+        until(lambda: cluster.num_nodes("card") == 2, "a second node is there")
+        of_staying = {process.pid for process in cluster.processes("stays")}
+        server, heard = Server(cluster.url, "csm"), {seed: Heard() for seed in range(STREAMS)}
+        safe: set[int] = set()
+
+        async def listen(seed: int) -> None:
+            async def note(response: httpx.Response) -> None:
+                if proxy_of(cluster.http_port, response) in of_staying and "generate" in str(response.url):
+                    safe.add(seed)
+
+            async with httpx.AsyncClient(event_hooks={"response": [note]}) as client:
+                try:
+                    await speak(client, server, seed, SECONDS, heard[seed])
+                except httpx.HTTPError:
+                    heard[seed].finish = "broken"
+
+        async with asyncio.TaskGroup() as tasks:
+            for seed in heard:
+                tasks.create_task(listen(seed))
+            while any(len(one.sound) < 44 + 3840 for one in heard.values()):
+                await asyncio.sleep(0.1)
+            await asyncio.to_thread(cluster.drain, "goes", NOTICE_SECONDS)
+            await asyncio.sleep(NOTICE_SECONDS)
+            await asyncio.to_thread(cluster.kill, "goes")
+        assert safe, "some stream came through the proxy that stays"
+        for seed in safe:
+            assert heard[seed].sound[44:] == expected_sound(seed, int(SECONDS * 12.5)), heard[seed].finish
+    longest = max(heard[seed].longest_gap for seed in safe)
+    sys.stdout.write(f"\n{len(safe)} of {STREAMS} streams by the proxy that stays, longest gap {longest:.1f} s\n")
+
+
 async def test_streams_go_on_while_the_head_is_lost_and_comes_back(tmp_path: Path) -> None:
     args = {"model": "stand-in", "stand_in": {"step_ms_by_batch": {"1": 40.0}}, "engine": {"max_lead_seconds": 2}}
     on_node = {"ray_actor_options": {"num_cpus": 0.1, "resources": {"worker": 0.01}}}

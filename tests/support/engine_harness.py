@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from serve_app.engine.adapters import AdapterStore
 from serve_app.engine.engine import Engine
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.prefix_cache import PrefixCache
@@ -74,6 +75,7 @@ class Harness:
         self.tokenizer = TextTokenizer(checkpoint)
         self.limits = ModelLimits(shape.num_codebooks, shape.codebook_size, self.settings.max_positions)
         self.make_step = make_step
+        self.adapters = AdapterStore(shape, torch.device("cpu"), dtype, self.settings)
         self.now = 0.0
         self.reset()
 
@@ -87,7 +89,8 @@ class Harness:
     def add(self, request: GenerationRequest) -> Stream:
         stream = Stream()
         prompt = build_prompt(request, self.tokenizer, self.limits)
-        stream.sequence = Sequence(request, prompt, stream.take, self.now)
+        adapter = self.adapters.load(request.adapter) if request.adapter else None
+        stream.sequence = Sequence(request, prompt, stream.take, self.now, adapter)
         self.engine.add(stream.sequence)
         return stream
 

@@ -112,6 +112,23 @@ class RayCluster:
         nodes = answer.json()["data"]["result"]["result"]
         return sum(node["state"] == "ALIVE" and node["resources_total"].get(resource, 0) > 0 for node in nodes)
 
+    def drain(self, resource: str, seconds: int) -> None:
+        """Drain the node that has it, as `csm-serve watch-spot` does on the node itself."""
+        answer = httpx.get(f"{self.dashboard}/api/v0/nodes", params={"detail": "true"}, timeout=10).raise_for_status()
+        nodes = answer.json()["data"]["result"]["result"]
+        (node_id,) = [
+            node["node_id"] for node in nodes if node["resources_total"].get(resource) and node["state"] == "ALIVE"
+        ]
+        command = [str(BIN / "ray"), "drain-node", f"--address={self.gcs_address}", f"--node-id={node_id}"]
+        reason = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=test"]
+        subprocess.run(
+            [*command, *reason, f"--deadline-remaining-seconds={seconds}"],
+            env=self.env,
+            check=True,
+            timeout=60,
+            capture_output=True,
+        )
+
 
 def _mark(process: psutil.Process) -> str:
     try:

@@ -2,6 +2,7 @@
 
 from typing import Any, cast
 
+from serve_app.adapters.registry import AdapterRegistry
 from serve_app.errors import DownloadFailed
 from serve_app.keys.limits import Allowance
 from serve_app.ports import AudioDecoder, ContextEncoder
@@ -23,7 +24,7 @@ class NoNetwork:
         raise DownloadFailed(field, "nothing there")
 
 
-def speech_service(
+def speech_service(  # noqa: PLR0913 - all of them are optional
     decoder: AudioDecoder | None = None,
     encoder: ContextEncoder | None = None,
     settings: Settings | None = None,
@@ -32,6 +33,7 @@ def speech_service(
     net: Fetcher | None = None,
     secret: bytes = b"secret",
     context_charge: float = 0.0,
+    adapters: AdapterRegistry | None = None,
 ) -> SpeechService:
     """Without `files` for answers that leave no file, and whose context comes from none."""
     speech_files = SpeechFiles(files or cast(Any, None), secret)
@@ -41,4 +43,5 @@ def speech_service(
         speech_files,
         allowance or Allowance(),
         context_charge,
+        adapters=adapters,
     )

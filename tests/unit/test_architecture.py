@@ -30,6 +30,7 @@ LAYERS = {
     "keys": 5,
     "records": 5,
     "conversations": 5.5,
+    "adapters": 5,
     "voices": 5,
     "speech": 6,
     "api": 7,

@@ -55,6 +55,9 @@ class FalInput(LenientBody):
     max_audio_seconds: Number | None = Field(default=None, description="Of the whole scene.")
     output_format: Literal["wav", "pcm", "mp3", "opus", "flac", "aac", "mulaw", "alaw"] = "wav"
     sample_rate: Integer | None = Field(default=None, description="In Hz, 8000 to 48000 where the format allows.")
+    adapter: str | None = Field(
+        default=None, max_length=64, description="Name of an adapter, as `GET /adapters` has it."
+    )
     normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
 
 
@@ -157,6 +160,7 @@ def asked(body: FalInput, file: AnswerFile) -> Asked:
         max_audio_seconds=body.max_audio_seconds,
         file=file,
         normalize=body.normalize,
+        adapter=body.adapter,
         remarks=body.notices,
     )
 

@@ -47,6 +47,9 @@ class SpeechBody(LenientBody):
     stream: bool = Field(default=True, description="false: sent once it is complete. Not for `sse`.")
     sample_rate: Integer | None = Field(default=None, description="In Hz, 8000 to 48000 where the format allows.")
     context: list[ContextItem] = Field(default=[], description="As in `POST /generate`.")
+    adapter: str | None = Field(
+        default=None, max_length=64, description="Name of an adapter, as `GET /adapters` has it."
+    )
     normalize: bool = True
     temperature: Number | None = None
     top_k: Integer | None = None
@@ -84,6 +87,7 @@ def asked(body: SpeechBody, kept_voice: str | None = None) -> Asked:
         seed=body.seed,
         max_audio_seconds=body.max_audio_seconds,
         normalize=body.normalize,
+        adapter=body.adapter,
         remarks=(*body.notices, *((_WITHOUT_EFFECT,) if (body.instructions or "").strip() else ())),
     )
 

@@ -7,7 +7,7 @@ callers agree, and a replica that starts or stops moves its own voices only.
 
 import hashlib
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ray.serve.request_router import PendingRequest, RunningReplica
@@ -20,6 +20,8 @@ _NUM_PLACES = 2
 """Preferred replicas of a voice. The second takes over when the first is full, so it should know the voice too."""
 CAPACITY = "capacity"
 """Name of the figure that a replica reports to routers (`record_routing_stats`): usable slots, as measured."""
+ADAPTERS = "adapters"
+"""Likewise: the names of the adapters that it holds."""
 _OCCUPANCY = 0.8
 _NUM_ASKED = 4
 """Replicas whose load is compared, the preferred ones and random others. The least busy of a few is nearly the least
@@ -74,7 +76,7 @@ class PrefixRouter(ExactRequestRouter):
             return [candidate_replicas]
         request = _request(pending_request)
         by_name = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
-        places = _places(request, list(by_name))
+        places = _places(request, list(by_name), lambda name: by_name[name].routing_stats.get(ADAPTERS, ()))
         others = [name for name in by_name if name not in places]
         asked = places + random.sample(others, min(_NUM_ASKED - len(places), len(others)))
         loads = await self._loads([by_name[name] for name in asked])
@@ -105,18 +107,28 @@ def places_of(voice: bytes, replicas: Iterable[str]) -> list[str]:
 
 
 def voice_of(request: GenerationRequest) -> bytes | None:
-    """A name for the beginning of the prompt: the first anchor, or else the first clip. None without context."""
+    """A name for the adapter and the beginning of the prompt: the first anchor, or else the first clip.
+
+    None where there is neither.
+    """
     segment = next((s for s in request.context if s.anchor), next(iter(request.context), None))
+    adapter = request.adapter.key if request.adapter else b""
     if segment is None:
-        return None
-    return hashlib.blake2b(segment.codes.data, digest_size=16, key=segment.text.encode()[:64]).digest()
+        return adapter or None
+    return hashlib.blake2b(adapter + segment.codes.data, digest_size=16, key=segment.text.encode()[:64]).digest()
 
 
-def _places(request: GenerationRequest | None, replicas: Iterable[str]) -> list[str]:
+def _places(
+    request: GenerationRequest | None, replicas: Iterable[str], held: Callable[[str], Iterable[str]] = lambda name: ()
+) -> list[str]:
+    """`held`: names of the adapters that a replica holds."""
     # A request that already waited goes to the least busy replica: reading its voice anew is faster than waiting.
     if request is None or request.waited_seconds or (voice := voice_of(request)) is None:
         return []
     order = places_of(voice, replicas)
+    if (adapter := request.adapter) is not None:
+        # The sort is stable: among those that hold the adapter, and among the others, the order stays.
+        order.sort(key=lambda name: adapter.name not in held(name))
     # A replica that this stream has lost may look alive for a while, so it is skipped.
     skipped = request.num_lost % len(order)
     return (order[skipped:] + order[:skipped])[:_NUM_PLACES]

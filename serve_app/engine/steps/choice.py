@@ -1,16 +1,18 @@
 """Chooses the decode step that runs on this machine."""
 
 import logging
+from functools import partial
 from typing import Literal
 
 import torch
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
-from serve_app.engine.steps.graphs import GraphedStep, StaticFrame
+from serve_app.engine.steps.graphs import AdaptedFrames, GraphedStep, StaticFrame
 from serve_app.engine.steps.plain import FrameStep, MakeStep, PlainStep
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.errors import StartupError
+from serve_app.model.adapters.pool import RankPool
 from serve_app.model.csm import Csm
 
 StepName = Literal["plain", "native", "graphs", "fused"]
@@ -32,9 +34,10 @@ def choose_step(asked: Literal["auto"] | StepName, model: Csm) -> StepName:
     return "plain"
 
 
-def step_maker(name: StepName) -> MakeStep:
-    """The function that makes the step of this name."""
-    return {"plain": PlainStep, "native": _native, "graphs": _graphs, "fused": _fused}[name]
+def step_maker(name: StepName, graph_ranks: int = 0) -> MakeStep:
+    """The function that makes the step of this name. `graph_ranks`: of adapters that graphs read together."""
+    graphs, fused = partial(_graphs, num_ranks=graph_ranks), partial(_fused, num_ranks=graph_ranks)
+    return {"plain": PlainStep, "native": _native, "graphs": graphs, "fused": fused}[name]
 
 
 def _why_not(name: StepName, model: Csm) -> str | None:
@@ -64,19 +67,26 @@ def _native(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
     return NativeStep(model, kv, state, num_threads)
 
 
-def _graphs(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
-    return _recorded(PlainStaticFrame(model, kv, state), model, kv)
+def _graphs(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
+    return _recorded(PlainStaticFrame(model, kv, state), model, kv, state, num_ranks)
 
 
-def _fused(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
+def _fused(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
     from serve_app.engine.steps.fused import FusedStaticFrame
 
-    return _recorded(FusedStaticFrame(model, kv, state), model, kv)
+    return _recorded(FusedStaticFrame(model, kv, state), model, kv, state, num_ranks)
 
 
-def _recorded(frame: StaticFrame, model: Csm, kv: KvCache) -> FrameStep:
+def _recorded(frame: StaticFrame, model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
     from serve_app.engine.steps.cuda import CudaDevice
 
     max_rows, max_positions = kv.backbone.shape[2], kv.backbone.shape[4] - 1
     device = CudaDevice(model.device, max_rows, model.shape.num_codebooks)
-    return GraphedStep(frame, device, max_rows, max_positions)
+    adapted = adapted_frames(model, kv, state, num_ranks)
+    return GraphedStep(frame, device, max_rows, max_positions, adapted)
+
+
+def adapted_frames(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> AdaptedFrames:
+    """For graphs that read at most `num_ranks` ranks. With 0, steps with adapters run without a graph."""
+    pool = RankPool(model, kv.backbone.shape[2], num_ranks)
+    return AdaptedFrames(PlainStaticFrame(model, kv, state), pool, PlainStep(model, kv, state))

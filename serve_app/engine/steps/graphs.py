@@ -5,13 +5,16 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from serve_app.engine.runner import PendingFrames
+from serve_app.engine.steps.plain import AdaptersByRow, FrameStep
+from serve_app.engine.steps.static_frame import PlainStaticFrame
+from serve_app.model.adapters.pool import RankPool
 from serve_app.model.sampling import SamplingPlan
 
 _log = logging.getLogger(__name__)
@@ -61,13 +64,46 @@ class Bucket:
     num_rows: int
     num_readable: int
     usual: bool
+    num_ranks: int = 0
+    """Ranks of adapters that it reads. 0: of rows without one."""
+
+
+class AdaptedFrames:
+    """The frames of rows with adapters, in fixed memory. Adapters come and go there, and no graph is recorded anew."""
+
+    def __init__(self, frame: PlainStaticFrame, pool: RankPool, eager: FrameStep) -> None:
+        """`eager` computes steps whose adapters do not fit together."""
+        self._frame = frame
+        self.pool = pool
+        self.eager = eager
+
+    @property
+    def rank_sizes(self) -> list[int]:
+        """A quarter of the room, and all of it."""
+        return sorted({size for size in (self.pool.num_ranks // 4, self.pool.num_ranks) if size})
+
+    def set_running(self, num_rows: int) -> None:
+        self._frame.set_running(num_rows)
+
+    def __call__(self, bucket: Bucket) -> Tensor:
+        adapters = self.pool.adapters(bucket.num_rows, bucket.num_ranks)
+        return self._frame(bucket.num_rows, bucket.num_readable, False, adapters)
 
 
 class GraphedStep:
     """Satisfies `plain.FrameStep`. The device computes the next frame while the host hands out the last."""
 
-    def __init__(self, frame: StaticFrame, device: Device, max_rows: int, max_positions: int) -> None:
+    def __init__(
+        self,
+        frame: StaticFrame,
+        device: Device,
+        max_rows: int,
+        max_positions: int,
+        adapted: AdaptedFrames | None = None,
+    ) -> None:
+        """`adapted`: None where no row ever has an adapter."""
         self.lookahead = 1
+        self._adapted = adapted
         self._frame = frame
         self._device = device
         self._row_sizes = row_buckets(max_rows)
@@ -76,14 +112,29 @@ class GraphedStep:
         with _garbage_collection_off():
             self._graphs = dict(self._record_all())
 
-    def launch(self, num_rows: int, num_readable: int, plan: SamplingPlan) -> PendingFrames:
-        """See `FrameStep.launch`. All input is on the device already; only a changed number of rows is sent."""
+    def launch(
+        self, num_rows: int, num_readable: int, plan: SamplingPlan, adapters: AdaptersByRow = ()
+    ) -> PendingFrames:
+        """See `FrameStep.launch`. All input is on the device already; only changed rows and adapters are sent."""
         if num_rows != self._num_running:
-            self._frame.set_running(num_rows)
-            self._num_running = num_rows
-        graph, codes = self._graphs[self._bucket_for(num_rows, num_readable, plan)]
+            self._set_running(num_rows)
+        bucket = self._bucket_for(num_rows, num_readable, plan)
+        if adapters:
+            assert self._adapted is not None, "loading makes the frames of adapters"
+            num_ranks = self._adapted.pool.place(adapters)
+            if num_ranks is None:
+                return self._adapted.eager.launch(num_rows, num_readable, plan, adapters)
+            size = next(size for size in self._adapted.rank_sizes if size >= num_ranks)
+            bucket = replace(bucket, usual=False, num_ranks=size)
+        graph, codes = self._graphs[bucket]
         graph.replay()
         return self._device.send(codes[:num_rows])
+
+    def _set_running(self, num_rows: int) -> None:
+        self._frame.set_running(num_rows)
+        if self._adapted is not None:
+            self._adapted.set_running(num_rows)
+        self._num_running = num_rows
 
     def _bucket_for(self, num_rows: int, num_readable: int, plan: SamplingPlan) -> Bucket:
         # A step launched ahead of its sequence's end may be one position too far. Its codes are dropped.
@@ -104,7 +155,11 @@ class GraphedStep:
             for rows in reversed(self._row_sizes)
             for readable in reversed(self._readable_sizes)
         ]
-        self._frame.set_running(0)
+        for num_ranks in self._adapted.rank_sizes if self._adapted else ():
+            plain = [bucket for bucket in buckets if not bucket.usual and not bucket.num_ranks]
+            buckets += [replace(bucket, num_ranks=num_ranks) for bucket in plain]
+        self._set_running(0)
+        self._num_running = -1
         started, bytes_before = time.monotonic(), self._device.used_bytes()
         _log.info("recording %d CUDA graphs of up to %d rows", len(buckets), self._row_sizes[-1])
         for number, bucket in enumerate(buckets, start=1):
@@ -116,6 +171,10 @@ class GraphedStep:
         _log.info("recorded %d CUDA graphs in %.1f s, %.0f MB", len(buckets), seconds, used / 1e6)
 
     def _work_of(self, bucket: Bucket) -> Callable[[], Tensor]:
+        if bucket.num_ranks:
+            adapted = self._adapted
+            assert adapted is not None
+            return lambda: adapted(bucket)
         return lambda: self._frame(bucket.num_rows, bucket.num_readable, bucket.usual)
 
 

@@ -3,6 +3,7 @@
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
 from serve_app.engine.runner import DrawnFrames, PendingFrames
+from serve_app.engine.steps.plain import AdaptersByRow
 from serve_app.model.csm import Csm
 from serve_app.model.native.frame import NativeFrame
 from serve_app.model.sampling import SamplingPlan
@@ -15,6 +16,8 @@ class NativeStep:
         self.lookahead = 0
         self._frame = NativeFrame(model, kv.backbone, state.next_input, state.position, state.sampling, num_threads)
 
-    def launch(self, num_rows: int, num_readable: int, plan: SamplingPlan) -> PendingFrames:
+    def launch(
+        self, num_rows: int, num_readable: int, plan: SamplingPlan, adapters: AdaptersByRow = ()
+    ) -> PendingFrames:
         """See `FrameStep.launch`. Ignores the plan and the longest row: each row's state holds its parameters."""
-        return DrawnFrames(self._frame.step(num_rows).numpy())
+        return DrawnFrames(self._frame.step(num_rows, adapters).numpy())

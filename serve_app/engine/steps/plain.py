@@ -1,14 +1,17 @@
 """The plain decode step, which computes one frame for all running rows. Every faster step must equal it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Protocol
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
 from serve_app.engine.runner import DrawnFrames, PendingFrames
+from serve_app.model.adapters.low_rank import LoadedAdapter, adapters_of_rows
 from serve_app.model.csm import Csm
 from serve_app.model.sampling import FrameSampler, SamplingPlan
+
+AdaptersByRow = Sequence[LoadedAdapter | None]
 
 
 class FrameStep(Protocol):
@@ -17,8 +20,13 @@ class FrameStep(Protocol):
     lookahead: int
     """See `runner.Runner`."""
 
-    def launch(self, num_rows: int, num_readable: int, plan: SamplingPlan) -> PendingFrames:
-        """Start the next frame of the first `num_rows` rows, whose positions are all below `num_readable`."""
+    def launch(
+        self, num_rows: int, num_readable: int, plan: SamplingPlan, adapters: AdaptersByRow = ()
+    ) -> PendingFrames:
+        """Start the next frame of the first `num_rows` rows, whose positions are all below `num_readable`.
+
+        `adapters` names each row's, and is empty where no row has one.
+        """
         ...
 
 
@@ -35,12 +43,15 @@ class PlainStep:
         self._state = state
         self._depth_kv = cache(lambda num_rows: model.depth_kv(kv.depth_scratch(num_rows)))
 
-    def launch(self, num_rows: int, num_readable: int, plan: SamplingPlan) -> PendingFrames:
+    def launch(
+        self, num_rows: int, num_readable: int, plan: SamplingPlan, adapters: AdaptersByRow = ()
+    ) -> PendingFrames:
         model, state = self._model, self._state
+        own = adapters_of_rows(adapters, model.device)
         hidden = model.step(
-            state.next_input[:num_rows], self._kv.first_rows(num_rows), state.position[:num_rows], num_readable
+            state.next_input[:num_rows], self._kv.first_rows(num_rows), state.position[:num_rows], num_readable, own
         )
         sampler = FrameSampler(state.first_rows(num_rows), plan, model.shape.num_codebooks, model.shape.codebook_size)
-        codes = model.draw_frame(hidden, self._depth_kv(num_rows), sampler)
+        codes = model.draw_frame(hidden, self._depth_kv(num_rows), sampler, own)
         state.advance(codes, model.embed_frames(codes))
         return DrawnFrames(codes.cpu().numpy())

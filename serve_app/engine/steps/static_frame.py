@@ -7,6 +7,7 @@ from torch import Tensor
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
+from serve_app.model.adapters.low_rank import RowAdapters
 from serve_app.model.csm import Csm
 from serve_app.model.sampling import FrameSampler, SamplingPlan
 
@@ -31,14 +32,16 @@ class PlainStaticFrame:
     def set_running(self, num_rows: int) -> None:
         self._num_running.fill_(num_rows)
 
-    def __call__(self, num_rows: int, num_readable: int, usual: bool) -> Tensor:
+    def __call__(self, num_rows: int, num_readable: int, usual: bool, adapters: RowAdapters | None = None) -> Tensor:
         model, state = self._model, self._state
         is_running = self._row_numbers[:num_rows] < self._num_running
         positions = torch.where(is_running, state.position[:num_rows], self._spare)
-        hidden = model.step(state.next_input[:num_rows], self._kv.first_rows(num_rows), positions, num_readable)
+        hidden = model.step(
+            state.next_input[:num_rows], self._kv.first_rows(num_rows), positions, num_readable, adapters
+        )
         shape = model.shape
         sampler = FrameSampler(state.first_rows(num_rows), self._plan(usual), shape.num_codebooks, shape.codebook_size)
-        codes = model.draw_frame(hidden, self._depth_kv(num_rows), sampler)
+        codes = model.draw_frame(hidden, self._depth_kv(num_rows), sampler, adapters)
         state.advance(codes, model.embed_frames(codes), is_running)
         return codes
 

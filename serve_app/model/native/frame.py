@@ -2,14 +2,17 @@
 
 import ctypes
 import weakref
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from serve_app.errors import StartupError
+from serve_app.model.adapters.low_rank import LoadedAdapter
 from serve_app.model.csm import Csm
 from serve_app.model.layers import Block
 from serve_app.model.matrix import QuantizedMatrix
+from serve_app.model.native.adapters import AdapterDescription, describe_adapter
 from serve_app.model.native.build import library
 from serve_app.model.native.structures import FrameDescription, describe
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling
@@ -61,6 +64,8 @@ class NativeFrame:
             raise StartupError("native step: the kernels and structures.py disagree on FrameDescription")
         # The kernels hold addresses of these.
         self._kept = (model, kv, next_input, position, sampling)
+        self._adapters: tuple[LoadedAdapter | None, ...] = ()
+        self._described: dict[LoadedAdapter, AdapterDescription] = {}
         self._max_rows = next_input.shape[0]
         self._codes = torch.empty(self._max_rows, model.shape.num_codebooks, dtype=torch.int64)
         description = describe(model, kv, next_input, position, sampling)
@@ -71,13 +76,29 @@ class NativeFrame:
         self._frame = ctypes.c_void_p(address)
         weakref.finalize(self, self._library.csm_frame_destroy, self._frame)
 
-    def step(self, num_rows: int) -> Tensor:
-        """Draw the next frame of the first rows, [num_rows, K] codes, and move their state on."""
+    def step(self, num_rows: int, adapters: Sequence[LoadedAdapter | None] = ()) -> Tensor:
+        """Draw the next frame of the first rows, [num_rows, K] codes, and move their state on.
+
+        `adapters` names each row's, and is empty where no row has one.
+        """
         if not 0 < num_rows <= self._max_rows:
             raise ValueError(f"num_rows is {num_rows}, there are {self._max_rows}")
+        if (wanted := tuple(adapters)) != self._adapters:
+            self._set_adapters(wanted)
         # ctypes releases the interpreter's lock for the call.
         self._library.csm_frame_step(self._frame, num_rows, ctypes.c_void_p(self._codes.data_ptr()))
         return self._codes[:num_rows].clone()
+
+    def _set_adapters(self, adapters: tuple[LoadedAdapter | None, ...]) -> None:
+        known = {adapter: self._described.get(adapter) or describe_adapter(adapter) for adapter in adapters if adapter}
+        pointers = [ctypes.addressof(known[adapter]) if adapter else None for adapter in adapters]
+        array = (ctypes.c_void_p * len(pointers))(*pointers)
+        self._library.csm_frame_set_adapters.restype = ctypes.c_bool
+        done = self._library.csm_frame_set_adapters(self._frame, len(pointers), array)
+        # Only now the kernels have let go of those before.
+        self._adapters, self._described = adapters, known
+        if not done:
+            raise MemoryError("no memory for the ranks of adapters")
 
 
 def _matrices(block: Block) -> tuple[torch.Tensor | QuantizedMatrix, ...]:

@@ -17,7 +17,7 @@ KINDS = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.uint8: 3}
 _POINTER, _INT64, _INT32 = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32
 
 
-class _Matrix(ctypes.Structure):
+class MatrixDescription(ctypes.Structure):
     _fields_ = (("values", _POINTER), ("scales", _POINTER), ("rows", _INT64), ("cols", _INT64), ("kind", _INT32))
 
 
@@ -25,10 +25,10 @@ class _Layer(ctypes.Structure):
     _fields_ = (
         ("attention_norm", _POINTER),
         ("mlp_norm", _POINTER),
-        ("qkv", _Matrix),
-        ("out", _Matrix),
-        ("gate_up", _Matrix),
-        ("down", _Matrix),
+        ("qkv", MatrixDescription),
+        ("out", MatrixDescription),
+        ("gate_up", MatrixDescription),
+        ("down", MatrixDescription),
     )
 
 
@@ -88,8 +88,8 @@ class FrameDescription(ctypes.Structure):
         ("depth", _Stack),
         ("memory", _Memory),
         ("num_positions", _INT64),
-        ("first_head", _Matrix),
-        ("projection", _Matrix),
+        ("first_head", MatrixDescription),
+        ("projection", MatrixDescription),
         ("depth_heads", _POINTER),
         ("audio_embedding", _POINTER),
         ("depth_embedding", _POINTER),
@@ -134,14 +134,14 @@ def _address(tensor: Tensor) -> int:
     return tensor.data_ptr()
 
 
-def describe_matrix(matrix: Matrix) -> _Matrix:
+def describe_matrix(matrix: Matrix) -> MatrixDescription:
     """For as long as `matrix` lives: it holds addresses."""
     values = matrix.values if isinstance(matrix, QuantizedMatrix) else matrix
     scales = _address(matrix.scales) if isinstance(matrix, QuantizedMatrix) else None
     rows, columns = values.shape
     if values.dtype == torch.uint8:
         columns *= 2
-    return _Matrix(_address(values), scales, rows, columns, KINDS[values.dtype])
+    return MatrixDescription(_address(values), scales, rows, columns, KINDS[values.dtype])
 
 
 def _layer(block: Block) -> _Layer:

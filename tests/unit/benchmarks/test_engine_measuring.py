@@ -16,7 +16,7 @@ from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.reference import forced_logits
 from serve_app.engine.row_state import RowState
 from serve_app.engine.runner import PendingFrames
-from serve_app.engine.steps.plain import PlainStep
+from serve_app.engine.steps.plain import AdaptersByRow, PlainStep
 from serve_app.model.csm import Csm
 from serve_app.model.sampling import SamplingPlan
 from serve_app.model.shape import CsmShape
@@ -96,9 +96,11 @@ def test_the_last_step_reads_as_far_as_asked(num_steps: int) -> None:
     seen: list[tuple[int, int]] = []
 
     class Noting(PlainStep):
-        def launch(self, num_rows: int, num_readable: int, plan: SamplingPlan) -> PendingFrames:
+        def launch(
+            self, num_rows: int, num_readable: int, plan: SamplingPlan, adapters: AdaptersByRow = ()
+        ) -> PendingFrames:
             seen.append((num_rows, num_readable))
-            return super().launch(num_rows, num_readable, plan)
+            return super().launch(num_rows, num_readable, plan, adapters)
 
     def make(model: Csm, kv: KvCache, state: RowState) -> Noting:
         assert kv.backbone[..., :64, :].abs().amin(dim=(0, 1, 3, 5)).min() > 0, "all rows have something to read"

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from serve_app.deployments.scaling.prefix_router import (
     CAPACITY,
     PrefixRouter,
     RoutingRules,
+    _places,
     places_of,
     ranked,
     voice_of,
@@ -26,7 +28,7 @@ from serve_app.deployments.scaling.prefix_router import (
 from serve_app.deployments.token_generator import TokenGeneratorDeployment
 from serve_app.engine.stats import EngineStats
 from serve_app.errors import StartupError
-from serve_app.messages import Codes, ContextSegment, GenerationRequest
+from serve_app.messages import AdapterRef, Codes, ContextSegment, GenerationRequest
 from serve_app.settings import Settings
 
 SLOTS = 8
@@ -274,3 +276,14 @@ async def test_a_load_is_known_for_a_second() -> None:
 def test_numbers_that_make_no_sense_are_refused(numbers: dict[str, int]) -> None:
     with pytest.raises(StartupError, match="request_router_kwargs: slots"):
         RoutingRules(**numbers)
+
+
+def test_an_adapter_goes_to_a_replica_that_holds_it() -> None:
+    asked = replace(GenerationRequest("r", "Hello.", 0), adapter=AdapterRef("danish", "/danish"))
+    names = [f"replica-{number}" for number in range(8)]
+    usual = _places(asked, names)
+    assert len(usual) == 2 and _places(asked, names) == usual, "all callers agree"
+    holder = next(name for name in names if name not in usual)
+    held = {holder: ("other", "danish")}
+    assert _places(asked, names, lambda name: held.get(name, ()))[0] == holder
+    assert _places(replace(asked, adapter=None), names) == []

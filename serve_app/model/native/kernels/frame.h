@@ -44,6 +44,23 @@ class Frame {
     for (const Matrix& matrix : matrices()) use_huge_pages(matrix.values, matrix_bytes(matrix));
   }
 
+  // From the next step on, row n has adapters[n], or none where that is null. The descriptions must outlive that.
+  void set_adapters(int num_rows, const AdapterDescription* const* adapters) {
+    team_.between_frames([&] {
+      for (Adapted* adapted : {&adapted_, &first_adapted_, &depth_adapted_}) adapted->clear();
+      std::vector<const AdapterDescription*> known;
+      for (int row = 0; row < num_rows; ++row) {
+        if (adapters[row] == nullptr) continue;
+        const auto found = std::find(known.begin(), known.end(), adapters[row]);
+        const size_t group = found - known.begin();
+        if (found == known.end()) add_group(*adapters[row]), known.push_back(adapters[row]);
+        adapted_[group].tokens.push_back(row);
+        depth_adapted_[group].tokens.push_back(row);
+        for (int token : {2 * row, 2 * row + 1}) first_adapted_[group].tokens.push_back(token);
+      }
+    });
+  }
+
   // Draws codes [num_rows, codebooks] and moves the state of the first rows on.
   void step(int num_rows, int64_t* codes) {
     team_.run(num_rows);
@@ -56,19 +73,31 @@ class Frame {
     Sampler sampler;
   };
 
+  void add_group(const AdapterDescription& adapter) {
+    adapted_.push_back({adapter.backbone, {}});
+    first_adapted_.push_back({adapter.depth, {}});
+    depth_adapted_.push_back({adapter.depth, {}});
+    if (adapter.rank <= rank_room_) return;
+    rank_room_ = adapter.rank;
+    backbone_.reserve_ranks(rank_room_);
+    depth_.reserve_ranks(rank_room_);
+    for (Worker& worker : workers_) worker.scratch.reserve_ranks(2 * model_.max_rows, rank_room_);
+  }
+
   void compute(Team::Member& member, int num_rows) {
     Worker& worker = workers_[member.index()];
     member.stage(num_rows, [&](int64_t row) {
       to_floats(kind_, row_of(model_.next_input, row, backbone_.hidden_size()), backbone_.hidden_size(),
                 backbone_.residual(row));
     });
-    backbone_.forward(member, worker.scratch, num_rows, 1, [&](int64_t row) { return position_of(row); });
+    backbone_.forward(member, worker.scratch, num_rows, 1, adapted_, [&](int64_t row) { return position_of(row); });
     leave_backbone(member, worker.scratch, num_rows);
     draw(member, worker.sampler, num_rows, 0);
     for (int codebook = 1; codebook < model_.num_codebooks; ++codebook) {
       // The first pass takes two tokens: the backbone's state and the first code.
       const int num_tokens = codebook == 1 ? 2 : 1, position = codebook == 1 ? 0 : codebook;
-      depth_.forward(member, worker.scratch, num_rows, num_tokens, [&](int64_t) { return position; });
+      const Adapted& adapted = codebook == 1 ? first_adapted_ : depth_adapted_;
+      depth_.forward(member, worker.scratch, num_rows, num_tokens, adapted, [&](int64_t) { return position; });
       const Matrix head = depth_head(codebook);
       products(
           member, head, [&] { return depth_.pack_last(worker.scratch, head.kind, num_rows, num_tokens); },
@@ -198,6 +227,8 @@ class Frame {
   Kind kind_;
   Rows<float> depth_memory_;
   Stack backbone_, depth_;
+  Adapted adapted_, first_adapted_, depth_adapted_;  // of the backbone, the depth decoder's first pass and its others
+  int64_t rank_room_ = 0;
   Rows<float> logits_;
   std::vector<int64_t> codes_;
   std::vector<Worker> workers_;

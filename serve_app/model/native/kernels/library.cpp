@@ -23,6 +23,16 @@ void* csm_frame_create(const csm::FrameDescription* description, int num_threads
   }
 }
 
+// What `adapters` [num_rows] points to must outlive the steps until the next call.
+bool csm_frame_set_adapters(void* frame, int num_rows, const csm::AdapterDescription* const* adapters) {
+  try {
+    static_cast<csm::Frame*>(frame)->set_adapters(num_rows, adapters);
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
+}
+
 void csm_frame_step(void* frame, int num_rows, int64_t* codes) {
   static_cast<csm::Frame*>(frame)->step(num_rows, codes);
 }

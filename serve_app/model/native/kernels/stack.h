@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "adapters.h"
 #include "attention.h"
 #include "buffers.h"
 #include "team.h"
@@ -81,7 +82,8 @@ class Stack {
         residual_(max_tokens, description.hidden_size),
         qkv_(max_tokens, (description.num_heads + 2 * description.num_kv_heads) * description.head_dim),
         mixed_(max_tokens, description.num_heads * description.head_dim),
-        inner_(max_tokens, description.intermediate_size) {
+        inner_(max_tokens, description.intermediate_size),
+        max_tokens_(max_tokens) {
     for (const LayerDescription& layer : layers_) {
       attention_norms_.push_back(floats_of(kind, layer.attention_norm, 1, description.hidden_size));
       mlp_norms_.push_back(floats_of(kind, layer.mlp_norm, 1, description.hidden_size));
@@ -106,22 +108,34 @@ class Stack {
 
   // Token t of a row, residual(row * num_tokens + t), stands at position_of(row) + t.
   template <class PositionOf>
-  void forward(Team::Member& member, Scratch& scratch, int num_rows, int num_tokens, PositionOf&& position_of) {
+  void forward(Team::Member& member, Scratch& scratch, int num_rows, int num_tokens, const Adapted& adapted,
+               PositionOf&& position_of) {
     for (size_t layer = 0; layer < layers_.size(); ++layer) {
       const LayerDescription& weights = layers_[layer];
-      project(member, scratch, weights.qkv, num_rows * num_tokens, attention_norms_[layer]);
+      project(member, scratch, weights.qkv, num_rows * num_tokens, {adapted, layer, &LayerChanges::qkv},
+              attention_norms_[layer]);
       member.stage(num_rows * shape_.num_kv_heads, [&](int64_t chunk) {
         const int64_t row = chunk / shape_.num_kv_heads, head = chunk % shape_.num_kv_heads;
         for (int token = 0; token < num_tokens; ++token)
           attend_at(scratch, layer, row, head, row * num_tokens + token, position_of(row) + token);
       });
-      add_product(member, scratch, weights.out, num_rows * num_tokens, mixed_);
-      gate(member, scratch, weights.gate_up, num_rows * num_tokens, mlp_norms_[layer]);
-      add_product(member, scratch, weights.down, num_rows * num_tokens, inner_);
+      add_product(member, scratch, weights.out, num_rows * num_tokens, {adapted, layer, &LayerChanges::out}, mixed_);
+      gate(member, scratch, weights.gate_up, num_rows * num_tokens, {adapted, layer, &LayerChanges::gate_up},
+           mlp_norms_[layer]);
+      add_product(member, scratch, weights.down, num_rows * num_tokens, {adapted, layer, &LayerChanges::down}, inner_);
     }
   }
 
+  void reserve_ranks(size_t rank) { ranks_.reserve(max_tokens_, rank); }
+
  private:
+  // What adapters change of one product.
+  struct Changes {
+    const Adapted& adapted;
+    size_t layer;
+    Place place;
+  };
+
   RowsView view(const Rows<float>& rows, int num_rows) const {
     return {rows[0], rows.stride(), num_rows, rows.padded()};
   }
@@ -131,31 +145,55 @@ class Stack {
     return pack_normed(scratch, kind, view(residual_, num_rows), shape_.hidden_size, norm[0], eps);
   }
 
-  void project(Team::Member& member, Scratch& scratch, const Matrix& qkv, int num_rows, const Rows<float>& norm) {
+  // The ranks of rows with adapters, from the normed residual.
+  void make_ranks(Team::Member& member, Scratch& scratch, const Changes& changes, const Rows<float>& norm) {
+    const auto eps = static_cast<float>(shape_.rms_norm_eps);
+    ranks_.make(member, changes.adapted, changes.layer, changes.place, [&](Kind kind, const int* tokens, int count) {
+      const RowsView rows{residual_[0], residual_.stride(), count, residual_.padded(), tokens};
+      return pack_normed(scratch, kind, rows, shape_.hidden_size, norm[0], eps);
+    });
+  }
+
+  template <class Write>
+  void use_ranks(Scratch& scratch, const Changes& changes, int64_t begin, int64_t end, Write&& write) const {
+    ranks_.use(scratch, changes.adapted, changes.layer, changes.place, begin, end, write);
+  }
+
+  void project(Team::Member& member, Scratch& scratch, const Matrix& qkv, int num_rows, const Changes& changes,
+               const Rows<float>& norm) {
+    make_ranks(member, scratch, changes, norm);
     const int64_t each = chunk_rows(qkv);
     Inputs inputs;
     member.stage(
         num_chunks(qkv.rows, each), [&] { inputs = pack_residual(scratch, qkv.kind, num_rows, norm); },
         [&](int64_t chunk) {
-          multiply(qkv, inputs, chunk * each, std::min((chunk + 1) * each, qkv.rows),
-                   [&](int64_t row, int64_t n, float value) { qkv_[row][n] = value; });
+          const int64_t begin = chunk * each, end = std::min(begin + each, qkv.rows);
+          multiply(qkv, inputs, begin, end, [&](int64_t row, int64_t n, float value) { qkv_[row][n] = value; });
+          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n, float value) { qkv_[token][n] += value; });
         });
   }
 
-  void add_product(Team::Member& member, Scratch& scratch, const Matrix& matrix, int num_rows,
+  void add_product(Team::Member& member, Scratch& scratch, const Matrix& matrix, int num_rows, const Changes& changes,
                    const Rows<float>& from) {
+    ranks_.make(member, changes.adapted, changes.layer, changes.place, [&](Kind kind, const int* tokens, int count) {
+      return pack(scratch, kind, {from[0], from.stride(), count, from.padded(), tokens});
+    });
     const int64_t each = chunk_rows(matrix);
     Inputs inputs;
     member.stage(
         num_chunks(matrix.rows, each), [&] { inputs = pack(scratch, matrix.kind, view(from, num_rows)); },
         [&](int64_t chunk) {
-          multiply(matrix, inputs, chunk * each, std::min((chunk + 1) * each, matrix.rows),
-                   [&](int64_t row, int64_t n, float value) { residual_[row][n] += value; });
+          const int64_t begin = chunk * each, end = std::min(begin + each, matrix.rows);
+          const auto add = [&](int64_t row, int64_t n, float value) { residual_[row][n] += value; };
+          multiply(matrix, inputs, begin, end, add);
+          use_ranks(scratch, changes, begin, end, add);
         });
   }
 
   // SwiGLU: silu(gate) * up, of which the matrix holds first the one, then the other.
-  void gate(Team::Member& member, Scratch& scratch, const Matrix& gate_up, int num_rows, const Rows<float>& norm) {
+  void gate(Team::Member& member, Scratch& scratch, const Matrix& gate_up, int num_rows, const Changes& changes,
+            const Rows<float>& norm) {
+    make_ranks(member, scratch, changes, norm);
     const int64_t each = chunk_rows(gate_up), total = gate_up.rows / 2;
     Inputs inputs;
     member.stage(
@@ -165,6 +203,9 @@ class Stack {
           multiply(gate_up, inputs, begin, end, [&](int64_t row, int64_t n, float value) { inner_[row][n] = value; });
           multiply(gate_up, inputs, total + begin, total + end,
                    [&](int64_t row, int64_t n, float value) { scratch.up[row][n - total - begin] = value; });
+          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n, float value) { inner_[token][n] += value; });
+          use_ranks(scratch, changes, total + begin, total + end,
+                    [&](int token, int64_t n, float value) { scratch.up[token][n - total - begin] += value; });
           for (int row = 0; row < num_rows; ++row) {
             for (int64_t i = begin; i < end; i += kLanes) {
               // What lies past the end are zeros, and stays such; chunks begin at whole vectors.
@@ -220,6 +261,8 @@ class Stack {
   Rows<float> norm_, cos_, sin_;
   std::vector<Rows<float>> attention_norms_, mlp_norms_;
   Rows<float> residual_, qkv_, mixed_, inner_;
+  size_t max_tokens_;
+  Ranks ranks_;
 };
 
 }  // namespace csm

@@ -79,6 +79,15 @@ class Team {
     for (std::thread& thread : threads_) thread.join();
   }
 
+  // change() while no thread is in a frame, nor can begin one. Waits for threads that the system stopped, so it is for
+  // what changes now and then.
+  template <class Change>
+  void between_frames(Change&& change) {
+    job_.store(0);
+    while (num_inside_.load() != 0) std::this_thread::yield();
+    change();
+  }
+
   void run(int num_rows) {
     const uint64_t first_stage = stage_of(ticket_.load(std::memory_order_relaxed));
     // One word, so that a thread that comes late never mixes two frames.
@@ -122,9 +131,12 @@ class Team {
     for (uint32_t seen = 0;;) {
       seen = wait_for_frame(seen);
       if (stopping_.load()) return;
-      const uint64_t job = job_.load(std::memory_order_acquire);
+      num_inside_.fetch_add(1);
+      // In one order with `between_frames`: either that waits for this thread, or this thread finds no job.
+      const uint64_t job = job_.load();
       member.stage_ = job >> kRowBits;
-      frame_(member, static_cast<int>(job & ((1 << kRowBits) - 1)));
+      if (const int num_rows = static_cast<int>(job & ((1 << kRowBits) - 1))) frame_(member, num_rows);
+      num_inside_.fetch_sub(1);
     }
   }
 
@@ -145,6 +157,7 @@ class Team {
   alignas(128) std::atomic<uint64_t> ticket_{0};
   alignas(128) std::atomic<int64_t> num_done_{0};
   alignas(128) std::atomic<uint64_t> job_{0};
+  alignas(128) std::atomic<int> num_inside_{0};
   std::atomic<uint32_t> frame_number_{0};
   std::atomic<bool> stopping_{false};
 };
