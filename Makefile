@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Containers often forbid Python to keep bytecode. Then every replica compiles torch and Ray again: seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: agents install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -76,6 +76,10 @@ test-job-kills: install
 # Nodes with cards that come on demand and go, and a head that is lost and comes back; on this machine.
 test-cluster: install
 	$(VENV)/bin/python -m pytest -q -s -m fake_cluster tests/integration
+
+# Fifty agents that talk over one another for ten minutes.
+agents: install
+	CSM_TESTS_AGENTS=50 CSM_TESTS_AGENT_SECONDS=600 $(VENV)/bin/python -m pytest -q tests/unit/demo/test_agents.py
 
 # Fifteen attacks, one after the other, while somebody listens who has nothing to do with them.
 test-abuse: install

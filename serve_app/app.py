@@ -11,6 +11,7 @@ from serve_app.deployments.ingress import IngressDeployment
 from serve_app.deployments.job_runner import JobRunnerDeployment
 from serve_app.deployments.options import computes_on_gpu, deployment_options, with_gpu_shares
 from serve_app.deployments.token_generator import TokenGeneratorDeployment
+from serve_app.deployments.word_aligner import WordAlignerDeployment
 from serve_app.settings import Settings, load_settings
 
 
@@ -26,7 +27,7 @@ def build(args: BuildArgs) -> Application:
 
 
 def build_graph(settings: Settings) -> Application:
-    """Ingress and JobRunner -> ContextEncoder, and -> AudioDecoder -> TokenGenerator."""
+    """Ingress and JobRunner -> ContextEncoder, and -> AudioDecoder -> TokenGenerator; Ingress -> WordAligner."""
     options = deployment_options(settings)
     if computes_on_gpu(settings, _cluster_has_gpu()):
         options = with_gpu_shares(options)
@@ -37,9 +38,10 @@ def build_graph(settings: Settings) -> Application:
     encoder = deployment("ContextEncoder", ContextEncoderDeployment).bind(settings)
     generator = deployment("TokenGenerator", TokenGeneratorDeployment).bind(settings)
     decoder = deployment("AudioDecoder", AudioDecoderDeployment).bind(generator, settings)
+    aligner = deployment("WordAligner", WordAlignerDeployment).bind(settings)
     runner = deployment("JobRunner", JobRunnerDeployment).bind(encoder, decoder, settings)
     ingress = serve.ingress()(IngressDeployment)
-    return deployment("Ingress", ingress).bind(encoder, decoder, settings, runner)
+    return deployment("Ingress", ingress).bind(encoder, decoder, settings, runner, aligner)
 
 
 def _cluster_has_gpu() -> bool:

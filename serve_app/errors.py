@@ -11,6 +11,8 @@
     │   ├── VoiceNameTaken
     │   └── DownloadFailed
     ├── UnknownRequest
+    ├── UnknownConversation
+    ├── Conflict
     ├── UnknownVoice
     ├── UnknownAdapter
     ├── UnknownFile
@@ -130,6 +132,28 @@ class UnknownRequest(CsmServeError):
 
     def __str__(self) -> str:
         return f"request {self.request_id} is not known; finished requests are kept for ten minutes"
+
+
+class UnknownConversation(CsmServeError):
+    """The caller has no conversation with that id."""
+
+    kind = "unknown_conversation"
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(conversation_id)
+        self.conversation_id = conversation_id
+
+    def __str__(self) -> str:
+        return (
+            f"conversation {self.conversation_id} is not known to this key; one is kept for "
+            "conversations.kept_seconds after its last turn"
+        )
+
+
+class Conflict(CsmServeError):
+    """Something else is done with the same thing right now."""
+
+    kind = "conflict"
 
 
 class UnknownAdapter(CsmServeError):

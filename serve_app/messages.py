@@ -148,6 +148,10 @@ class Accepted:
     prompt_tokens: int
     dropped_segments: int = 0
     """Context segments that did not fit into the prompt."""
+    context: tuple[ContextSegment, ...] = ()
+    """What the answer is conditioned on. The pipeline sets it, for the answer's record."""
+    num_given: int = 0
+    """The first of these, which condition every part of the answer. The others give way to what is spoken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +161,27 @@ class TokenFrames:
     first_frame: int
     codes: Codes
     finish: FinishReason | None = None
+    num_lost: int = 0
+    """Replicas that the stream had lost before these frames."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """The part of an answer that a chunk belongs to. The codec starts anew with each."""
+
+    number: int
+    """Within the answer, from 0."""
+    turn: int
+    speaker: int
+    text: str
+    """As it is spoken: numbers are words."""
+    num_words: int
+    start: int
+    end: int
+    """The typed characters of the turn's text that it speaks."""
+    ends_with: int
+    """How strong the pause after it is, a `speech.text.splitting.Break`."""
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +214,12 @@ class AudioChunk:
     """The turn of a scene that speaks, from 0."""
     spoken_chars: int = 0
     """Characters of the typed texts that are spoken once the piece before this chunk has ended."""
+    utterance: Utterance | None = None
+    """The part of the answer that speaks, or that this pause follows. The pipeline sets it."""
+    attempt: int = 0
+    """The draw of this utterance that made the frames. Above 0 they were drawn again after a runaway."""
+    num_lost: int = 0
+    """Replicas that the utterance had lost before these frames."""
     part: SpokenPart | None = None
     """The part that has ended, on a chunk without audio right behind it."""
 
@@ -208,6 +239,18 @@ class TrainedFor:
     """Audio of the longest context that it has learnt to follow."""
     alphabet: str = ""
     """The only characters that it can read, besides spaces; empty where it reads any."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordTime:
+    """When a word is heard, in seconds."""
+
+    text: str
+    """As it was spoken, with its punctuation."""
+    start_seconds: float
+    end_seconds: float
+    is_estimated: bool = False
+    """Whether the word was not found in the sound, and was placed by its length alone."""
 
 
 TRAINED, RANDOM, DEMO_VOICE = "trained", "random", "demo voice"
@@ -235,6 +278,8 @@ class ModelInfo:
     step: str = "none"
     """The decode step: "plain", "native", "graphs" or "fused"."""
     trained_for: TrainedFor = TrainedFor()
+    checkpoint: str = ""
+    """A hash of the checkpoint's weights and configuration. Empty for a stand-in."""
 
     @property
     def notice(self) -> str | None:

@@ -12,6 +12,7 @@ from serve_app.messages import (
     GenerationRequest,
     ModelInfo,
     TokenFrames,
+    WordTime,
 )
 
 
@@ -28,6 +29,14 @@ class ContextEncoder(Protocol):
 
     async def codec(self) -> str:
         """Names the weights that codes come from. Codes of another codec are other sounds."""
+        ...
+
+
+class WordAligner(Protocol):
+    """Finds the words of a known text in its speech."""
+
+    async def align(self, pcm: bytes, text: str) -> list[WordTime]:
+        """Each word of `text` in order, in seconds from the beginning of the utterance `pcm` (16 bit, 24 kHz)."""
         ...
 
 
@@ -50,6 +59,10 @@ class AudioDecoder(Protocol):
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Yield `Accepted`, then audio. The last message has `finish` set. Closing the generator frees its slots."""
+        ...
+
+    async def decode(self, codes: Codes) -> bytes:
+        """The sound of one whole utterance, as `stream` made it: signed 16 bit mono PCM at 24 kHz."""
         ...
 
     async def check_adapter(self, ref: AdapterRef) -> None:

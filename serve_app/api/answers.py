@@ -1,5 +1,8 @@
 """Answers as audio over HTTP, whole or while they are made, whichever dialect asked."""
 
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
 from fastapi import Request, Response
 
 from serve_app.api.codings import coding_headers
@@ -25,11 +28,13 @@ def answer_headers(request: Request, answer: Answer, scene: Scene, info: ModelIn
     )
 
 
-def streamed_audio(answer: Answer, coding: Coding, headers: dict[str, str]) -> Response:
-    """Sent while it is made. A failure breaks it off."""
+def streamed_audio(
+    answer: Answer, coding: Coding, headers: dict[str, str], held: AbstractAsyncContextManager[Any] | None = None
+) -> Response:
+    """Sent while it is made. A failure breaks it off. `held` holds the answer, if anything but itself does."""
     name = f"stream_{answer.accepted.request_id[:8]}.{coding.format.extension}"
     known = coding_headers(coding) | {"Content-Disposition": f"attachment; filename={name}"}
-    return StreamedAnswer(encoded(answer, coding), coding.format.media_type, answer, headers=headers | known)
+    return StreamedAnswer(encoded(answer, coding), coding.format.media_type, held or answer, headers=headers | known)
 
 
 async def whole_audio(answer: Answer, coding: Coding, headers: dict[str, str]) -> Response:

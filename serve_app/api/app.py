@@ -13,6 +13,8 @@ from serve_app.api.access_log import AccessLog
 from serve_app.api.adapters import adapters_router
 from serve_app.api.auth import Authentication
 from serve_app.api.body_limit import BodyLimit
+from serve_app.api.conversations import BODY_SCHEMAS as CONVERSATION_SCHEMAS
+from serve_app.api.conversations import ConversationApi
 from serve_app.api.elevenlabs.router import elevenlabs_router
 from serve_app.api.elevenlabs.schema import BODY_SCHEMAS as ELEVENLABS_SCHEMAS
 from serve_app.api.fal.router import SMALL, STREAMED, add_unknown_paths, fal_router
@@ -23,6 +25,7 @@ from serve_app.api.fal.upload_parts import BODY_SCHEMAS as UPLOAD_SCHEMAS
 from serve_app.api.fal.ways import FAL_HOSTS
 from serve_app.api.health import health_router
 from serve_app.api.jobs import JobsApi
+from serve_app.api.kept_answers import KeptAnswers
 from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
@@ -33,6 +36,7 @@ from serve_app.api.openapi import DOCS_ASSETS, add_keys, add_schemas
 from serve_app.api.origin import PublicRedirects
 from serve_app.api.pages import OwnPages
 from serve_app.api.playground.router import playground_router
+from serve_app.api.realtime.socket import SpeechSocket
 from serve_app.api.services import Services
 from serve_app.api.sockets import socket_places
 from serve_app.api.unexpected_errors import UnexpectedErrors
@@ -49,11 +53,12 @@ def build_api(
     metrics_text: Callable[[], Awaitable[str]] | None = None,
     keys: Keys | None = None,
     services: Services | None = None,
+    is_draining: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
     """The whole HTTP API.
 
     `metrics_text` returns the text for Prometheus. Without `keys` no caller needs one. Without `services` there is no
-    fal API.
+    fal API. `is_draining`: whether this process ends once its connections are gone.
     """
     app = FastAPIOffline(
         title="CSM Serve",
@@ -65,6 +70,7 @@ def build_api(
     app.include_router(health_router(speech, settings))
     if metrics_text is not None:
         app.include_router(metrics_router(metrics_text))
+    app.include_router(KeptAnswers(speech, settings).router())
     app.include_router(NativeApi(speech, settings).router())
     if speech.adapters is not None:
         app.include_router(adapters_router(speech, speech.adapters, settings))
@@ -73,13 +79,16 @@ def build_api(
     app.include_router(elevenlabs_router(speech, settings, sockets))
     app.include_router(openai_router.openai_router(speech, settings, services))
     if services is not None:
+        app.include_router(ConversationApi(speech, services.talk, settings).router())
+        app.include_router(SpeechSocket(speech, services.talk, settings, is_draining).router())
         app.include_router(JobsApi(services.queue, services.files, settings.jobs).router())
         app.include_router(VoicesApi(services.voices, settings).router())
         app.include_router(fal_router(speech, services, settings, sockets, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)
     error_responses.install(app)
-    add_schemas(app, BODY_SCHEMAS | VOICE_SCHEMAS | OPENAI_SCHEMAS | ELEVENLABS_SCHEMAS | FAL_SCHEMAS | UPLOAD_SCHEMAS)
+    schemas = BODY_SCHEMAS | CONVERSATION_SCHEMAS | VOICE_SCHEMAS | OPENAI_SCHEMAS | ELEVENLABS_SCHEMAS
+    add_schemas(app, schemas | FAL_SCHEMAS | UPLOAD_SCHEMAS)
     if keys is not None:
         add_keys(app)
     # The last one added is the outermost, so errors inside are answered with CORS headers too.

@@ -17,6 +17,8 @@ from serve_app.errors import CsmServeError, InvalidRequest
 
 FIELD_NAMES = FieldNames({"turns": "scene"})
 
+_OURS_BELOW_V1 = ("/v1/conversations", "/v1/realtime/speech")
+
 _WORDS = {
     "missing": "is missing: every item needs it",
     "int_": "must be an integer, such as 3",
@@ -58,7 +60,8 @@ def error_response_at(scope: Scope, error: CsmServeError) -> JSONResponse:
 
 
 def _is_openai(scope: Scope) -> bool:
-    return scope["path"].removeprefix(scope.get("root_path", "")).startswith(f"{openai.PREFIX}/")
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    return path.startswith(f"{openai.PREFIX}/") and not path.startswith(_OURS_BELOW_V1)
 
 
 def invalid_request(error: ValidationError | RequestValidationError) -> InvalidRequest:

@@ -12,7 +12,7 @@ from serve_app.api.auth import key_of
 from serve_app.api.body import JSON, MULTIPART, URLENCODED, content_type, form_fields
 from serve_app.api.codings import AUDIO_CONTENT, asked_coding
 from serve_app.api.error_responses import documented
-from serve_app.api.native_schema import GenerateBody, parse_form, parse_json
+from serve_app.api.native_schema import SAMPLING_FIELDS, GenerateBody, parse_form, parse_json
 from serve_app.api.openapi import described_body
 from serve_app.api.origin import origin_of
 from serve_app.api.request_ids import kept_id, request_id_of
@@ -22,8 +22,9 @@ from serve_app.errors import InvalidRequest
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.speech.build import Asked, AskedClip
+from serve_app.speech.call import Call
 from serve_app.speech.scene import Scene, Turn
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 
 
 class NativeApi:
@@ -66,7 +67,7 @@ class NativeApi:
 
         `turn_starts` has the second at which each turn begins, of those that have begun.
         """
-        outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
+        outcome = await self._speech.outcome(key_of(request, Scope.SPEECH).id, kept_id(request_id))
         return {
             "request_id": outcome.request_id,
             "seed": outcome.seed,
@@ -90,7 +91,7 @@ class NativeApi:
         asked = Asked(
             turns=_turns(body),
             context=[AskedClip(item.text, item.speaker, item.audio) for item in body.context],
-            sampling=body.model_dump(include=_SAMPLING_FIELDS, exclude_none=True),
+            sampling=body.model_dump(include=SAMPLING_FIELDS, exclude_none=True),
             seed=body.seed,
             max_audio_seconds=body.max_audio_seconds,
             normalize=body.normalize,
@@ -123,7 +124,6 @@ def _named_as_sent(body: GenerateBody) -> Iterator[None]:
         raise (error.at(error.field.removeprefix("turns[0].")) if body.text is not None else error) from None
 
 
-_SAMPLING_FIELDS = {"temperature", "top_k", "top_p", "repetition_penalty", "greedy"}
 _BODIES = {JSON: "GenerateBody", MULTIPART: "GenerateForm", URLENCODED: "GenerateForm"}
 _SCENE = [{"text": "Hello, how are you?", "speaker": 0}, {"text": "Pretty good, thanks.", "speaker": 1}]
 _EXAMPLES: dict[str, dict[str, Any]] = {

@@ -1,6 +1,6 @@
 """The fields of `POST /generate`. Unknown fields are ignored, as vox-serve ignores them."""
 
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -74,6 +74,7 @@ class GenerateBody(LenientBody):
         return self
 
 
+B = TypeVar("B", bound=LenientBody)
 _HOLD_JSON = ("context", "scene")
 _USUAL = LimitSettings()
 
@@ -87,7 +88,7 @@ def parse_json(body: bytes, limits: LimitSettings = _USUAL) -> GenerateBody:
     if not isinstance(values, dict):
         raise InvalidRequest("body", 'must be a JSON object, such as {"text": "Hello."}')
     check_lengths(values, limits)
-    return _validated(values)
+    return validated(GenerateBody, values)
 
 
 def parse_form(fields: dict[str, str], limits: LimitSettings = _USUAL) -> GenerateBody:
@@ -100,12 +101,16 @@ def parse_form(fields: dict[str, str], limits: LimitSettings = _USUAL) -> Genera
             except (ValueError, RecursionError):
                 raise InvalidRequest(name, "must hold JSON, a list of objects") from None
     check_lengths(values, limits)
-    return _validated(values)
+    return validated(GenerateBody, values)
 
 
-def _validated(values: dict[str, Any]) -> GenerateBody:
+SAMPLING_FIELDS = {"temperature", "top_k", "top_p", "repetition_penalty", "greedy"}
+
+
+def validated(model: type[B], values: dict[str, Any]) -> B:
+    """Raises InvalidRequest for the first field that is wrong."""
     try:
-        return GenerateBody.read(values)
+        return model.read(values)
     except ValidationError as error:
         raise invalid_request(error) from None
 

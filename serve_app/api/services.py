@@ -9,6 +9,7 @@ from serve_app.jobs.webhooks import WebhookFormat
 from serve_app.speech.audition import Auditions
 from serve_app.speech.context_audio import Fetcher
 from serve_app.speech.service import SpeechService
+from serve_app.speech.talk import Talk
 from serve_app.store.files import FileStore
 from serve_app.store.signing import Tokens, UrlSigner
 from serve_app.voices.library import VoiceLibrary
@@ -32,5 +33,6 @@ class Services:
     urls: UrlSigner
     tokens: Tokens
     webhook_format: WebhookFormat
+    talk: Talk
     jwks: Callable[[], dict[str, Any]]
     """The public keys that webhooks are signed with, as a JSON Web Key Set."""

@@ -19,7 +19,13 @@ def pause_after(tail: bytes, seconds: float) -> bytes:
     num_frames = round((seconds * SAMPLE_RATE_HZ - silent) / FRAME_SAMPLES)
     if num_frames <= 0 and silent:
         return b""
-    pause = np.zeros(max(1, num_frames) * FRAME_SAMPLES, dtype="<i2")
-    if len(samples):
-        pause[:_RAMP_SAMPLES] = np.linspace(float(samples[-1]), 0, _RAMP_SAMPLES).round()
+    return pause_of(max(1, num_frames), tail)
+
+
+def pause_of(num_frames: int, tail: bytes) -> bytes:
+    """So many frames of silence, to which the end of `tail` is led down."""
+    pause = np.zeros(num_frames * FRAME_SAMPLES, dtype="<i2")
+    if num_frames and tail:
+        last = float(np.frombuffer(tail[-2:], dtype="<i2")[0])
+        pause[:_RAMP_SAMPLES] = np.linspace(last, 0, _RAMP_SAMPLES).round()
     return pause.tobytes()

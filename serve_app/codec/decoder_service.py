@@ -170,6 +170,21 @@ class DecoderService:
             if has_slot:
                 self._free_slots.release()
 
+    async def decode(self, codes: Codes) -> bytes:
+        """See `ports.AudioDecoder`. Raises Overloaded where every slot is taken, and GenerationFailed."""
+        stream, has_slot = _Stream(), False
+        self._num_consumed += 1
+        try:
+            has_slot = await self._wait_for_slot()
+            await self._thread.call(lambda: self._open(stream, None))
+            self._thread.post(lambda: self._submit(stream, codes.to_array()))
+            return (await stream.inbox.get()).tobytes() if codes.num_frames else b""
+        finally:
+            self._num_consumed -= 1
+            self._thread.post(lambda: self._close(stream))
+            if has_slot:
+                self._free_slots.release()
+
     async def _wait_for_slot(self) -> bool:
         """The engine has a row for this stream already, perhaps that of one whose last frames are decoded here yet."""
         self._num_waiting += 1
@@ -216,7 +231,7 @@ class DecoderService:
             sound = await stream.inbox.get()
         is_runaway = any([guard.feed(samples) for samples in sound.reshape(-1, FRAME_SAMPLES)])
         finish = FinishReason.RUNAWAY if is_runaway and message.finish is None else message.finish
-        return AudioChunk(message.first_frame, sound.tobytes(), message.codes, finish)
+        return AudioChunk(message.first_frame, sound.tobytes(), message.codes, finish, num_lost=message.num_lost)
 
     def _submit(self, stream: _Stream, frames: NDArray[np.integer]) -> None:
         try:

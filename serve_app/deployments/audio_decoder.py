@@ -15,9 +15,9 @@ from serve_app.deployments.heartbeats import Heartbeat, with_heartbeats
 from serve_app.deployments.leases import Leases
 from serve_app.deployments.live_settings import with_user_config
 from serve_app.deployments.ray_meter import RayMeter
-from serve_app.deployments.replica import Publisher, set_up_replica, with_threads
+from serve_app.deployments.replica import Publisher, log_http_request_id, set_up_replica, with_threads
 from serve_app.deployments.scaling.autoscaling import RecentGrowth, SlotLoad
-from serve_app.messages import Accepted, AdapterRef, AudioChunk, GenerationRequest, ModelInfo
+from serve_app.messages import Accepted, AdapterRef, AudioChunk, Codes, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.failover import ResumingGenerator
 from serve_app.tracing import open_tracer
@@ -46,6 +46,10 @@ class AudioDecoderDeployment:
         async with aclosing(self._leases.keep(stream, request.timeout_seconds)) as messages:
             async for message in messages:
                 yield message
+
+    async def decode(self, codes: Codes) -> bytes:
+        log_http_request_id()
+        return await self._service.decode(codes)
 
     async def info(self) -> ModelInfo:
         return await self._service.info()

@@ -24,6 +24,7 @@ from serve_app.messages import (
     GenerationRequest,
     ModelInfo,
     TokenFrames,
+    WordTime,
 )
 from serve_app.settings import FailoverSettings
 
@@ -39,24 +40,24 @@ class EncoderHandle:
         self._failover = failover
 
     async def encode(self, pcm: bytes) -> Codes:
-        return await self._answer(self._handle.encode.remote(pcm))
+        return await _answer(self._handle.encode.remote(pcm), self._failover.cold_wait_seconds)
 
     async def default_voices(self) -> dict[int, ContextSegment]:
-        return await self._answer(self._handle.default_voices.remote())
+        return await _answer(self._handle.default_voices.remote(), self._failover.cold_wait_seconds)
 
     async def codec(self) -> str:
-        return await self._answer(self._handle.codec.remote())
+        return await _answer(self._handle.codec.remote(), self._failover.cold_wait_seconds)
 
-    async def _answer(self, response: Any) -> Any:
-        """Raises NotReady after a while. Serve would hold the request for as long as no replica runs."""
-        seconds = self._failover.cold_wait_seconds
-        try:
-            with our_errors():
-                async with asyncio.timeout(seconds):
-                    return await response
-        except TimeoutError:
-            response.cancel()
-            raise NotReady(f"no replica answered within {seconds:.0f} seconds; try again") from None
+
+class AlignerHandle:
+    """`ports.WordAligner` on a deployment. The first call waits for a replica to start."""
+
+    def __init__(self, handle: DeploymentHandle, failover: FailoverSettings) -> None:
+        self._handle = handle
+        self._failover = failover
+
+    async def align(self, pcm: bytes, text: str) -> list[WordTime]:
+        return await _answer(self._handle.align.remote(pcm, text), self._failover.cold_wait_seconds)
 
 
 class GeneratorHandle:
@@ -93,6 +94,9 @@ class DecoderHandle:
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         return _consume(lambda _: self._streaming.stream.remote(request), self._failover)
 
+    async def decode(self, codes: Codes) -> bytes:
+        return await _answer(self._handle.decode.remote(codes), self._failover.cold_wait_seconds)
+
     async def info(self) -> ModelInfo:
         with our_errors():
             return await self._handle.info.remote()
@@ -100,6 +104,17 @@ class DecoderHandle:
     async def check_adapter(self, ref: AdapterRef) -> None:
         with our_errors():
             await self._handle.check_adapter.remote(ref)
+
+
+async def _answer(response: Any, seconds: float) -> Any:
+    """Raises NotReady after `seconds`. Serve would hold the request for as long as no replica runs."""
+    try:
+        with our_errors():
+            async with asyncio.timeout(seconds):
+                return await response
+    except TimeoutError:
+        response.cancel()
+        raise NotReady(f"no replica answered within {seconds:.0f} seconds; try again") from None
 
 
 class _StillQueued(Exception):

@@ -7,11 +7,12 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ReplicaRank
 
 from serve_app.api.app import build_api
+from serve_app.deployments.handles import AlignerHandle
 from serve_app.deployments.live_settings import LiveSettings, with_user_config
 from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.ray_metrics_text import RayMetricsText
-from serve_app.deployments.ray_private import proxy_guard_setting, ray_has_token, serve_host
+from serve_app.deployments.ray_private import is_draining, proxy_guard_setting, ray_has_token, serve_host
 from serve_app.deployments.replica import set_up_replica
 from serve_app.deployments.services import open_services, speech_pipeline
 from serve_app.keys.exposure import check_exposure, check_ray_authentication, unguarded_notice
@@ -27,7 +28,12 @@ _log = logging.getLogger(__name__)
 
 class IngressDeployment:
     def __init__(
-        self, encoder: DeploymentHandle, decoder: DeploymentHandle, settings: Settings, runner: DeploymentHandle
+        self,
+        encoder: DeploymentHandle,
+        decoder: DeploymentHandle,
+        settings: Settings,
+        runner: DeploymentHandle,
+        aligner: DeploymentHandle,
     ) -> None:
         """`runner` is not called: jobs reach it through the database. It is bound here so that Serve runs it."""
         self._identity = set_up_replica(settings)
@@ -38,6 +44,7 @@ class IngressDeployment:
         if notice := unguarded_notice(host, variable, value, PROXY_GUARDS[variable]):
             _log.warning(notice)
         self._settings = settings
+        self._aligner = AlignerHandle(aligner, settings.failover)
         self._live = LiveSettings.copy_of(settings)
         meter = RayMeter()
         watcher = Watcher(meter, open_tracer(settings.tracing, self._identity.deployment, self._identity.id))
@@ -48,8 +55,8 @@ class IngressDeployment:
         settings = self._settings
         database = Database.open(settings.database_url, settings.database.connections)
         keys = Keys(database, settings.keys) if settings.keys.required else None
-        services = open_services(settings, database, self._pipeline, Allowance(database))
-        return build_api(services.speech, self._live, RayMetricsText(), keys, services)
+        services = open_services(settings, database, self._pipeline, Allowance(database), self._aligner)
+        return build_api(services.speech, self._live, RayMetricsText(), keys, services, is_draining)
 
     def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """New sampling defaults for requests from now on."""

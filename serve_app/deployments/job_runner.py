@@ -39,11 +39,14 @@ class JobRunnerDeployment:
         services = open_services(
             settings, database, speech_pipeline(encoder, decoder, settings, meter, watcher), Allowance(database)
         )
-        work = job_work(services, Keys(database, settings.keys) if settings.keys.required else None)
+        keys = Keys(database, settings.keys) if settings.keys.required else None
+        work = job_work(services, keys, settings.jobs)
         outbox = Outbox(database, settings.shared_webhooks)
         self._settings = settings
         self._leases = JobLeases(database, settings.jobs, services.webhook_format)
         self._files = services.files
+        self._records = services.speech.records
+        self._conversations = services.talk.conversations
         net = GuardedClient(settings.net)
         self._service = JobService(
             services.queue,
@@ -54,14 +57,17 @@ class JobRunnerDeployment:
             meter,
         )
         self._running = asyncio.gather(
-            self._service.run(), repeat("sweeping files", self._sweep_files, settings.files.sweep_seconds)
+            self._service.run(), repeat("sweeping", self._sweep, settings.files.sweep_seconds)
         )
 
-    async def _sweep_files(self) -> bool:
+    async def _sweep(self) -> bool:
         try:
             await self._files.sweep()
+            if self._records is not None:
+                await self._records.sweep()
+            await self._conversations.sweep()
         except StorageFailed as error:
-            _log.warning("expired files cannot be deleted now: %s", error)
+            _log.warning("what has expired cannot be deleted now: %s", error)
         return False
 
     async def record_autoscaling_stats(self) -> dict[str, float]:

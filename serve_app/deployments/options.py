@@ -18,6 +18,16 @@ _COMMON: dict[str, Any] = {
     "max_constructor_retry_count": 3,
 }
 
+_ONLY_WHEN_ASKED: dict[str, Any] = {
+    "min_replicas": 0,
+    "initial_replicas": 0,
+    "max_replicas": 2,
+    "target_ongoing_requests": 4,
+    "upscale_delay_s": 0.0,
+    "downscale_delay_s": 600.0,
+}
+"""No process runs before the first call, which waits some seconds for one, and none ten minutes after the last."""
+
 _NO_BOUND = 1024
 """Requests at one replica, as a bound for Serve that is never reached. Beyond its bound, requests wait at the caller,
 where none is refused."""
@@ -49,6 +59,12 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
             "ray_actor_options": {"num_cpus": 0.5},
         },
         "AudioDecoder": _COMMON | {"max_ongoing_requests": streams, "ray_actor_options": {"num_cpus": 0.3}},
+        "WordAligner": _COMMON
+        | {
+            "max_ongoing_requests": 16,
+            "autoscaling_config": _ONLY_WHEN_ASKED,
+            "ray_actor_options": {"num_cpus": 0.1},
+        },
         "JobRunner": _COMMON
         | {
             "graceful_shutdown_timeout_s": max(_DRAIN_SECONDS, settings.jobs.drain_seconds + 30),

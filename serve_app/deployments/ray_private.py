@@ -69,6 +69,12 @@ def serve_log_handlers() -> list[logging.Handler]:
     return logging.getLogger(SERVE_LOGGER_NAME).handlers
 
 
+def is_draining() -> bool:
+    """Whether Serve stops this replica: it gets no more requests, and ends once those that it has are over."""
+    actors = global_worker.actors.values()
+    return any(getattr(getattr(actor, "_replica_impl", None), "_shutting_down", False) for actor in actors)
+
+
 def http_request_id() -> str:
     """The id of the HTTP request behind the current call. Serve passes it on to every deployment."""
     return _get_serve_request_context().request_id

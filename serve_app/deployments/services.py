@@ -12,6 +12,8 @@ from serve_app.api.fal.job_work import FalJobWork
 from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.api.services import KeptVoices, Services
 from serve_app.audio.watermark.mark import open_watermark
+from serve_app.conversations.conversations import Conversations
+from serve_app.conversations.portable import PortableStates
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.runner import Work
@@ -20,20 +22,24 @@ from serve_app.keys.limits import Allowance
 from serve_app.metrics import Meter
 from serve_app.net.ear import TranscriptionEar
 from serve_app.net.guarded import GuardedClient
-from serve_app.settings import Settings
+from serve_app.ports import WordAligner
+from serve_app.records.records import Records
+from serve_app.settings import JobSettings, Settings
 from serve_app.speech.audition import Auditions
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.failover import ResumingDecoder, RetryingEncoder
 from serve_app.speech.files import SpeechFiles
+from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.service import SpeechService
 from serve_app.speech.speaker_voices import SpeakerVoices
+from serve_app.speech.talk import Talk
 from serve_app.speech.watch import Watcher
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects
 from serve_app.store.secrets import Secrets
-from serve_app.store.signing import Tokens, UrlSigner
+from serve_app.store.signing import Seals, Tokens, UrlSigner
 from serve_app.voices.library import VoiceLibrary
 from serve_app.voices.packs import VoicePacks
 
@@ -53,7 +59,13 @@ def speech_pipeline(
     )
 
 
-def open_services(settings: Settings, database: Database, pipeline: SpeechPipeline, allowance: Allowance) -> Services:
+def open_services(
+    settings: Settings,
+    database: Database,
+    pipeline: SpeechPipeline,
+    allowance: Allowance,
+    aligner: WordAligner | None = None,
+) -> Services:
     """Jobs, files and what they need. Raises StartupError if a store cannot be used as configured."""
     own = Secrets(database)
     signing_secret, file_ids_secret = (
@@ -75,15 +87,18 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
         watermark=open_watermark(settings.watermark),
         speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
     )
+    speech.records = KeptRecords(Records(database), pipeline.decoder, settings.records, aligner, speech.watermark)
     ear = settings.voices.ear_url
     voices = KeptVoices(
         library,
         Auditions(speech, library, settings, TranscriptionEar(ear, settings.voices.ear_model) if ear else None),
         VoicePacks(library, own, settings.voices),
     )
+    conversations = Conversations(database, settings.conversations)
     return Services(
         speech=speech,
         voices=voices,
+        talk=Talk(speech, conversations, PortableStates(Seals(signing_secret))),
         queue=JobQueue(database, settings.shared_jobs, webhook_format),
         files=files,
         net=net,
@@ -94,6 +109,6 @@ def open_services(settings: Settings, database: Database, pipeline: SpeechPipeli
     )
 
 
-def job_work(services: Services, keys: Keys | None) -> Work:
+def job_work(services: Services, keys: Keys | None, settings: JobSettings) -> Work:
     """The work of queued jobs. Without `keys` every job runs as anonymous."""
-    return FalJobWork(services.speech, keys)
+    return FalJobWork(services.speech, keys, settings.kept_seconds)

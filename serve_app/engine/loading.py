@@ -13,6 +13,7 @@ from serve_app.engine.runner import EngineParts
 from serve_app.engine.steps.choice import StepName, choose_step, step_maker
 from serve_app.messages import WEIGHTS_NOTICES, ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
+from serve_app.model.checkpoint_hash import checkpoint_hash
 from serve_app.model.csm import Csm
 from serve_app.model.device import pick_device, pick_dtype, pick_quantization, use_threads
 from serve_app.model.tokenizer import TextTokenizer
@@ -59,6 +60,7 @@ def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSe
         max_batch_size=settings.max_batch_size,
         quantization=model.quantization,
         step=step,
+        checkpoint=checkpoint_hash(checkpoint.folder, checkpoint.weight_files),
     )
 
 

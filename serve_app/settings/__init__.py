@@ -1,5 +1,6 @@
 """Every tunable, by its owner."""
 
+from serve_app.settings.conversations import ConversationSettings, RecordSettings
 from serve_app.settings.section import Section
 from serve_app.settings.server import Settings, load_settings, misspelt_variables, models_in, suggestion
 from serve_app.settings.service import (
@@ -26,6 +27,7 @@ from serve_app.settings.watermark import WatermarkSettings
 __all__ = [
     "STAND_IN",
     "CodecSettings",
+    "ConversationSettings",
     "DatabaseSettings",
     "EngineSettings",
     "FailoverSettings",
@@ -34,6 +36,7 @@ __all__ = [
     "KeySettings",
     "LimitSettings",
     "NetSettings",
+    "RecordSettings",
     "SamplingSettings",
     "Section",
     "Settings",

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 
 from serve_app.errors import StartupError
 from serve_app.settings.apart import SecretsApart
+from serve_app.settings.conversations import ConversationSettings, RecordSettings
 from serve_app.settings.service import (
     DatabaseSettings,
     FileSettings,
@@ -89,6 +90,8 @@ class Settings(SecretsApart):
     jobs: JobSettings = JobSettings()
     webhooks: WebhookSettings = WebhookSettings()
     files: FileSettings = FileSettings()
+    records: RecordSettings = RecordSettings()
+    conversations: ConversationSettings = ConversationSettings()
     voices: VoiceSettings = VoiceSettings()
     watermark: WatermarkSettings = WatermarkSettings()
     net: NetSettings = NetSettings()

@@ -1,5 +1,6 @@
 """An answer while it is being spoken, for every dialect."""
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,11 +8,13 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Self
 
-from serve_app.errors import GenerationFailed
+from serve_app.errors import GenerationFailed, StorageFailed
 from serve_app.keys.limits import Taken
 from serve_app.messages import Accepted, AudioChunk, FinishReason, SpokenPart
+from serve_app.records.record import Record
 from serve_app.speech.outcomes import Outcome
-from serve_app.speech.request import SpeechRequest
+from serve_app.speech.recorder import Recorder
+from serve_app.speech.timeline import TimedText, timed_turns
 from serve_app.store.stored_file import StoredFile
 
 _log = logging.getLogger(__name__)
@@ -30,6 +33,8 @@ class StoredAnswer:
     audio_seconds: float
     inference_seconds: float
     """From the request's arrival to the stored file."""
+    turns: tuple[TimedText, ...] = ()
+    """When each turn is heard."""
 
 
 class Answer:
@@ -37,7 +42,7 @@ class Answer:
 
     def __init__(
         self,
-        request: SpeechRequest,
+        recorder: Recorder,
         accepted: Accepted,
         speech: Speech,
         taken: Taken,
@@ -50,7 +55,7 @@ class Answer:
 
         notices: what the caller should know about texts and recordings, in words.
         """
-        self.request = request
+        self.request = recorder.request
         self.accepted = accepted
         self.notices = notices
         self.outcome = Outcome(accepted.request_id, accepted.seed)
@@ -66,6 +71,7 @@ class Answer:
         self._store = store
         self._held = held
         self._pcm: list[bytes] = []
+        self._recorder = recorder
         record(self.outcome)
 
     async def __aenter__(self) -> Self:
@@ -77,6 +83,7 @@ class Answer:
         finally:
             if self.outcome.finish_reason is None:
                 self._note(FinishReason.CANCELLED)
+            await self._keep_record()
 
     async def chunks(self) -> AsyncGenerator[AudioChunk, None]:
         """The audio as it is generated. The last chunk has no audio and carries `finish`. Then the file is stored.
@@ -89,6 +96,7 @@ class Answer:
                 assert isinstance(message, AudioChunk), "Accepted comes once"
                 self._take(message)
                 yield message
+            await self._keep_record()
             if self._store is not None:
                 self.stored = await self._stored(self._store)
         except Exception as error:
@@ -111,6 +119,18 @@ class Answer:
         assert self.stored is not None, "the scene asks for a file"
         return self.stored
 
+    def record_so_far(self) -> Record:
+        """What was spoken so far."""
+        return self._recorder.record()
+
+    async def _keep_record(self) -> None:
+        """The answer does not fail for want of a record."""
+        try:
+            # The record of an answer whose caller left is written too.
+            await asyncio.shield(asyncio.ensure_future(self._recorder.keep_once()))
+        except StorageFailed:
+            _log.warning("request %s: its record cannot be kept", self.accepted.request_id)
+
     def _take(self, chunk: AudioChunk) -> None:
         if chunk.pcm and self.first_audio_at is None:
             self.first_audio_at = time.monotonic()
@@ -129,7 +149,8 @@ class Answer:
             raise GenerationFailed("the engine stopped before the scene was spoken")
         file, url = await store(b"".join(self._pcm))
         seconds = time.monotonic() - self.request.arrived_at
-        return StoredAnswer(file, url, self.outcome.seed, finish, self.outcome.audio_seconds, seconds)
+        turns = tuple(timed_turns(self.record_so_far()))
+        return StoredAnswer(file, url, self.outcome.seed, finish, self.outcome.audio_seconds, seconds, turns)
 
     def _note(self, finish_reason: FinishReason | None) -> None:
         self.outcome = replace(self.outcome, finish_reason=finish_reason)

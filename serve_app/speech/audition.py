@@ -15,8 +15,9 @@ from serve_app.keys.key import Key
 from serve_app.messages import FinishReason
 from serve_app.settings import Settings
 from serve_app.speech.build import Asked
+from serve_app.speech.call import Call
 from serve_app.speech.scene import Turn
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 from serve_app.voices.library import VoiceLibrary
 from serve_app.voices.voice import Voice
 

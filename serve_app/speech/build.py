@@ -74,7 +74,7 @@ def build_live_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene
 
 def _scene(asked: Asked, turns: tuple[Turn, ...], info: ModelInfo, settings: Settings) -> Scene:
     limits = settings.limits
-    context = _context(asked.context, limits)
+    context = context_of(asked.context, limits)
     sampling, sampling_remarks = sampling_of(asked.sampling, info, settings.sampling)
     max_audio_seconds, length_remarks = max_audio_seconds_of(asked.max_audio_seconds, limits)
     return Scene(
@@ -124,7 +124,8 @@ def _turns(asked: Asked, limits: LimitSettings) -> tuple[Turn, ...]:
     return checked
 
 
-def _context(clips: Sequence[AskedClip], limits: LimitSettings) -> tuple[ContextSource, ...]:
+def context_of(clips: Sequence[AskedClip], limits: LimitSettings) -> tuple[ContextSource, ...]:
+    """Raises InvalidRequest and InvalidAudio for the first clip beyond a limit."""
     if len(clips) > limits.max_context_segments:
         raise InvalidRequest("context", f"has {len(clips)} segments: send at most {limits.max_context_segments}")
     return tuple(

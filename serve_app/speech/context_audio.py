@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -62,18 +62,20 @@ class ContextAudio:
         kept = [await self._kept(item, owner, seconds) for item in scene.context]
         return scene.with_context(tuple(kept))
 
-    async def clips(self, scene: Scene, owner: str) -> tuple[tuple[ContextClip, ...], tuple[str, ...]]:
+    async def clips(
+        self, items: Sequence[ContextSource], owner: str
+    ) -> tuple[tuple[ContextClip, ...], tuple[str, ...]]:
         """The context, fetched and decoded, and notices about the recordings.
 
         owner: the key that sends it; "" where all callers are one. Raises DownloadFailed, InvalidAudio, InvalidRequest,
         and Overloaded where too many clips wait to be decoded.
         """
         at_once = asyncio.Semaphore(_READ_AT_ONCE)
-        sources = enumerate(scene.context)
+        sources = enumerate(items)
         recordings = await _all(self._recording(_path(number), item, owner, at_once) for number, item in sources)
         clips = tuple(
             ContextClip(item.text, item.speaker, recording.pcm)
-            for item, recording in zip(scene.context, recordings, strict=True)
+            for item, recording in zip(items, recordings, strict=True)
         )
         notices = (
             f"context clip {number}: {notice}"

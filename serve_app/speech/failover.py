@@ -64,6 +64,10 @@ class ResumingDecoder:
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         return _resuming(self._decoder.stream, request, _Attempts(self._settings, self._meter, "decoder"))
 
+    async def decode(self, codes: Codes) -> bytes:
+        attempts = _Attempts(self._settings, self._meter, "decoder")
+        return await _retrying(lambda: self._decoder.decode(codes), attempts, "kept codes")
+
     async def info(self) -> ModelInfo:
         return await self._decoder.info()
 
@@ -89,18 +93,22 @@ class RetryingEncoder:
         return await self._answer(self._encoder.codec)
 
     async def _answer(self, ask: Callable[[], Awaitable[T]]) -> T:
-        attempts = _Attempts(self._settings, self._meter, "encoder")
-        while True:
-            try:
-                answer = await ask()
-            except (ReplicaLost, Overloaded, NotReady) as error:
-                if not attempts.is_going_on and not isinstance(error, ReplicaLost):
-                    raise
-                attempts.count_loss("context audio", "with the context audio", error)
-                await asyncio.sleep(attempts.pause_seconds)
-            else:
-                attempts.note_progress()
-                return answer
+        return await _retrying(ask, _Attempts(self._settings, self._meter, "encoder"), "context audio")
+
+
+async def _retrying(ask: Callable[[], Awaitable[T]], attempts: "_Attempts", what: str) -> T:
+    """The answer of whichever replica gives one."""
+    while True:
+        try:
+            answer = await ask()
+        except (ReplicaLost, Overloaded, NotReady) as error:
+            if not attempts.is_going_on and not isinstance(error, ReplicaLost):
+                raise
+            attempts.count_loss(what, f"with the {what}", error)
+            await asyncio.sleep(attempts.pause_seconds)
+        else:
+            attempts.note_progress()
+            return answer
 
 
 async def _resuming(
@@ -125,7 +133,7 @@ async def _resuming(
                         continue
                     attempts.note_progress()
                     received = _joined(received, message.codes)
-                    yield message
+                    yield replace(message, num_lost=message.num_lost + attempts.num_losses)
                     if message.finish is not None:
                         return
             raise ReplicaLost("a stream ended without saying how")

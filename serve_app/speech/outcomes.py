@@ -8,6 +8,7 @@ from typing import Self
 
 from serve_app.errors import UnknownRequest
 from serve_app.messages import FRAME_RATE_HZ, FinishReason
+from serve_app.records.record import Record
 
 _KEPT_SECONDS = 600.0
 _MAX_KEPT = 10_000
@@ -40,6 +41,18 @@ class Outcome:
         if num_frames:
             starts += (self.num_frames,) * (turn + 1 - len(starts))
         return replace(self, num_frames=self.num_frames + num_frames, spoken_chars=spoken_chars, turn_starts=starts)
+
+
+def outcome_of(record: Record) -> Outcome:
+    """That of an answer that another replica gave."""
+    lengths = [len(turn["text"]) for turn in record.scene["turns"]]
+    last = record.parts[-1] if record.parts else None
+    is_whole = record.finish_reason == FinishReason.EOS
+    spoken = 0 if last is None else sum(lengths[: last.turn]) + (last.end if is_whole else last.start)
+    finish = FinishReason(record.finish_reason or FinishReason.CANCELLED)
+    starts = {part.turn: part.first_frame for part in reversed(record.parts)}
+    turn_starts = tuple(starts[turn] for turn in sorted(starts))
+    return Outcome(record.request_id, record.seed, record.num_frames, finish, spoken, turn_starts)
 
 
 class RecentOutcomes:

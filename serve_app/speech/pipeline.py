@@ -1,7 +1,7 @@
 """Turns a speech request into audio: encodes the context and speaks the parts, each conditioned on those before."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -17,17 +17,21 @@ from serve_app.messages import (
     ContextSegment,
     GenerationRequest,
     ModelInfo,
+    SamplingParams,
 )
 from serve_app.ports import AudioDecoder, ContextEncoder
 from serve_app.speech.context_fit import fitting, opens_voice
 from serve_app.speech.parts import Part, parts_of
 from serve_app.speech.request import ContextClip, SpeechRequest
 from serve_app.speech.rescue import Rescue
-from serve_app.speech.spoken import Spoken
+from serve_app.speech.spoken import Memory, Spoken
 from serve_app.speech.watch import Watcher
 
 _ENCODED_AT_ONCE = 4
 """Clips of one request. The encoder takes clips in order of arrival, so those of other requests get their turn."""
+
+
+_READ_ALONG = "Hm."
 
 
 class SpeechPipeline:
@@ -35,7 +39,7 @@ class SpeechPipeline:
 
     def __init__(self, encoder: ContextEncoder, decoder: AudioDecoder, watcher: Watcher | None = None) -> None:
         self.encoder = encoder
-        self._decoder = decoder
+        self.decoder = decoder
         self._watcher = watcher or Watcher()
         self._info: ModelInfo | None = None
         self._voices: dict[int, ContextSegment] | None = None
@@ -43,16 +47,16 @@ class SpeechPipeline:
     async def info(self) -> ModelInfo:
         """The served model. Asked once, since a checkpoint does not change while the graph runs."""
         if self._info is None:
-            self._info = await self._decoder.info()
+            self._info = await self.decoder.info()
         return self._info
 
     async def check_adapter(self, ref: AdapterRef) -> None:
         """Raises CheckpointError where it cannot be served."""
-        await self._decoder.check_adapter(ref)
+        await self.decoder.check_adapter(ref)
 
     async def check_ready(self) -> None:
         """Return once every model behind this pipeline answers."""
-        await asyncio.gather(self._decoder.info(), self.default_voices())
+        await asyncio.gather(self.decoder.info(), self.default_voices())
 
     async def stream(
         self, request: SpeechRequest, coming: AsyncIterator[Part] | None = None
@@ -72,6 +76,31 @@ class SpeechPipeline:
                     watched.note(message)
                     yield message
 
+    async def segments(self, clips: Sequence[ContextClip]) -> tuple[ContextSegment, ...]:
+        """Recordings as context, in codes."""
+        codes = await self._encoded(clips, "")
+        return tuple(ContextSegment(clip.text, clip.speaker, each) for clip, each in zip(clips, codes, strict=True))
+
+    async def prepare(self, request: SpeechRequest) -> int:
+        """Have a generator read what `request` is conditioned on, so that its prefix cache holds it. Its positions.
+
+        It is read as background work, and one frame is made and dropped.
+        """
+        info = await self.info()
+        memory = Memory(await self._context(request), info.trained_for.longest_context_seconds)
+        for segment in request.history:
+            memory.add(segment)
+        speaker = request.turns[0].speaker
+        reading = GenerationRequest(
+            request.request_id, _READ_ALONG, speaker, memory.segments(), SamplingParams(max_frames=1), priority=1
+        )
+        positions = 0
+        async with aclosing(self.decoder.stream(reading)) as messages:
+            async for message in messages:
+                if isinstance(message, Accepted):
+                    positions = message.prompt_tokens
+        return positions
+
     async def _speak(
         self, request: SpeechRequest, parts: AsyncIterator[Part]
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
@@ -86,13 +115,15 @@ class SpeechPipeline:
                 yield pause
             if spoken.is_over:
                 break
-            async with aclosing(self._utterance(spoken.next_request(part), part, info)) as messages:
+            asked = spoken.next_request(part)
+            async with aclosing(self._utterance(asked, part, info)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
                         yield spoken.take(message)
                     elif part.number == 0:
                         dropped = message.dropped_segments + num_dropped
-                        yield replace(message, request_id=request.request_id, dropped_segments=dropped)
+                        accepted = replace(message, request_id=request.request_id, dropped_segments=dropped)
+                        yield replace(accepted, context=asked.context, num_given=len(context))
             yield spoken.end_part(part)
             if spoken.is_over:
                 break
@@ -102,11 +133,11 @@ class SpeechPipeline:
         self, request: GenerationRequest, part: Part, info: ModelInfo
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """The decoder's stream for one part, rescued if it runs away."""
-        rescue = Rescue(self._decoder.stream, request, part.piece.num_words)
+        rescue = Rescue(self.decoder.stream, request, part.piece.num_words)
         # Random weights never end by themselves, so there is nothing to rescue.
         ends_itself = info.weights in (TRAINED, DEMO_VOICE)
         try:
-            async with aclosing(rescue.messages() if ends_itself else self._decoder.stream(request)) as messages:
+            async with aclosing(rescue.messages() if ends_itself else self.decoder.stream(request)) as messages:
                 async for message in messages:
                     yield message
         except InvalidRequest as error:
@@ -117,7 +148,7 @@ class SpeechPipeline:
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
         """A voice for each speaker of the scene, kept or the checkpoint's, and the caller's clips."""
-        encoded = await self._encoded(request)
+        encoded = await self._encoded(request.context, request.trace)
         given = [
             ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context, request.voices))
             for clip, codes in zip(request.context, encoded, strict=True)
@@ -130,19 +161,19 @@ class SpeechPipeline:
         defaults = [voices[speaker] for speaker in sorted(missing) if speaker in voices]
         return [*request.voices, *defaults, *given]
 
-    async def _encoded(self, request: SpeechRequest) -> list[Codes]:
-        if not request.context:
+    async def _encoded(self, clips: Sequence[ContextClip], trace: str) -> list[Codes]:
+        if not clips:
             return []
-        with self._watcher.tracer.span("encode", request.trace, clips=len(request.context)):
+        with self._watcher.tracer.span("encode", trace, clips=len(clips)):
             at_once = asyncio.Semaphore(_ENCODED_AT_ONCE)
-            return await asyncio.gather(*(self._encode(clip, at_once) for clip in request.context))
+            return await asyncio.gather(*(self._encode(clip, at_once) for clip in clips))
 
     async def _encode(self, clip: ContextClip, at_once: asyncio.Semaphore) -> Codes:
         async with at_once:
             return await self.encoder.encode(clip.pcm)
 
     async def default_voices(self) -> dict[int, ContextSegment]:
-        """The checkpoint's own, by speaker."""
+        """The checkpoint's own voices by speaker. Asked once."""
         if self._voices is None:
             self._voices = await self.encoder.default_voices()
         return self._voices

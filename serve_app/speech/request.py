@@ -29,6 +29,8 @@ class SpeechRequest:
     context: tuple[ContextClip, ...]
     sampling: SamplingParams
     max_audio_seconds: float
+    history: tuple[ContextSegment, ...] = ()
+    """What was said before, in codes. The oldest give way where they do not fit."""
     is_streamed: bool = True
     """True if a listener may play it while it is generated. An answer that is sent whole has no deadlines."""
     priority: int = 0

@@ -74,7 +74,7 @@ class Rescue:
                             yield message
                         continue
                     if message.finish is None or not self._ran_away(message.finish):
-                        for chunk in self._held.take(message):
+                        for chunk in self._held.take(replace(message, attempt=attempt)):
                             yield chunk
             finish = self._held.finish
             if finish is not None:

@@ -1,35 +1,45 @@
 """Opens an answer for a scene and its caller, for every dialect."""
 
 import asyncio
-import dataclasses
 import hashlib
 import secrets
-import time
-from collections.abc import AsyncGenerator
+import uuid
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from serve_app.adapters.registry import AdapterRegistry
 from serve_app.audio.watermark.mark import Watermark
-from serve_app.errors import InvalidRequest, StartTimeout, UnknownAdapter, UnknownVoice
+from serve_app.errors import InvalidRequest, StartTimeout, UnknownAdapter, UnknownRequest, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
-from serve_app.messages import FRAME_RATE_HZ, Accepted, AdapterRef, ContextSegment, ModelInfo
+from serve_app.messages import (
+    FRAME_RATE_HZ,
+    SAMPLE_RATE_HZ,
+    Accepted,
+    AdapterRef,
+    ContextSegment,
+    ModelInfo,
+    SamplingParams,
+)
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
+from serve_app.speech.call import NOTHING_BEFORE, Before, Call
 from serve_app.speech.casting import Casting
 from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.heard import note_opened
+from serve_app.speech.kept_records import KeptRecords
 from serve_app.speech.live.cutter import Schedule
 from serve_app.speech.live.text import LiveText
 from serve_app.speech.marking import marked
-from serve_app.speech.outcomes import Outcome, RecentOutcomes
+from serve_app.speech.outcomes import Outcome, RecentOutcomes, outcome_of
 from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
+from serve_app.speech.recorder import Recorder
 from serve_app.speech.request import SpeechRequest
-from serve_app.speech.scene import Scene
+from serve_app.speech.scene import ContextSource, Scene, Turn
 from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.text.duration import frame_cap
 from serve_app.store.stored_file import StoredFile
@@ -40,20 +50,6 @@ _MAX_INLINE_CHARS = 1000
 """Text that is prepared on the event loop, in a few milliseconds."""
 _SEED_BITS = 53
 """JavaScript's numbers are exact up to here, so a client can send a seed back as it read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """The caller of a scene, and how to deliver the answer."""
-
-    request_id: str
-    key: Key
-    is_streamed: bool = False
-    priority: int = 0
-    """Above 0: background work, which may run again with the same id after a crash."""
-    start_timeout_seconds: float | None = None
-    trace: str = ""
-    arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
 
 
 class SpeechService:
@@ -76,6 +72,8 @@ class SpeechService:
         speakers: None leaves to chance how a speaker sounds to whom nobody gives a voice.
         """
         self.voices = voices
+        self.records: KeptRecords | None = None
+        """Without them no answer can be had again."""
         self.adapters = adapters
         self._casting = Casting(voices)
         self._speakers = speakers
@@ -99,6 +97,43 @@ class SpeechService:
             scene = await asyncio.to_thread(build_scene, asked, info, settings)
         await self._adapter(scene)
         return await self._casting.cast(scene, key.id)
+
+    async def outcome(self, owner: str, request_id: str) -> Outcome:
+        """How a request ended, or where it is. Raises UnknownRequest."""
+        try:
+            return self.outcomes.get(owner, request_id)
+        except UnknownRequest:
+            if self.records is None:
+                raise
+            return outcome_of(await self.records.get(owner, request_id))
+
+    async def encoded(self, clips: Sequence[ContextSource], key: Key) -> tuple[ContextSegment, ...]:
+        """Recordings as codes. Raises errors of the audio at `context[N].audio`, and those of the encoder."""
+        owner = "" if key == ANONYMOUS else key.id
+        recordings, _ = await self.context.clips(clips, owner)
+        async with self._allowance.take(key, 0.0) as taken:
+            seconds = sum(len(clip.pcm) for clip in recordings) / (2 * SAMPLE_RATE_HZ)
+            taken.charge_context(seconds * self._context_charge)
+            return await self._pipeline.segments(recordings)
+
+    async def with_voices(self, speakers: Iterable[int]) -> frozenset[int]:
+        """Those of `speakers` who have a voice although nobody gave them one."""
+        return frozenset(speakers if self._speakers is not None else await self._pipeline.default_voices())
+
+    async def prepare(self, before: Before, speaker: int, key: Key) -> int:
+        """Have the model read what `speaker` goes on from. The positions that it read. Raises what `open` raises."""
+        scene = Scene((Turn("", speaker),), (), seed=None, sampling=SamplingParams(), max_audio_seconds=1.0)
+        request = SpeechRequest(
+            request_id=uuid.uuid4().hex,
+            turns=scene.turns,
+            context=(),
+            sampling=scene.sampling,
+            max_audio_seconds=scene.max_audio_seconds,
+            voices=await self._voices_of(scene, key, before),
+            history=before.history,
+        )
+        async with self._allowance.take(key, 0.0):
+            return await self._pipeline.prepare(request)
 
     async def check_adapter(self, ref: AdapterRef) -> None:
         """Load an adapter once. Raises CheckpointError, in one line, where it cannot be served."""
@@ -137,8 +172,12 @@ class SpeechService:
     async def check_ready(self) -> None:
         await self._pipeline.check_ready()
 
-    async def open(self, scene: Scene, call: Call, text: LiveText | None = None) -> Answer:
+    async def open(
+        self, scene: Scene, call: Call, text: LiveText | None = None, before: Before = NOTHING_BEFORE
+    ) -> Answer:
         """The answer, once the engine has admitted the request.
+
+        before: what was said before, in codes.
 
         text: spoken instead of the scene's turns. Wait for `text.ready()` first, so that the start is not timed out by
         a text that does not come. Its key is charged part by part, so `Answer.chunks` may raise LimitReached.
@@ -147,26 +186,32 @@ class SpeechService:
         """
         try:
             async with asyncio.timeout(call.start_timeout_seconds), AsyncExitStack() as stack:
-                return await self._opened(scene, call, stack, text)
+                return await self._opened(scene, call, stack, text, before)
         except TimeoutError:
             seconds = call.start_timeout_seconds or 0
             raise StartTimeout(f"the request did not start within its {seconds:g} s: send it again") from None
 
-    async def _opened(self, scene: Scene, call: Call, stack: AsyncExitStack, text: LiveText | None) -> Answer:
+    async def _opened(
+        self, scene: Scene, call: Call, stack: AsyncExitStack, text: LiveText | None, before: Before
+    ) -> Answer:
         longest_seconds = scene.longest_seconds if text is None else 0.0
         taken = await stack.enter_async_context(self._allowance.take(call.key, longest_seconds))
-        request, notices = await self._request(scene, call)
+        request, notices = await self._request(scene, call, before)
         taken.charge_context(request.context_seconds * self._context_charge)
+        owner = call.key.id
+        keep = None if self.records is None else self.records.keeper(owner, call.record_seconds)
+        keepers = [keeper for keeper in (call.on_record, keep) if keeper is not None]
+        recorder = Recorder(request, await self.info(), call.notes, keepers)
         coming = None
         if text is not None:
             coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
-        speech = self._pipeline.stream(request, coming)
+        speech = recorder.recorded(self._pipeline.stream(request, coming))
         if self.watermark is not None:
             speech = marked(speech, self.watermark)
         await stack.enter_async_context(aclosing(speech))
         accepted = await anext(speech)
         assert isinstance(accepted, Accepted), "a stream opens with Accepted"
-        wish, owner = scene.file, call.key.id
+        wish = scene.file
 
         def record(outcome: Outcome) -> None:
             self.outcomes.record(owner, outcome)
@@ -177,7 +222,7 @@ class SpeechService:
             return file, f"{wish.url_base}{file.path}"
 
         answer = Answer(
-            request,
+            recorder,
             accepted,
             speech,
             taken,
@@ -189,24 +234,26 @@ class SpeechService:
         note_opened(answer)
         return answer
 
-    async def _voices_of(self, scene: Scene, key: Key) -> tuple[ContextSegment, ...]:
+    async def _voices_of(self, scene: Scene, key: Key, before: Before) -> tuple[ContextSegment, ...]:
         """By speaker, so that the same speakers have the same beginning of their prompts."""
-        cast = await self._casting.segments(scene, key.id)
-        if self._speakers is None or scene.adapter is not None:  # An adapter is a voice.
-            return cast
-        given = {known.speaker for known in (*cast, *scene.context)}
-        added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
-        return tuple(sorted((*cast, *added), key=lambda segment: segment.speaker))
+        had = {known.speaker for known in before.given}
+        cast = [voice for voice in await self._casting.segments(scene, key.id) if voice.speaker not in had]
+        added: tuple[ContextSegment, ...] = ()
+        if self._speakers is not None and scene.adapter is None:  # An adapter is a voice.
+            given = had | {known.speaker for known in (*cast, *scene.context)}
+            added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
+        return (*before.given, *sorted((*cast, *added), key=lambda segment: segment.speaker))
 
-    async def _request(self, scene: Scene, call: Call) -> tuple[SpeechRequest, tuple[str, ...]]:
+    async def _request(self, scene: Scene, call: Call, before: Before) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
         # Without keys all callers are one owner, and fair turns among owners would only slow it down.
         owner = "" if call.key == ANONYMOUS else call.key.id
-        context, notices = await self.context.clips(scene, owner)
+        context, notices = await self.context.clips(scene.context, owner)
         request = SpeechRequest(
             request_id=call.request_id,
             turns=scene.turns,
             context=context,
+            history=before.history,
             sampling=replace(scene.sampling, seed=_seed(scene, call)),
             max_audio_seconds=scene.max_audio_seconds,
             is_streamed=call.is_streamed,
@@ -214,7 +261,7 @@ class SpeechService:
             arrived_at=call.arrived_at,
             trace=call.trace,
             adapter=await self._adapter(scene),
-            voices=await self._voices_of(scene, call.key),
+            voices=await self._voices_of(scene, call.key, before),
         )
         return request, notices
 

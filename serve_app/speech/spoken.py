@@ -14,6 +14,7 @@ from serve_app.messages import (
     FinishReason,
     GenerationRequest,
     SpokenPart,
+    Utterance,
 )
 from serve_app.speech.parts import Part
 from serve_app.speech.request import SpeechRequest
@@ -30,6 +31,8 @@ class Spoken:
     def __init__(self, request: SpeechRequest, context: list[ContextSegment], max_context_seconds: float) -> None:
         self._request = request
         self._context = Memory(context, max_context_seconds)
+        for segment in request.history:
+            self._context.add(segment)
         self._max_frames = _num_frames(request.max_audio_seconds)
         self._num_frames = 0
         self._spoken_chars = 0
@@ -40,6 +43,7 @@ class Spoken:
         self._finish = FinishReason.EOS
         self._part: Part | None = None
         self._part_began = 0
+        self._utterance: Utterance | None = None
         self._is_whole = True
         self._ended_itself = False
 
@@ -58,6 +62,7 @@ class Spoken:
 
     def next_request(self, part: Part) -> GenerationRequest:
         self._part, self._part_began = part, self._num_frames
+        self._utterance = _utterance(part, self._request.sampling.seed)
         request, is_first = self._request, part.number == 0
         return GenerationRequest(
             request_id=request.request_id if part.is_only else f"{request.request_id}-{part.number}",
@@ -120,7 +125,24 @@ class Spoken:
         first_frame = self._num_frames
         self._num_frames += chunk.num_frames
         self._played_out_at = max(self._played_out_at, time.monotonic()) + chunk.num_frames / FRAME_RATE_HZ
-        return replace(chunk, first_frame=first_frame, turn=self._turn, spoken_chars=self._spoken_chars)
+        return replace(
+            chunk, first_frame=first_frame, turn=self._turn, utterance=self._utterance, spoken_chars=self._spoken_chars
+        )
+
+
+def _utterance(part: Part, seed: int) -> Utterance:
+    piece = part.piece
+    return Utterance(
+        number=part.number,
+        turn=part.turn,
+        speaker=part.speaker,
+        text=piece.text,
+        num_words=piece.num_words,
+        start=piece.start,
+        end=piece.end,
+        ends_with=piece.ends_with,
+        seed=sub_seed(seed, part.number),
+    )
 
 
 class Memory:

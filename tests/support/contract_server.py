@@ -104,7 +104,7 @@ def serving(
         checked = keys if needs_keys else None
         app = build_api(services.speech, settings, keys=checked, services=services)
         leases = JobLeases(database, settings.jobs, services.webhook_format)
-        runner = JobRunner(leases, job_work(services, checked), settings.jobs, "contract")
+        runner = JobRunner(leases, job_work(services, checked, settings.jobs), settings.jobs, "contract")
         outbox = Outbox(database, settings.webhooks)
         sender = WebhookSender(outbox, services.net, services.webhook_format, settings.webhooks)
         return app, [runner.run, sender.run]
@@ -118,7 +118,9 @@ Loop = Callable[[], Coroutine[Any, Any, None]]
 
 
 @contextmanager
-def in_thread(build: Callable[[], tuple[Any, list[Loop]]], ssl: dict[str, str], port: int = 0) -> Iterator[str]:
+def in_thread(
+    build: Callable[[], tuple[Any, list[Loop]]], ssl: dict[str, str], port: int = 0, start_seconds: float = 30
+) -> Iterator[str]:
     """Serve what `build` makes, and run its loops beside it, in an event loop of their own."""
     # By its protocol asyncio knows that it need not wait for more to send.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -143,7 +145,7 @@ def in_thread(build: Callable[[], tuple[Any, list[Loop]]], ssl: dict[str, str], 
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    assert started.wait(30), "the server did not start"
+    assert started.wait(start_seconds), "the server did not start"
     try:
         yield f"{'https' if ssl else 'http'}://127.0.0.1:{listener.getsockname()[1]}"
     finally:

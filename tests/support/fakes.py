@@ -109,6 +109,10 @@ class FakeDecoder:
             await asyncio.sleep(0)  # closing takes its time, as it does over the network
             self.num_open -= 1
 
+    async def decode(self, codes: Codes) -> bytes:
+        """Not the samples that were sent: loud frames, one for each frame of codes."""
+        return pcm_of(int(codes.to_array()[0, 0]), codes.num_frames) if codes.num_frames else b""
+
     async def _speak(self, request: GenerationRequest, utterance: Utterance) -> AsyncGenerator[AudioChunk, None]:
         number = len(self.requests)
         num_frames = min(utterance.num_frames, request.sampling.max_frames)

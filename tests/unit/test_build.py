@@ -34,7 +34,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 def test_where_there_is_a_gpu_the_three_that_compute_share_it(cluster: dict[str, float]) -> None:
     cluster["GPU"] = 1.0
     compute = {"ContextEncoder": 0.15, "AudioDecoder": 0.25, "TokenGenerator": 0.6}
-    assert gpu_shares(Settings()) == {"Ingress": 0, "JobRunner": 0} | compute
+    assert gpu_shares(Settings()) == {"Ingress": 0, "JobRunner": 0, "WordAligner": 0} | compute
 
 
 def test_where_there_is_none_nobody_asks_for_it(cluster: dict[str, float]) -> None:

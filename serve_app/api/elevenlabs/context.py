@@ -11,11 +11,12 @@ from serve_app.api.elevenlabs.messages import SocketQuery, alignment_message, au
 from serve_app.audio.encode.formats import Coding
 from serve_app.keys.key import Key
 from serve_app.messages import AudioChunk, SpokenPart
+from serve_app.speech.call import Call
 from serve_app.speech.encoding import LiveEncoder
 from serve_app.speech.live.boundaries import looks_ended
 from serve_app.speech.live.text import LiveText
 from serve_app.speech.scene import Scene
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 from serve_app.speech.text.splitting import FEWEST_WORDS
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]

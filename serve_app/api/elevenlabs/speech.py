@@ -26,8 +26,9 @@ from serve_app.keys.key import Scope
 from serve_app.messages import SpokenPart
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
+from serve_app.speech.call import Call
 from serve_app.speech.encoding import LiveEncoder, encoded_whole
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 
 PREFIX = "/v1/text-to-speech"
 _ERRORS = documented(401, 403, 404, 413, 422, 429, 500, 503)

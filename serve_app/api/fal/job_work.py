@@ -8,9 +8,10 @@ from serve_app.jobs.runner import Progress
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.keys import Keys
 from serve_app.speech.answer import StoredAnswer
+from serve_app.speech.call import Call
 from serve_app.speech.progress import SpeechProgress
 from serve_app.speech.scene import Scene
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 
 _BACKGROUND_PRIORITY = 1
 
@@ -18,14 +19,22 @@ _BACKGROUND_PRIORITY = 1
 class FalJobWork:
     """A `jobs.runner.Work`. A second run has the same seed, and finds the file that the first one stored."""
 
-    def __init__(self, speech: SpeechService, keys: Keys | None) -> None:
+    def __init__(self, speech: SpeechService, keys: Keys | None, record_seconds: float | None = None) -> None:
+        """record_seconds: how long the records of answers are kept; None is the default of all answers."""
+        self._record_seconds = record_seconds
         self._speech = speech
         self._keys = keys
 
     async def run(self, job: LeasedJob, progress: Progress) -> JobResult:
         scene = Scene.from_json(job.input)
         key = await self._key(job.key_id)
-        call = Call(job.id, key, priority=_BACKGROUND_PRIORITY, trace=job.headers.get("traceparent", ""))
+        call = Call(
+            job.id,
+            key,
+            priority=_BACKGROUND_PRIORITY,
+            record_seconds=self._record_seconds,
+            trace=job.headers.get("traceparent", ""),
+        )
         async with await self._speech.open(scene, call) as answer:
             news = SpeechProgress(answer)
             progress.log(news.opening())

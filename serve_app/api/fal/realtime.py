@@ -26,7 +26,8 @@ from serve_app.api.streaming import while_connected
 from serve_app.errors import CsmServeError, Forbidden, InvalidRequest, Overloaded, StorageFailed, Unauthorized
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import LimitSettings
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.call import Call
+from serve_app.speech.service import SpeechService
 
 _REALTIME = f"{PREFIX}/{Surface.RUN}{APP}/realtime"
 _IDLE_SECONDS = 60.0

@@ -19,8 +19,9 @@ from serve_app.api.streaming import EVENT_STREAM, StreamedAnswer, disconnect, ev
 from serve_app.keys.key import Scope
 from serve_app.messages import SAMPLE_RATE_HZ, AudioChunk
 from serve_app.speech.answer import Answer
+from serve_app.speech.call import Call
 from serve_app.speech.scene import Scene
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 
 _RUN = f"{PREFIX}/{Surface.RUN}{APP}"
 _ERRORS = input_errors(413, 422) | infra_errors(401, 403, 404, 429, 500, 503, 504)

@@ -68,6 +68,17 @@ class FalOutputFile(BaseModel):
     file_size: int
 
 
+class FalTimedTurn(BaseModel):
+    """When a turn of the scene is heard, in seconds and in frames of 80 ms."""
+
+    turn: int
+    speaker_id: int
+    start: float
+    end: float
+    first_frame: int
+    end_frame: int
+
+
 class FalOutput(BaseModel):
     """`audio` is fal's. The fields below it are ours."""
 
@@ -75,6 +86,7 @@ class FalOutput(BaseModel):
     seed: int
     finish_reason: str
     audio_seconds: float
+    turns: list[FalTimedTurn] = []
     notices: list[str] = []
     """Of ignored fields, lowered values, unspoken text and recordings. Left out where there are none."""
 
@@ -98,6 +110,17 @@ def output_of(answer: StoredAnswer, notices: Sequence[str]) -> dict[str, Any]:
         "seed": answer.seed,
         "finish_reason": str(answer.finish_reason),
         "audio_seconds": answer.audio_seconds,
+        "turns": [
+            {
+                "turn": turn.turn,
+                "speaker_id": turn.speaker,
+                "start": turn.start_seconds,
+                "end": turn.end_seconds,
+                "first_frame": turn.first_frame,
+                "end_frame": turn.end_frame,
+            }
+            for turn in answer.turns
+        ],
     }
 
 

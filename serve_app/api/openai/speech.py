@@ -21,10 +21,11 @@ from serve_app.errors import CsmServeError
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
+from serve_app.speech.call import Call
 from serve_app.speech.encoded import encoded
 from serve_app.speech.outcomes import Outcome
 from serve_app.speech.scene import Scene
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 
 
 class OpenAiSpeech:

@@ -43,7 +43,7 @@ async def test_head_where_nothing_is_to_be_read_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "allow"), [("/health", "GET, HEAD, OPTIONS"), ("/requests/x", "GET, HEAD, OPTIONS"),
+    ("path", "allow"), [("/health", "GET, HEAD, OPTIONS"), ("/requests/x", "DELETE, GET, HEAD, OPTIONS"),
                         ("/generate", "OPTIONS, POST"), ("/v1/audio/speech", "OPTIONS, POST"),
                         ("/v1/models", "GET, HEAD, OPTIONS"),
                         ("/api/fal/proxy", "DELETE, GET, HEAD, OPTIONS, POST, PUT")],

@@ -29,7 +29,15 @@ def run(argv: list[str], module: str = "serve_app.cli") -> tuple[int, set[str]]:
 
 @pytest.mark.parametrize(
     "argv",
-    [["--help"], ["--version"], ["serve", "--help"], ["verify", "--help"], ["check"], ["serve", "--prot", "1"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["serve", "--help"],
+        ["verify", "--help"],
+        ["check"],
+        ["replay", "--help"],
+        ["serve", "--prot", "1"],
+    ],
     ids=" ".join,
 )
 def test_nothing_heavy_is_imported(argv: list[str]) -> None:

@@ -14,8 +14,9 @@ from serve_app.keys.limits import Allowance
 from serve_app.messages import FinishReason, SamplingParams
 from serve_app.settings import KeySettings
 from serve_app.speech.answer import Answer
+from serve_app.speech.call import Call
 from serve_app.speech.scene import ContextSource, Scene, Turn, UrlAudio
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 from serve_app.store.database import Database
 from tests.support.fakes import FakeDecoder, Utterance
 from tests.support.speech import speech_service

@@ -21,9 +21,10 @@ from serve_app.keys.key import ANONYMOUS
 from serve_app.messages import FinishReason, SamplingParams
 from serve_app.settings import LimitSettings, NetSettings, Settings
 from serve_app.speech.answer import Answer, StoredAnswer
+from serve_app.speech.call import Call
 from serve_app.speech.progress import SpeechProgress
 from serve_app.speech.scene import AnswerFile, Audio, ContextSource, FileAudio, InlineAudio, Scene, Turn, UrlAudio
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 from serve_app.store.database import Database
 from serve_app.store.files import FileStore
 from serve_app.store.object_store import Objects

@@ -15,8 +15,8 @@ from serve_app.keys.tables import KEYS
 from serve_app.messages import SamplingParams
 from serve_app.settings import KeySettings
 from serve_app.speech import context_audio
+from serve_app.speech.call import Call
 from serve_app.speech.scene import ContextSource, InlineAudio, Scene, Turn
-from serve_app.speech.service import Call
 from serve_app.store.database import Database
 from tests.support.fakes import pcm_of
 from tests.support.speech import speech_service

@@ -16,11 +16,12 @@ from serve_app.keys.limits import Allowance
 from serve_app.messages import AudioChunk, FinishReason, GenerationRequest, TrainedFor
 from serve_app.settings import KeySettings, LimitSettings, Settings
 from serve_app.speech.build import Asked
+from serve_app.speech.call import Call
 from serve_app.speech.live.cutter import Schedule
 from serve_app.speech.live.text import LiveText
 from serve_app.speech.parts import Part
 from serve_app.speech.scene import Turn
-from serve_app.speech.service import Call, SpeechService
+from serve_app.speech.service import SpeechService
 from serve_app.store.database import Database
 from tests.support.fakes import INFO, FakeDecoder, Utterance
 from tests.support.speech import speech_service

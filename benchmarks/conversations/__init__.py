@@ -1,0 +1,1 @@
+"""Conversations and their WebSocket, beside plain requests to the same server."""

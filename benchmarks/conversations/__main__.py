@@ -1,0 +1,159 @@
+"""First audio of a clause over the WebSocket and by `/generate`, with and without `prepare`; prefill that was saved.
+
+The server runs already: `csm-serve serve --port 8380`, then `python -m benchmarks.conversations --url http://127.0.0.1:8380`.
+The ways alternate request by request, so what else the machine does hits them alike.
+"""
+
+import argparse
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+
+CLAUSE = "Good morning to you all."
+_TURNS = (
+    "Good morning to you all.",
+    "It is nice to see you again.",
+    "Please tell me where the station is.",
+    "The train leaves at seven.",
+)
+_TIMEOUT_SECONDS = 120.0
+
+
+class Socket:
+    """One conversation."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    async def send(self, kind: str, **fields: object) -> None:
+        await self._socket.send(json.dumps({"type": kind, **fields}))
+
+    async def until(self, *kinds: str) -> dict[str, Any]:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            while True:
+                message = json.loads(await self._socket.recv())
+                assert message["type"] != "error", message
+                if message["type"] in kinds:
+                    return message
+
+    async def say(self, text: str) -> tuple[float, dict[str, Any]]:
+        """A turn word by word. Milliseconds from its last word to its first audio, and what `turn.began` said."""
+        for word in text.split()[:-1]:
+            await self.send("text", text=f"{word} ")
+        sent_at = time.perf_counter()
+        await self.send("text", text=text.split()[-1])
+        await self.send("end")
+        began = await self.until("turn.began")
+        await self.until("audio")
+        first_ms = 1000 * (time.perf_counter() - sent_at)
+        await self.until("turn.ended")
+        return first_ms, began
+
+
+async def opened(url: str, seed: int) -> Socket:
+    socket = Socket(await connect(f"{url.replace('http', 'ws', 1)}/v1/realtime/speech"))
+    await socket.send("begin", seed=seed)
+    await socket.until("ready")
+    return socket
+
+
+async def plain_ms(http: httpx.AsyncClient, text: str, seed: int) -> float:
+    """The same clause by `/generate`: from sending to the first byte behind the header."""
+    sent_at, first = time.perf_counter(), 0.0
+    body = {"text": text, "seed": seed, "streaming": True, "format": "pcm"}
+    async with http.stream("POST", "/generate", json=body) as answer:
+        answer.raise_for_status()
+        async for _ in answer.aiter_bytes():
+            first = first or time.perf_counter()
+    return 1000 * (first - sent_at)
+
+
+async def first_audio(url: str, http: httpx.AsyncClient, repeats: int) -> dict[str, float]:
+    """Medians in ms, of pairs."""
+    over_socket, plain = list[float](), list[float]()
+    for number in range(repeats + 1):
+        fresh = await opened(url, number)  # an empty conversation, as a plain request has no context
+        over_socket.append((await fresh.say(CLAUSE))[0])
+        plain.append(await plain_ms(http, CLAUSE, number))
+    return {"websocket_ms": median(over_socket[1:]), "generate_ms": median(plain[1:])}
+
+
+async def with_prepare(url: str, repeats: int) -> dict[str, float]:
+    """First audio of a turn after a long recording was heard, whose context nobody has read yet."""
+    found: dict[str, list[float]] = {"prepared_ms": [], "unprepared_ms": []}
+    for number in range(repeats + 1):
+        for name, values in found.items():
+            socket = await opened(url, number)
+            await socket.send("heard", text="A long tone.", audio=_tone(number * 2 + (name == "prepared_ms")))
+            await socket.until("heard")
+            if name == "prepared_ms":
+                await socket.send("prepare")
+                await socket.until("prepared")
+            values.append((await socket.say(CLAUSE))[0])
+    return {name: median(values[1:]) for name, values in found.items()}
+
+
+async def prefill_saved(url: str, http: httpx.AsyncClient, num_turns: int) -> dict[str, float]:
+    """Positions of the prompts of one conversation, and how many the prefix cache restored."""
+    socket, before = await opened(url, 3), await _counters(http)
+    for number in range(num_turns):
+        await socket.say(_TURNS[number % len(_TURNS)])
+    await asyncio.sleep(3)  # metrics are published once a second
+    after = await _counters(http)
+    read, restored = (after[name] - before[name] for name in ("prompt", "restored"))
+    return {"prompt_positions": read, "restored_positions": restored, "saved_share": restored / read if read else 0}
+
+
+async def _counters(http: httpx.AsyncClient) -> dict[str, float]:
+    names = {"prompt": "csm_engine_prompt_positions_total", "restored": "csm_engine_restored_positions_total"}
+    text = (await http.get("/metrics")).text
+    return {
+        short: sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"ray_{name}{{"))
+        for short, name in names.items()
+    }
+
+
+def _tone(number: int) -> str:
+    import base64
+    import io
+    import wave
+
+    import numpy as np
+
+    samples = (np.sin(np.arange(24_000 * 8) * (0.05 + number / 1000)) * 9000).astype("<i2")
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 2, 24_000, 0, "NONE", ""))
+        file.writeframes(samples.tobytes())
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+async def _run(url: str, repeats: int, num_turns: int) -> dict[str, Any]:
+    async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS) as http:
+        info = (await http.get("/info")).json()
+        return {
+            "model": info.get("model"),
+            "first_audio": await first_audio(url, http, repeats),
+            "prepare": await with_prepare(url, repeats),
+            "prefill": await prefill_saved(url, http, num_turns),
+        }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.conversations", description=__doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--turns", type=int, default=20)
+    given = parser.parse_args(arguments)
+    result = asyncio.run(_run(given.url, given.repeats, given.turns))
+    print(json.dumps(result, indent=1))  # noqa: T201  the result
+
+
+if __name__ == "__main__":
+    main()
