@@ -18,6 +18,7 @@ from serve_app.errors import GenerationFailed, Overloaded
 from serve_app.messages import (
     FRAME_SAMPLES,
     Accepted,
+    AdapterRef,
     AudioChunk,
     Codes,
     FinishReason,
@@ -131,6 +132,10 @@ class DecoderService:
     async def warm_up(self) -> None:
         with memory_for_start(*_MEMORY):
             await self._thread.call(self._slots.warm_up)
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        """See `ports.AudioDecoder`."""
+        await self._generator.check_adapter(ref)
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """See `ports.AudioDecoder`. Raises what the generator raises, and Overloaded where every slot is taken."""

@@ -30,7 +30,6 @@ class AudioDecoderDeployment:
         self._meter = RayMeter()
         tracer = open_tracer(settings.tracing, self._identity.deployment, self._identity.id)
         resuming = ResumingGenerator(GeneratorHandle(generator, settings.failover), settings.failover, self._meter)
-        self._generator = resuming
         self._service = DecoderService.load(with_threads(settings, "codec"), resuming, self._meter, tracer)
         await self._service.warm_up()
         self._leases = Leases("decoder", self._meter)
@@ -55,7 +54,7 @@ class AudioDecoderDeployment:
         return await self._service.info()
 
     async def check_adapter(self, ref: AdapterRef) -> None:
-        await self._generator.check_adapter(ref)
+        await self._service.check_adapter(ref)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """For `SlotPolicy`. Called by Serve. Streams in an engine's queue need no slot yet, so they do not count."""

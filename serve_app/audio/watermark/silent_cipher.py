@@ -71,4 +71,4 @@ class SilentCipher:
 
 
 def _floats(pcm: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
-    return np.frombuffer(pcm, "<i2").astype(np.float32) / _FULL_SCALE
+    return np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(_FULL_SCALE)
