@@ -26,7 +26,7 @@ $(STAMP): requirements.lock pyproject.toml deploy/cpu_lock.py
 	@command -v $(UV) >/dev/null 2>&1 || $(MAKE) --no-print-directory bootstrap
 	@test -x $(VENV)/bin/python || $(UV) venv --allow-existing --python 3.11 $(VENV)
 	@if test $(BACKEND) = cpu && $(VENV)/bin/python deploy/cpu_lock.py requirements.lock >$(VENV)/cpu.lock \
-	  && $(FROM_PYTORCH) --dry-run $$(grep '^torch==' $(VENV)/cpu.lock) >/dev/null 2>&1; \
+	  && $(FROM_PYTORCH) --dry-run --reinstall --refresh $$(grep '^torch==' $(VENV)/cpu.lock) >/dev/null 2>&1; \
 	then echo "torch comes as its CPU build"; $(SYNC) --torch-backend cpu $(VENV)/cpu.lock; \
 	else echo "torch comes with CUDA"; $(SYNC) requirements.lock; fi
 	$(UV) pip install --python $(VENV)/bin/python --no-deps --no-build-isolation -e .

@@ -121,6 +121,8 @@ class GenerationRequest:
     """The W3C `traceparent` of the calling span. Empty without tracing."""
     waited_seconds: float = 0.0
     """How long it waited for a slot on other replicas. It keeps its place in the order of arrival."""
+    was_refused: bool = False
+    """A full replica refused it. Routing then prefers the least busy replica of a few."""
     adapter: AdapterRef | None = None
     """Changes the model for this utterance."""
     num_lost: int = 0

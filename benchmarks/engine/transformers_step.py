@@ -14,7 +14,7 @@ from transformers import CsmConfig, CsmForConditionalGeneration, DynamicCache
 from transformers.initialization import no_init_weights
 
 from serve_app.model.csm import Csm
-from serve_app.model.weights import destinations
+from serve_app.model.weights import AUDIO_TABLES, destinations
 
 VARIANTS = ("eager", "static")
 """`static`: static caches for both models, which makes transformers compile their forward passes (CUDA only)."""
@@ -83,6 +83,7 @@ def twin_of(model: Csm, config: CsmConfig) -> Any:
     with _default_dtype(model.dtype), no_init_weights(), model.device:
         theirs = CsmForConditionalGeneration(config)
     weights = {name: place(model) for name, place in destinations(model.shape).items()}
+    weights[AUDIO_TABLES[1]] = weights[AUDIO_TABLES[0]]  # ours is empty once it was folded
     # Stored the other way around there, and read so: a view of ours would slow it down.
     weights[_HEADS] = weights[_HEADS].contiguous()
     unexpected = theirs.load_state_dict(weights, strict=False, assign=True).unexpected_keys

@@ -36,7 +36,7 @@ class SphinxAligner:
         Where the sound does not follow the text, words are spread evenly over it, and so marked.
         """
         words = words_of(text)
-        samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768
+        samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32) / np.float32(32768)
         if not words or not len(samples):
             return []
         with self._in_use:

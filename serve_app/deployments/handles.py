@@ -69,10 +69,11 @@ class GeneratorHandle:
         self._streaming = streaming(handle)
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
-        def ask(waited_seconds: float) -> Any:
-            return self._streaming.generate.remote(replace(request, waited_seconds=waited_seconds))
+        def ask(waited_seconds: float, was_refused: bool) -> Any:
+            again = replace(request, waited_seconds=waited_seconds, was_refused=was_refused)
+            return self._streaming.generate.remote(again)
 
-        return _consume(ask, self._failover, _QUEUED_HEARTBEATS, num_refusals=1)
+        return _consume(ask, self._failover, _QUEUED_HEARTBEATS, may_be_refused=True)
 
     async def info(self) -> ModelInfo:
         with our_errors():
@@ -92,7 +93,7 @@ class DecoderHandle:
         self._streaming = streaming(handle)
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        return _consume(lambda _: self._streaming.stream.remote(request), self._failover)
+        return _consume(lambda *_: self._streaming.stream.remote(request), self._failover)
 
     async def decode(self, codes: Codes) -> bytes:
         return await _answer(self._handle.decode.remote(codes), self._failover.cold_wait_seconds)
@@ -122,22 +123,22 @@ class _StillQueued(Exception):
 
 
 async def _consume(
-    ask: Callable[[float], Any],
+    ask: Callable[[float, bool], Any],
     failover: FailoverSettings,
     max_queued_heartbeats: int | None = None,
-    num_refusals: int = 0,
+    may_be_refused: bool = False,
 ) -> AsyncGenerator[Any, None]:
     """The messages of one request, without heartbeats. Closing it cancels the request.
 
     A replica that takes the request sends a heartbeat. If none comes, no replica runs or the replica is cut off, and
     Serve would hold the request for ever; so it is sent again. It is also sent again after `max_queued_heartbeats`
-    heartbeats without a message, and `num_refusals` times if a full replica refuses it: callers know the loads of a
-    second ago, and another replica may have room. `ask` gets the seconds waited so far, so that the request keeps its
-    place.
+    heartbeats without a message, and once if it `may_be_refused` by a full replica: callers know the loads of a second
+    ago, and another replica may have room. `ask` gets the seconds waited so far, so that the request keeps its place,
+    and whether it was refused.
     """
-    asked_at, waited_seconds = time.monotonic(), 0.0
+    asked_at, waited_seconds, was_refused = time.monotonic(), 0.0, False
     while True:
-        response, num_heartbeats, is_open = ask(waited_seconds), 0, False
+        response, num_heartbeats, is_open = ask(waited_seconds, was_refused), 0, False
         try:
             with our_errors():
                 async with aclosing(while_heard(response, failover.max_missed_heartbeats)) as messages:
@@ -153,10 +154,9 @@ async def _consume(
         except _StillQueued:
             waited_seconds = time.monotonic() - asked_at
         except Overloaded:
-            if is_open or not num_refusals:
+            if is_open or was_refused or not may_be_refused:
                 raise
-            num_refusals -= 1
-            waited_seconds = time.monotonic() - asked_at
+            was_refused = True
         except ReplicaSilent:
             if is_open or num_heartbeats:
                 raise

@@ -102,11 +102,11 @@ def test_a_refusal_is_tried_again_after_the_time_that_the_server_names(
     server.decoder.refusals_left = 2
     with Client(server.url) as client:
         assert client.speak("Hi.").outcome.finish_reason == "eos"
-    assert pauses == [1, 1]
+    assert len(pauses) == 2 and set(pauses) <= {1, 2}  # the server spreads them
     server.decoder.refusals_left = 2
     with Client(server.url, most_retries=1) as client, pytest.raises(Busy) as refused:
         client.speak("Hi.")
-    assert refused.value.retry_after == 1
+    assert refused.value.retry_after in (1, 2)
     assert len(pauses) == 3
     server.decoder.refusals_left = 0
 

@@ -20,7 +20,7 @@ from serve_app.jobs.transitions import JobLeases
 from serve_app.jobs.webhooks import Outbox, WebhookSender
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
-from serve_app.messages import Accepted, AudioChunk, FinishReason, GenerationRequest, ModelInfo
+from serve_app.messages import Accepted, AdapterRef, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.store.database import Database
@@ -42,6 +42,12 @@ class TalkingDecoder:
 
     async def info(self) -> ModelInfo:
         return INFO
+
+    async def decode(self, codes: Codes) -> bytes:
+        return pcm_of(int(codes.to_array()[0, 0]), codes.num_frames) if codes.num_frames else b""
+
+    async def check_adapter(self, ref: AdapterRef) -> None:
+        return None
 
     async def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
         self.requests.append(request)

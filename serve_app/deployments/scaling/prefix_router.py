@@ -123,7 +123,7 @@ def _places(
 ) -> list[str]:
     """`held`: names of the adapters that a replica holds."""
     # A request that already waited goes to the least busy replica: reading its voice anew is faster than waiting.
-    if request is None or request.waited_seconds or (voice := voice_of(request)) is None:
+    if request is None or request.waited_seconds or request.was_refused or (voice := voice_of(request)) is None:
         return []
     order = places_of(voice, replicas)
     if (adapter := request.adapter) is not None:

@@ -168,7 +168,7 @@ def test_the_clusters_own_is_fine(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code in (None, 0)
-    assert "fine: 48 replicas at most, on 14 nodes of cluster.yaml" in capsys.readouterr().out
+    assert "fine: 50 replicas at most, on 15 nodes of cluster.yaml" in capsys.readouterr().out
 
 
 def test_keys_may_be_required_by_the_applications_environment(

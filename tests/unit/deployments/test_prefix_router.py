@@ -17,6 +17,7 @@ from ray.serve.request_router import PendingRequest
 
 from serve_app.deployments.options import deployment_options
 from serve_app.deployments.scaling.prefix_router import (
+    ADAPTERS,
     CAPACITY,
     PrefixRouter,
     RoutingRules,
@@ -128,6 +129,8 @@ async def test_nor_does_it_where_all_its_requests_come_at_once() -> None:
 
 
 class Measured:
+    held_adapters: tuple[str, ...] = ()
+
     async def stats(self) -> EngineStats:
         return EngineStats(running=1, waiting=2, slots=SLOTS, capacity=3)
 
@@ -135,7 +138,7 @@ class Measured:
 async def test_a_replica_reports_what_it_measured_by_the_method_that_serve_asks() -> None:
     replica = TokenGeneratorDeployment.__new__(TokenGeneratorDeployment)  # without the model that its own making loads
     replica._service = Measured()  # pyright: ignore[reportAttributeAccessIssue]
-    assert await getattr(replica, REQUEST_ROUTING_STATS_METHOD)() == {CAPACITY: 3}
+    assert await getattr(replica, REQUEST_ROUTING_STATS_METHOD)() == {CAPACITY: 3, ADAPTERS: ()}
 
 
 async def test_a_place_is_full_where_the_measured_step_time_says_so() -> None:
@@ -152,6 +155,7 @@ async def test_one_that_was_kept_waiting_goes_where_the_line_is_shortest() -> No
     place = await graph.route(asks(voice(1)))
     assert await graph.route(asks(voice(1))) is place
     assert await graph.route(asks(voice(1), waited_seconds=2.0)) is not place
+    assert await graph.route(replace(asks(voice(1)), was_refused=True)) is not place
 
 
 async def test_requests_without_a_voice_go_where_least_is_done() -> None:
