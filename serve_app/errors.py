@@ -195,6 +195,15 @@ class UnknownJob(CsmServeError):
         return f"job {self.job_id} is not known to this key; finished jobs are kept for jobs.kept_seconds"
 
 
+class UnknownBatch(UnknownJob):
+    """The caller has no batch of jobs with that id."""
+
+    kind = "unknown_batch"
+
+    def __str__(self) -> str:
+        return f"batch {self.job_id} is not known to this key; finished jobs are kept for jobs.kept_seconds"
+
+
 class NotRetryable(CsmServeError):
     """A job that cannot be run again: it has not failed, or its input is deleted."""
 
