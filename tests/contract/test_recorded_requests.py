@@ -1,7 +1,6 @@
 """What clients send, byte for byte, over a socket. Each was recorded from the library that the client uses.
 
-SillyTavern calls node-fetch 3, and Open WebUI aiohttp and requests. `wyoming_openai`, by which Home Assistant speaks, calls
-OpenAI's SDK.
+SillyTavern calls node-fetch 3, Open WebUI aiohttp and requests, and wyoming_openai (Home Assistant) OpenAI's SDK.
 """
 
 import io

@@ -52,7 +52,7 @@ class OpenAiBatches:
         router = APIRouter(tags=["openai"])
         add = router.add_api_route
         answer: dict[str, Any] = {"response_model": BatchAnswer, "response_model_exclude_none": True}
-        found = documented(401, 403, 404, 503)
+        found = documented(401, 403, 404, 422, 503)
         add(_BATCHES, self.create, methods=["POST"], openapi_extra=BATCH_BODY, responses=_CREATED, response_model=None)
         add(_BATCH, self.show, methods=["GET"], responses=found, **answer)
         add(f"{_BATCH}/cancel", self.cancel, methods=["POST"], responses=found, **answer)
