@@ -22,6 +22,7 @@
     ├── Forbidden
     ├── UnknownKey
     ├── UnknownJob
+    │   └── UnknownBatch
     ├── NotRetryable
     ├── Overloaded
     │   └── LimitReached
