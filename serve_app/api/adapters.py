@@ -7,7 +7,6 @@ from pydantic import BaseModel, Field
 
 from serve_app.adapters.registry import AdapterRegistry
 from serve_app.api.auth import key_of
-from serve_app.api.error_responses import documented
 from serve_app.errors import CheckpointError, Forbidden, InvalidRequest
 from serve_app.keys.key import ANONYMOUS, Scope
 from serve_app.settings import Settings
@@ -26,13 +25,13 @@ def adapters_router(speech: SpeechService, registry: AdapterRegistry, settings: 
         if key_of(request, Scope.ADMIN) == ANONYMOUS and settings.keys.open:
             raise Forbidden("a server that is open to all without keys takes no adapters: name them in its settings")
 
-    @router.get("", responses=documented(401, 403, 503))
+    @router.get("")
     async def list_adapters(request: Request) -> dict[str, Any]:
         """Names that a request may have as `adapter`."""
         key_of(request, Scope.SPEECH)
         return {"adapters": [{"name": ref.name} for ref in await registry.all()]}
 
-    @router.put("/{name}", responses=documented(401, 403, 413, 422, 500, 503))
+    @router.put("/{name}")
     async def add_adapter(request: Request, name: str, body: NewAdapter) -> dict[str, Any]:
         """Load an adapter once, and let requests name it. Needs the scope `admin`."""
         require_operator(request)
@@ -44,7 +43,7 @@ def adapters_router(speech: SpeechService, registry: AdapterRegistry, settings: 
         await registry.put(ref)
         return {"name": name, "source": ref.source, "revision": ref.revision}
 
-    @router.delete("/{name}", responses=documented(401, 403, 404, 422, 503))
+    @router.delete("/{name}")
     async def remove_adapter(request: Request, name: str) -> dict[str, Any]:
         """Requests that run keep it. Needs the scope `admin`."""
         require_operator(request)

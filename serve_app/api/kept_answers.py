@@ -53,7 +53,7 @@ class KeptAnswers:
         add(f"{_ONE}/receipt", self.receipt, methods=["GET"], responses=_FAILURES)
         add(f"{_ONE}/replay", self.replay, methods=["POST"], responses=_FAILURES)
         add(f"{_ONE}/turns/{{turn}}/regenerate", self.regenerate, methods=["POST"], responses=_FAILURES)
-        add(_ONE, self.forget, methods=["DELETE"], status_code=204, responses=documented(401, 403, 422))
+        add(_ONE, self.forget, methods=["DELETE"], status_code=204, responses=documented(401, 403))
         return router
 
     async def audio(

@@ -20,7 +20,7 @@ from serve_app.jobs.transitions import JobLeases
 from serve_app.jobs.webhooks import Outbox, WebhookSender
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
-from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, ModelInfo
+from serve_app.messages import Accepted, AudioChunk, FinishReason, GenerationRequest, ModelInfo
 from serve_app.settings import Settings
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.store.database import Database
@@ -60,10 +60,6 @@ class TalkingDecoder:
             yield AudioChunk(num_frames, b"", frames_of(0, 0), FinishReason.EOS)
         finally:
             self.num_open -= 1
-
-    async def decode(self, codes: Codes) -> bytes:
-        """Loud frames, one for each frame of codes."""
-        return pcm_of(int(codes.to_array()[0, 0]), codes.num_frames) if codes.num_frames else b""
 
     async def _obey(self, text: str) -> None:
         if "breakdown" in text:

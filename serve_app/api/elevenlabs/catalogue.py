@@ -47,7 +47,7 @@ def catalogue_router(speech: SpeechService, settings: Settings) -> APIRouter:
             "next_page_token": None,
         }
 
-    @router.get("/v1/voices/{voice_id}", responses=documented(401, 404, 422))
+    @router.get("/v1/voices/{voice_id}", responses=documented(401, 404))
     async def voice(request: Request, voice_id: str) -> dict[str, Any]:
         """One of them."""
         return await voice_with(voice_id, speech, key_of(request))

@@ -75,7 +75,7 @@ async def test_a_value_above_a_limit_is_lowered_and_the_answer_says_so() -> None
     [
         ({"temprature": 1}, "unknown field temprature was ignored, did you mean temperature?"),
         ({"maxAudioSeconds": 1}, "unknown field maxAudioSeconds was ignored, did you mean max_audio_seconds?"),
-        ({"colour": "x"}, "unknown field colour was ignored"),
+        ({"voice": "x"}, "unknown field voice was ignored"),
         ({"a\r\nSet-Cookie: b": 1}, "unknown field a??Set-Cookie??b was ignored"),
         ({"é\u4e2d": "words of the user"}, "unknown field ?? was ignored"),
         ({"x" * 5000: 1}, f"unknown field {'x' * 40} was ignored"),
@@ -99,8 +99,8 @@ async def test_thousands_of_unknown_fields_are_counted() -> None:
 
 async def test_the_notice_of_the_weights_comes_first() -> None:
     info = replace(INFO, weights="random")
-    answer = await sent({"text": "Hi.", "colour": 1}, FakeDecoder(info=info))
-    assert answer.headers["x-csm-notice"] == f"{info.notice}; unknown field colour was ignored"
+    answer = await sent({"text": "Hi.", "voice": 1}, FakeDecoder(info=info))
+    assert answer.headers["x-csm-notice"] == f"{info.notice}; unknown field voice was ignored"
 
 
 @pytest.mark.parametrize("streaming", [True, False])
