@@ -22,6 +22,7 @@
     ├── Forbidden
     ├── UnknownKey
     ├── UnknownJob
+    │   └── UnknownBatch
     ├── NotRetryable
     ├── Overloaded
     │   └── LimitReached
@@ -193,6 +194,15 @@ class UnknownJob(CsmServeError):
 
     def __str__(self) -> str:
         return f"job {self.job_id} is not known to this key; finished jobs are kept for jobs.kept_seconds"
+
+
+class UnknownBatch(UnknownJob):
+    """The caller has no batch of jobs with that id."""
+
+    kind = "unknown_batch"
+
+    def __str__(self) -> str:
+        return f"batch {self.job_id} is not known to this key; finished jobs are kept for jobs.kept_seconds"
 
 
 class NotRetryable(CsmServeError):

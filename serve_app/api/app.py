@@ -31,12 +31,13 @@ from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
 from serve_app.api.native_schema import BODY_SCHEMAS
 from serve_app.api.openai import router as openai_router
-from serve_app.api.openai.schema import BODY_SCHEMAS as OPENAI_SCHEMAS
+from serve_app.api.openai.batch_schema import BODY_SCHEMAS as OPENAI_SCHEMAS
 from serve_app.api.openapi import DOCS_ASSETS, add_keys, add_schemas
 from serve_app.api.origin import PublicRedirects
 from serve_app.api.pages import OwnPages
 from serve_app.api.playground.router import playground_router
 from serve_app.api.realtime.socket import SpeechSocket
+from serve_app.api.scene_jobs import SceneJobs
 from serve_app.api.services import Services
 from serve_app.api.sockets import socket_places
 from serve_app.api.unexpected_errors import UnexpectedErrors
@@ -81,7 +82,8 @@ def build_api(
     if services is not None:
         app.include_router(ConversationApi(speech, services.talk, settings).router())
         app.include_router(SpeechSocket(speech, services.talk, settings, is_draining).router())
-        app.include_router(JobsApi(services.queue, services.files, settings.jobs).router())
+        jobs = SceneJobs(speech.context, services.files, settings.jobs)
+        app.include_router(JobsApi(services.queue, jobs).router())
         app.include_router(VoicesApi(services.voices, settings).router())
         app.include_router(fal_router(speech, services, settings, sockets, keys))
         add_unknown_paths(app)

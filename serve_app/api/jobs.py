@@ -8,16 +8,13 @@ from pydantic import BaseModel
 
 from serve_app.api.auth import key_of
 from serve_app.api.error_responses import documented
+from serve_app.api.scene_jobs import SceneJobs
 from serve_app.jobs.job import JobResult, JobState, JobStatus
 from serve_app.jobs.queue import JobQueue
 from serve_app.keys.key import Scope
-from serve_app.settings import JobSettings
 from serve_app.speech.scene import Scene
-from serve_app.store.files import FileStore
 
 _MOST_LISTED = 1000
-_MAX_RUN_SECONDS = 86_400.0
-"""From the start of a job to the end of its last attempt. Its input files are kept for so long."""
 
 
 class JobLine(BaseModel):
@@ -51,10 +48,9 @@ class JobList(BaseModel):
 
 
 class JobsApi:
-    def __init__(self, queue: JobQueue, files: FileStore, settings: JobSettings) -> None:
+    def __init__(self, queue: JobQueue, jobs: SceneJobs) -> None:
         self._queue = queue
-        self._files = files
-        self._kept_seconds = settings.start_timeout_seconds + _MAX_RUN_SECONDS
+        self._jobs = jobs
 
     def router(self) -> APIRouter:
         router = APIRouter(tags=["jobs"])
@@ -88,8 +84,7 @@ class JobsApi:
         key_id = key_of(request, Scope.SPEECH).id
         new = await self._queue.again(job_id, key_id)
         job = await self._queue.submit(replace(new, cost_seconds=Scene.from_json(new.input).longest_seconds))
-        for file_id in new.file_ids:
-            await self._files.keep(file_id, self._kept_seconds)
+        await self._jobs.keep_clips([new])
         await self._queue.answered(job.id)
         return await self._shown(job.id, key_id)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from serve_app.jobs.batches import JobBatches
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.webhooks import WebhookFormat
 from serve_app.speech.audition import Auditions
@@ -27,6 +28,7 @@ class KeptVoices:
 class Services:
     speech: SpeechService
     queue: JobQueue
+    batches: JobBatches
     files: FileStore
     voices: KeptVoices
     net: Fetcher

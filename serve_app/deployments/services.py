@@ -8,13 +8,14 @@ import secrets
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.adapters.registry import AdapterRegistry
-from serve_app.api.fal.job_work import FalJobWork
 from serve_app.api.fal.webhook import FalWebhookFormat
+from serve_app.api.job_work import SceneWork
 from serve_app.api.services import KeptVoices, Services
 from serve_app.audio.watermark.mark import open_watermark
 from serve_app.conversations.conversations import Conversations
 from serve_app.conversations.portable import PortableStates
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle
+from serve_app.jobs.batches import JobBatches
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.runner import Work
 from serve_app.keys.keys import Keys
@@ -100,6 +101,7 @@ def open_services(
         voices=voices,
         talk=Talk(speech, conversations, PortableStates(Seals(signing_secret))),
         queue=JobQueue(database, settings.shared_jobs, webhook_format),
+        batches=JobBatches(database, settings.shared_jobs),
         files=files,
         net=net,
         urls=UrlSigner(signing_secret),
@@ -111,4 +113,4 @@ def open_services(
 
 def job_work(services: Services, keys: Keys | None, settings: JobSettings) -> Work:
     """The work of queued jobs. Without `keys` every job runs as anonymous."""
-    return FalJobWork(services.speech, keys, settings.kept_seconds)
+    return SceneWork(services.speech, keys, settings.kept_seconds)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, case, func, insert, s
 
 from serve_app.errors import UnknownJob
 from serve_app.jobs.job import PRIORITIES, Job, JobError, JobResult, JobState, JobStatus, LogEntry, LogLine
-from serve_app.jobs.tables import JOBS, LOGS, RESULTS
+from serve_app.jobs.tables import BATCHES, JOBS, LOGS, RESULTS
 
 IN_TURN = (JOBS.c.rank, JOBS.c.turn, JOBS.c.number)
 _AHEAD = JOBS.alias("ahead")
@@ -29,10 +29,14 @@ _COLUMNS = (JOBS.c.number, JOBS.c.rank, JOBS.c.error_type, *(JOBS.c[name] for na
 _THIS = (JOBS.c.id == bindparam("job_id"), JOBS.c.key_id == bindparam("key_id"))
 JOB = select(*_COLUMNS).where(*_THIS)
 STATUS = select(*_COLUMNS, case((JOBS.c.state == JobState.QUEUED, _POSITION)).label("position")).where(*_THIS)
-RESULT = (
-    select(*_COLUMNS, RESULTS.c.status_code, RESULTS.c.file_id, RESULTS.c.body)
-    .outerjoin_from(JOBS, RESULTS, RESULTS.c.number == JOBS.c.number)
-    .where(*_THIS)
+_RESULT_COLUMNS = (*_COLUMNS, RESULTS.c.status_code, RESULTS.c.file_id, RESULTS.c.body)
+RESULT = select(*_RESULT_COLUMNS).outerjoin_from(JOBS, RESULTS, RESULTS.c.number == JOBS.c.number).where(*_THIS)
+BATCH = (
+    select(*_RESULT_COLUMNS, BATCHES.c.position)
+    .join_from(JOBS, BATCHES, BATCHES.c.number == JOBS.c.number)
+    .outerjoin(RESULTS, RESULTS.c.number == JOBS.c.number)
+    .where(BATCHES.c.batch_id == bindparam("batch_id"), JOBS.c.key_id == bindparam("key_id"))
+    .order_by(BATCHES.c.position)
 )
 _LOG_COLUMNS = (LOGS.c.number, LOGS.c.at, LOGS.c.level, LOGS.c.message)
 _LOGS = (

@@ -74,6 +74,15 @@ UNSTORED = Table(
     Column("number", _SERIAL, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
 )
 
+BATCHES = Table(
+    "job_batches",  # jobs that were submitted together
+    METADATA,
+    Column("number", _SERIAL, ForeignKey("jobs.number", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("batch_id", String(36), nullable=False),
+    Column("position", Integer, nullable=False),  # from 0, as they were sent
+    Index("job_batches_by_batch", "batch_id", "position"),
+)
+
 RESULTS = Table(
     "job_results",
     METADATA,

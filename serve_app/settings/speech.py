@@ -118,6 +118,10 @@ class LimitSettings(Section):
     """Characters of all texts of one request together."""
     max_job_text_chars: int = Field(default=200_000, ge=1)
     """The same for a queued job."""
+    max_batch_items: int = Field(default=100, ge=1)
+    """Items of `POST /v1/audio/speech/batch`. Each is a queued job."""
+    max_batch_text_chars: int = Field(default=200_000, ge=1)
+    """Characters of all items of a batch together."""
     max_scene_turns: int = Field(default=32, ge=1)
     """Turns of a scene."""
     max_context_segments: int = Field(default=16, ge=0)

@@ -56,7 +56,7 @@ def build_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene:
     """The scene that `asked` describes. Raises InvalidRequest for the first field beyond a limit."""
     limits = settings.limits
     if asked.file is not None:
-        coding_of(asked.file.format, asked.file.sample_rate_hz)
+        coding_of(asked.file.format, asked.file.sample_rate_hz, asked.file.speed)
     scene = _scene(asked, _turns(asked, limits), info, settings)
     prepared = [
         _prepared(f"turns[{number}].text", turn, asked.normalize, info) for number, turn in enumerate(scene.turns)

@@ -25,7 +25,7 @@ class SpeechFiles:
 
     async def put_answer(self, wish: AnswerFile, request_id: str, owner: str, pcm: bytes) -> StoredFile:
         """The stored answer. Raises what storing a file raises."""
-        coding = coding_of(wish.format, wish.sample_rate_hz)
+        coding = coding_of(wish.format, wish.sample_rate_hz, wish.speed)
         return await self._files.put(
             await encoded_whole(pcm, coding),
             name=f"speech.{coding.format.extension}",

@@ -98,6 +98,8 @@ class AnswerFile:
     """None keeps it for the server's default time."""
     sample_rate_hz: int | None = None
     """None is the format's own."""
+    speed: float = 1.0
+    """As in `Coding`."""
 
 
 @dataclass(frozen=True, slots=True)

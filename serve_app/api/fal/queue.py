@@ -29,14 +29,14 @@ from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput
 from serve_app.api.fal.ways import APP, PREFIX, Surface, way_of
 from serve_app.api.places import Places
+from serve_app.api.scene_jobs import SceneJobs
 from serve_app.api.services import Services
 from serve_app.api.streaming import EVENT_STREAM, PING, StreamedAnswer, event
 from serve_app.errors import UnknownJob
-from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry, NewJob
+from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry
 from serve_app.jobs.status_feed import POLL_SECONDS, StatusFeed
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
-from serve_app.speech.scene import FileAudio, InlineAudio, Scene
 from serve_app.speech.service import SpeechService
 
 _QUEUE = f"{PREFIX}/{Surface.QUEUE}{APP}"
@@ -44,8 +44,6 @@ _JOB = f"{_QUEUE}/requests/{{request_id}}"
 _SUBMIT_ERRORS = input_errors(413, 422) | infra_errors(401, 403, 404, 429, 503)
 _ERRORS = infra_errors(401, 403, 404)
 _PING_SECONDS = 15.0
-_MAX_RUN_SECONDS = 86_400.0
-"""From the start of a job to the end of its last attempt. Its input files are kept for so long."""
 _TRUE = ("1", "true")
 
 
@@ -56,9 +54,8 @@ class CancelStatus(BaseModel):
 class QueueApi:
     def __init__(self, reader: SceneReader, speech: SpeechService, services: Services, settings: Settings) -> None:
         self._reader = reader
-        self._context = speech.context
         self._services = services
-        self._start_timeout = settings.jobs.start_timeout_seconds
+        self._jobs = SceneJobs(speech.context, services.files, settings.jobs)
         self._feed = StatusFeed(services.queue.statuses)
         limits = settings.limits
         self._streams = Places("status streams", limits.max_status_streams, limits.max_status_streams_per_key)
@@ -84,30 +81,21 @@ class QueueApi:
         preferences = preferences_of(request.headers)
         if fal_webhook is not None:
             self._services.net.check_url(WEBHOOK_FIELD, fal_webhook)
-        queue, start_timeout = self._services.queue, preferences.start_timeout_seconds
-        kept_seconds = (start_timeout or self._start_timeout) + _MAX_RUN_SECONDS
+        queue = self._services.queue
         read = await self._reader.read(request, is_job=True)
-        scene = await self._context.keep(read, key.id, kept_seconds)
-        file_ids = _stored_ids(read, scene)
+        traceparent, start_timeout = request.headers.get("traceparent", ""), preferences.start_timeout_seconds
+        new = await self._jobs.new(read, APP.lstrip("/"), key.id, traceparent, start_timeout)
         job = await queue.submit(
-            NewJob(
-                endpoint=APP.lstrip("/"),
-                key_id=key.id,
-                input=scene.to_json(),
+            replace(
+                new,
                 priority=preferences.priority,
-                start_timeout_seconds=start_timeout,
                 webhook_url=fal_webhook,
                 idempotency_key=request.headers.get(IDEMPOTENCY_KEY),
-                headers={"traceparent": request.headers.get("traceparent", "")},
                 max_attempts=None if preferences.retries else 1,
                 stores_io=preferences.stores_io,
-                cost_seconds=scene.longest_seconds,
-                identity=_identity(scene),
-                file_ids=file_ids,
             )
         )
-        for file_id in file_ids:  # another job with the same clip may have ended since, and deleted it
-            await self._services.files.keep(file_id, kept_seconds)
+        await self._jobs.keep_clips([new])
         name_request(request, job.id)
         status = await queue.status(job.id, key.id)
         content = self._content(request, status) | {"status": "IN_QUEUE", "queue_position": status.position or 0}
@@ -195,18 +183,6 @@ class QueueApi:
 
 def _key_for_speech(request: Request) -> Key:
     return key_of(request, Scope.SPEECH)
-
-
-def _identity(scene: Scene) -> dict[str, Any]:
-    """The scene without the address by which its caller reached this server: a repeated submit may come by another."""
-    return replace(scene, file=scene.file and replace(scene.file, url_base="")).to_json()
-
-
-def _stored_ids(read: Scene, kept: Scene) -> tuple[str, ...]:
-    """Ids of the files in which inline audio was stored."""
-    pairs = zip(read.context, kept.context, strict=True)
-    audio = [after.audio for before, after in pairs if isinstance(before.audio, InlineAudio)]
-    return tuple(stored.file_id for stored in audio if isinstance(stored, FileAudio))
 
 
 def _logs(entries: Iterable[LogEntry]) -> Iterable[dict[str, str]]:

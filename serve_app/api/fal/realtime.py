@@ -18,8 +18,8 @@ from serve_app.api.bounded import read_json, read_msgpack
 from serve_app.api.fal.errors import error_content, sentence, validation_content
 from serve_app.api.fal.run import chunk_content
 from serve_app.api.fal.scene_reader import SceneReader
-from serve_app.api.fal.schema import notices_of, output_of
 from serve_app.api.fal.ways import APP, PREFIX, Surface
+from serve_app.api.job_output import notices_of, output_of
 from serve_app.api.places import Places
 from serve_app.api.sockets import NORMAL_CLOSURE, POLICY_VIOLATION, TRY_AGAIN_LATER, socket_places
 from serve_app.api.streaming import while_connected

@@ -13,8 +13,9 @@ from serve_app.api.auth import key_of
 from serve_app.api.fal.errors import FalRoute, infra_errors, input_errors, request_id_of
 from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
-from serve_app.api.fal.schema import INPUT_BODY, FalOutput, notices_of, output_of
+from serve_app.api.fal.schema import INPUT_BODY, FalOutput
 from serve_app.api.fal.ways import APP, PREFIX, Surface
+from serve_app.api.job_output import notices_of, output_of
 from serve_app.api.streaming import EVENT_STREAM, StreamedAnswer, disconnect, event, while_connected
 from serve_app.keys.key import Scope
 from serve_app.messages import SAMPLE_RATE_HZ, AudioChunk

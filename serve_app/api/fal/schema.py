@@ -1,6 +1,5 @@
 """The input and output of `fal-ai/csm-1b`. Unknown fields are ignored, as fal does."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi.exceptions import RequestValidationError
@@ -13,9 +12,8 @@ from serve_app.api.native_schema import Integer, Number
 from serve_app.api.openapi import body_schemas, described_body
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
-from serve_app.speech.answer import Answer, StoredAnswer
 from serve_app.speech.build import Asked, AskedClip
-from serve_app.speech.scene import AnswerFile, Scene, Turn
+from serve_app.speech.scene import AnswerFile, Turn
 
 _USUAL = LimitSettings()
 
@@ -89,39 +87,6 @@ class FalOutput(BaseModel):
     turns: list[FalTimedTurn] = []
     notices: list[str] = []
     """Of ignored fields, lowered values, unspoken text and recordings. Left out where there are none."""
-
-
-def notices_of(scene: Scene, answer: Answer) -> list[str]:
-    """All that the caller should know of the request, in words."""
-    return [*scene.remarks, *answer.notices]
-
-
-def output_of(answer: StoredAnswer, notices: Sequence[str]) -> dict[str, Any]:
-    """As `FalOutput` has it."""
-    file = answer.file
-    told = {"notices": list(notices)} if notices else {}
-    return told | {
-        "audio": {
-            "url": answer.url,
-            "content_type": file.content_type,
-            "file_name": file.name,
-            "file_size": file.size,
-        },
-        "seed": answer.seed,
-        "finish_reason": str(answer.finish_reason),
-        "audio_seconds": answer.audio_seconds,
-        "turns": [
-            {
-                "turn": turn.turn,
-                "speaker_id": turn.speaker,
-                "start": turn.start_seconds,
-                "end": turn.end_seconds,
-                "first_frame": turn.first_frame,
-                "end_frame": turn.end_frame,
-            }
-            for turn in answer.turns
-        ],
-    }
 
 
 def parse(body: bytes, limits: LimitSettings = _USUAL) -> FalInput:

@@ -11,6 +11,7 @@ from serve_app.errors import CsmServeError, InvalidRequest
 
 PREFIX = "/v1"
 _FIELD_NAMES = FieldNames({"turns": "input", "text": "input", "speaker": "voice", "format": "response_format"})
+ITEMS = "items"
 _INVALID = "invalid_request_error"
 _OURS_TO_THEIRS = {422: 400}
 """Where OpenAI has another status than the table of all dialects."""
@@ -43,10 +44,17 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def error_content(error: CsmServeError) -> dict[str, Any]:
     param = None
     if isinstance(error, InvalidRequest):
-        # An input is a scene of one turn, but its caller sent `input` and not the text of a turn.
-        param = _FIELD_NAMES.dotted(error.field.removeprefix("turns[0]."))
+        param = param_of(error.field)
         error = error.at(param)
     return content(_status(error), str(error), param)
+
+
+def param_of(field: str) -> str:
+    """A neutral path in OpenAI's names. One that begins with an item of a batch has them already."""
+    if field.startswith(ITEMS):
+        return field
+    # An input is a scene of one turn, but its caller sent `input` and not the text of a turn.
+    return _FIELD_NAMES.dotted(field.removeprefix("turns[0]."))
 
 
 def content(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:

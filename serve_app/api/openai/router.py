@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, FastAPI, HTTPException
 
+from serve_app.api.openai.batch import OpenAiBatches
 from serve_app.api.openai.catalogue import catalogue_router
 from serve_app.api.openai.errors import PREFIX
 from serve_app.api.openai.kept_voices import kept_voices_router
@@ -15,8 +16,10 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def openai_router(speech: SpeechService, settings: Settings, services: Services | None = None) -> APIRouter:
-    """Without `services` no voices are kept."""
+    """Without `services` there are no batches, and no voices are kept."""
     router = APIRouter()
+    if services is not None:
+        router.include_router(OpenAiBatches(speech, services, settings).router())
     router.include_router(OpenAiSpeech(speech, settings).router())
     router.include_router(catalogue_router(speech))
     router.include_router(verify_router(speech.watermark, settings))

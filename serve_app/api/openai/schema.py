@@ -17,6 +17,7 @@ from serve_app.speech.build import Asked, AskedClip
 from serve_app.speech.scene import Turn
 
 _SAMPLING_FIELDS = {"temperature", "top_k", "top_p", "repetition_penalty"}
+_EXAMPLE = '{"input": "Hello.", "voice": "alloy"}'
 _WITHOUT_EFFECT = "instructions: without effect, CSM takes its tone from text and context"
 
 
@@ -34,10 +35,9 @@ class VoiceId(LenientBody):
 Voice = Annotated[str, BeforeValidator(_plain_id, json_schema_input_type=str | VoiceId)]
 
 
-class SpeechBody(LenientBody):
-    keeps_empty: ClassVar[frozenset[str]] = frozenset({"input"})
+class SpeechOptions(LenientBody):
+    """All but the text."""
 
-    input: str = Field(description="What to say.")
     model: str | None = Field(default=None, description="Any name: this server has one model.")
     voice: Voice = Field(default=DEFAULT_VOICE, description="OpenAI's name of a voice, or a speaker's number.")
     instructions: str | None = Field(default=None, description="Accepted, and without effect.")
@@ -59,14 +59,30 @@ class SpeechBody(LenientBody):
     max_audio_seconds: Number | None = None
 
 
-def parse(body: bytes, limits: LimitSettings) -> SpeechBody:
-    """Raises InvalidRequest for what is not a JSON object, or has a field of a wrong type."""
+class SpeechBody(SpeechOptions):
+    keeps_empty: ClassVar[frozenset[str]] = frozenset({"input"})
+
+    input: str = Field(description="What to say.")
+
+
+def json_object(body: bytes, example: str) -> dict[str, Any]:
+    """Raises InvalidRequest for what is not a JSON object. `example`: one that is."""
     try:
         values = read_json("body", body)
     except (ValueError, RecursionError):
-        raise _no_object("is not valid JSON") from None
+        raise InvalidRequest("body", f"is not valid JSON: send an object such as {example}") from None
     if not isinstance(values, dict):
-        raise _no_object("must be a JSON object")
+        raise InvalidRequest("body", f"must be a JSON object: send one such as {example}")
+    return values
+
+
+def parse(body: bytes, limits: LimitSettings) -> SpeechBody:
+    """Raises InvalidRequest for what is not a JSON object, or has a field of a wrong type."""
+    return validated(json_object(body, _EXAMPLE), limits)
+
+
+def validated(values: dict[str, Any], limits: LimitSettings) -> SpeechBody:
+    """Raises InvalidRequest."""
     check_lengths(values, limits)
     try:
         return SpeechBody.read(values)
@@ -90,10 +106,6 @@ def asked(body: SpeechBody, kept_voice: str | None = None) -> Asked:
         adapter=body.adapter,
         remarks=(*body.notices, *((_WITHOUT_EFFECT,) if (body.instructions or "").strip() else ())),
     )
-
-
-def _no_object(what: str) -> InvalidRequest:
-    return InvalidRequest("body", f'{what}: send an object such as {{"input": "Hello.", "voice": "alloy"}}')
 
 
 BODY_SCHEMAS = body_schemas(SpeechBody)

@@ -1,8 +1,8 @@
-"""The work of a queued scene."""
+"""The work of a queued scene, whichever dialect queued it."""
 
 from contextlib import aclosing
 
-from serve_app.api.fal.schema import notices_of, output_of
+from serve_app.api.job_output import notices_of, output_of
 from serve_app.jobs.job import JobResult, LeasedJob
 from serve_app.jobs.runner import Progress
 from serve_app.keys.key import ANONYMOUS, Key
@@ -16,7 +16,7 @@ from serve_app.speech.service import SpeechService
 _BACKGROUND_PRIORITY = 1
 
 
-class FalJobWork:
+class SceneWork:
     """A `jobs.runner.Work`. A second run has the same seed, and finds the file that the first one stored."""
 
     def __init__(self, speech: SpeechService, keys: Keys | None, record_seconds: float | None = None) -> None:
