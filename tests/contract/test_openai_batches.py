@@ -2,6 +2,9 @@
 
 import base64
 import io
+import json
+import re
+import subprocess
 import time
 import wave
 from collections.abc import Iterator
@@ -11,11 +14,14 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.api.openai.batch_schema import parse_batch
+from serve_app.errors import InvalidRequest
 from serve_app.keys.key import Scope
 from serve_app.settings import JobSettings, KeySettings, LimitSettings
 from tests.support.contract_server import Server, serving
 from tests.support.decoded import decoded
 
+DOCS = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists()) / "docs/api.md"
 PATH = "/v1/audio/speech/batch"
 ASYNC = {"Prefer": "respond-async"}
 FRAME = 1920
@@ -149,6 +155,23 @@ def test_a_bad_item_is_named_before_any_is_spoken(
     assert error["message"].startswith(f"{param}: ")
     assert says in error["message"]
     assert http.get("/jobs").json()["jobs"] == []
+
+
+def test_clips_among_the_defaults_count_for_each_item() -> None:
+    clip = {"text": "Words.", "speaker": 0, "audio": "A" * 500}
+    body = items("One.", "Two.", "Three.") | {"context": [clip]}
+    with pytest.raises(InvalidRequest) as refused:
+        parse_batch(json.dumps(body).encode(), LimitSettings(max_body_bytes=1024))
+    assert (refused.value.field, "keep a voice once" in refused.value.message) == ("items[2].context", True)
+    assert len(parse_batch(json.dumps(body).encode(), LimitSettings(max_body_bytes=1500))) == 3
+
+
+def test_the_example_of_the_docs_runs(server: Server) -> None:
+    section = DOCS.read_text().partition("\n### Batches\n")[2].partition("\n## ")[0]
+    (script,) = re.findall(r"```bash\n(.*?)```", section, re.DOTALL)
+    env = {"URL": server.url, "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(["bash", "-euc", script], env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout)["succeeded"] == 2
 
 
 def test_a_batch_that_the_queue_has_no_room_for_is_refused_whole(http: httpx.Client) -> None:

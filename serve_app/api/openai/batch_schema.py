@@ -77,7 +77,7 @@ def parse_batch(body: bytes, limits: LimitSettings) -> list[SpeechBody]:
     if len(items) > limits.max_batch_items:
         raise InvalidRequest(ITEMS, f"has {len(items)} items, at most {limits.max_batch_items} are allowed")
     read: list[SpeechBody] = []
-    num_chars = 0
+    num_chars = num_context_bytes = 0
     for index, item in enumerate(items):
         try:
             read.append(_item(item, defaults, limits))
@@ -88,6 +88,13 @@ def parse_batch(body: bytes, limits: LimitSettings) -> list[SpeechBody]:
             most = limits.max_batch_text_chars
             what = f"brings the batch to {num_chars} characters, at most {most} are allowed: send it in several batches"
             raise InvalidRequest(f"{ITEMS}[{index}].input", what)
+        # A clip among the defaults is read once for each item, as if the body held it so often.
+        num_context_bytes += sum(len(clip.audio) for clip in read[-1].context)
+        if num_context_bytes > limits.max_body_bytes:
+            what = (
+                "brings the clips of all items to more than a body may have: keep a voice once and name it in `voice`"
+            )
+            raise InvalidRequest(f"{ITEMS}[{index}].context", what)
     return read
 
 
