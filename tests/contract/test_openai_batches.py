@@ -225,6 +225,22 @@ def test_a_repeated_submit_with_its_idempotency_key_is_the_same_batch(http: http
     assert (other.status_code, "another request" in other.json()["error"]["message"]) == (400, True)
 
 
+def test_a_batch_goes_on_in_the_next_process(tmp_path: Path) -> None:
+    jobs = JobSettings(poll_seconds=0.02, lease_seconds=1.0, heartbeat_seconds=0.2)
+    with serving(tmp_path, jobs=jobs, keys=KeySettings(open=True)) as first:
+        sent = httpx.post(
+            f"{first.url}{PATH}", json=items("Hello.", "waitforever"), headers={"Prefer": "wait=1"}
+        ).json()
+        assert [one["status"] for one in sent["results"]] == ["success", "in_progress"]
+    with serving(tmp_path, jobs=jobs, keys=KeySettings(open=True)) as second:
+        second.decoder.go_on.set()
+        with httpx.Client(base_url=second.url, timeout=30) as http:
+            batch = ended(http, sent["id"])
+    assert [one["id"] for one in batch["results"]] == [one["id"] for one in sent["results"]]
+    assert batch["succeeded"] == 2, batch
+    assert [request.text for request in second.decoder.requests] == ["waitforever"], "what has ended is kept"
+
+
 def test_options_of_files_hold_and_those_of_streams_are_told(http: httpx.Client) -> None:
     body = items("One two three four.") | {"speed": 2, "sample_rate": 16_000, "stream_format": "sse", "colour": "red"}
     (one,) = http.post(PATH, json=body).json()["results"]
