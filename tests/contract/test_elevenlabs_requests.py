@@ -37,7 +37,7 @@ def spoken(http: httpx.Client, path: str = "", output_format: str = "pcm_24000",
 @pytest.mark.parametrize("path", ["", "/stream"])
 def test_mp3_is_the_default_at_its_rate(http: httpx.Client, path: str) -> None:
     answer = http.post(f"{SPEECH}{path}", json=FOUR_WORDS)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/mpeg")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "audio/mpeg"), answer.text[:300]
     assert answer.headers["character-cost"] == str(len(FOUR_WORDS["text"]))
     assert answer.headers["request-id"] == answer.headers["x-csm-request-id"]
     # 128 kbit a second: half a second more or less is the frames at both ends.
