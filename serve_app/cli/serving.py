@@ -122,11 +122,23 @@ def _start_ray(host: str, port: int) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     local: dict[str, Any] = {"address": "local", "include_dashboard": False} if _is_local() else {}
     try:
-        ray.init(**local, **quiet)
+        _init_ray(local | quiet)
         serve.start(http_options={"host": host, "port": port}, logging_config=LoggingConfig(enable_access_log=False))
     except Exception as error:
         _log.debug("Ray does not start", exc_info=error)
         raise ray_failure(error) from error
+
+
+def _init_ray(options: dict[str, Any]) -> None:
+    """Ray gives a node 30 s to start. A busy machine may need more for the first time, when nothing is in its caches."""
+    try:
+        ray.init(**options)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        _log.warning("Ray did not start within its 30 s: trying once more")
+        ray.shutdown()
+        ray.init(**options)
 
 
 def _is_local() -> bool:

@@ -40,7 +40,7 @@ class JobService:
             group.create_task(repeat("counting webhooks", self._count, _COUNT_SECONDS))
             group.create_task(repeat("sweeping jobs", self._sweep, _SWEEP_SECONDS))
 
-    async def stop(self, drain_seconds: float) -> None:
+    async def stop(self, drain_seconds: float = 0.0) -> None:
         """Let running jobs end for so long, then return them to the queue."""
         await self._runner.stop(drain_seconds)
 

@@ -85,3 +85,17 @@ def test_an_ipv6_address_stands_in_brackets(host: str, address: str) -> None:
 def test_an_ipv6_address_of_another_machine_is_refused_in_brackets() -> None:
     with pytest.raises(StartupError, match=r"cannot listen on \[2001:db8::1\]:8000 "):
         require_free_port("2001:db8::1", 8000)
+
+
+def test_a_ray_that_takes_too_long_is_started_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[bool] = []
+
+    def start(**_: object) -> None:
+        starts.append(True)
+        raise RuntimeError("The current node timed out during startup. This could happen …")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(serving.ray, "init", start)
+    with pytest.raises(StartupError, match="timed out during startup"):
+        serving._start_ray("127.0.0.1", 8000)
+    assert len(starts) == 2
