@@ -130,7 +130,7 @@ def _start_ray(host: str, port: int) -> None:
 
 
 def _init_ray(options: dict[str, Any]) -> None:
-    """Ray gives a node 30 s to start. A busy machine may need more for the first time, when nothing is in its caches."""
+    """Ray gives a node 30 s to start. A busy machine may need more at first, when nothing is in its caches."""
     try:
         ray.init(**options)
     except Exception as error:
