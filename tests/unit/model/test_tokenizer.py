@@ -29,7 +29,7 @@ def tokenizer(tiny_checkpoint: Checkpoint) -> TextTokenizer:
 
 def changed(checkpoint: Checkpoint, folder: Path, tokenizer: Tokenizer) -> Checkpoint:
     tokenizer.save(str(folder / "tokenizer.json"))
-    return replace(checkpoint, folder=folder)
+    return replace(checkpoint, folder=folder, text_folder=folder)
 
 
 def test_a_passage_is_bos_speaker_text_eos(tokenizer: TextTokenizer) -> None:
@@ -87,4 +87,4 @@ def test_a_tokenizer_of_another_model_is_refused(tiny_checkpoint: Checkpoint, tm
 def test_a_broken_file_is_named(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
     shutil.copy(tiny_checkpoint.folder / "config.json", tmp_path / "tokenizer.json")
     with pytest.raises(CheckpointError, match=r"tokenizer\.json is unreadable"):
-        TextTokenizer(replace(tiny_checkpoint, folder=tmp_path))
+        TextTokenizer(replace(tiny_checkpoint, folder=tmp_path, text_folder=tmp_path))
