@@ -93,7 +93,7 @@ class SpeechService:
         info = await self.info()
         if sum(len(turn.text) for turn in asked.turns) <= _MAX_INLINE_CHARS:
             scene = build_scene(asked, info, settings)
-        else:  # A long text takes seconds to prepare, which would stall every stream of this event loop.
+        else:  # The longest texts take seconds to prepare, which would stall every stream of this event loop.
             scene = await asyncio.to_thread(build_scene, asked, info, settings)
         await self._adapter(scene)
         return await self._casting.cast(scene, key.id)

@@ -135,6 +135,41 @@ def proxy_of(port: int, connection: httpx.Response) -> int:
     return found[0].pid or 0
 
 
+class Audience:
+    """Listeners of long streams. `safe` are those who came through the proxies that are not lost."""
+
+    def __init__(self, cluster: RayCluster, kept_proxies: set[int]) -> None:
+        self.heard = {seed: Heard() for seed in range(STREAMS)}
+        self.safe: set[int] = set()
+        self._cluster = cluster
+        self._kept_proxies = kept_proxies
+
+    async def gather(self, tasks: asyncio.TaskGroup) -> None:
+        """Have all of them listen in `tasks`. Returns once each has heard something."""
+        for seed in self.heard:
+            tasks.create_task(self._listen(seed))
+        while any(len(one.sound) < 44 + 3840 for one in self.heard.values()):
+            await asyncio.sleep(0.1)
+
+    def require_whole(self) -> float:
+        """Every safe stream is whole. Returns the longest gap, in seconds."""
+        assert self.safe, "some stream came through a proxy that was kept"
+        for seed in self.safe:
+            assert self.heard[seed].sound[44:] == expected_sound(seed, int(SECONDS * 12.5)), self.heard[seed].finish
+        return max(self.heard[seed].longest_gap for seed in self.safe)
+
+    async def _listen(self, seed: int) -> None:
+        async def note(response: httpx.Response) -> None:
+            if proxy_of(self._cluster.http_port, response) in self._kept_proxies and "generate" in str(response.url):
+                self.safe.add(seed)
+
+        async with httpx.AsyncClient(event_hooks={"response": [note]}) as client:
+            try:
+                await speak(client, Server(self._cluster.url, "csm"), seed, SECONDS, self.heard[seed])
+            except httpx.HTTPError:
+                self.heard[seed].finish = "broken"
+
+
 NOTICE_SECONDS = 20
 
 
@@ -159,33 +194,16 @@ async def test_a_node_that_is_taken_away_is_heard_by_nobody(tmp_path: Path) -> N
         cluster.start_node("comes", "--num-cpus=4", '--resources={"card": 1}')
         until(lambda: cluster.num_nodes("card") == 2, "a second node is there")
         of_staying = {process.pid for process in cluster.processes("stays")}
-        server, heard = Server(cluster.url, "csm"), {seed: Heard() for seed in range(STREAMS)}
-        safe: set[int] = set()
-
-        async def listen(seed: int) -> None:
-            async def note(response: httpx.Response) -> None:
-                if proxy_of(cluster.http_port, response) in of_staying and "generate" in str(response.url):
-                    safe.add(seed)
-
-            async with httpx.AsyncClient(event_hooks={"response": [note]}) as client:
-                try:
-                    await speak(client, server, seed, SECONDS, heard[seed])
-                except httpx.HTTPError:
-                    heard[seed].finish = "broken"
-
+        audience = Audience(cluster, of_staying)
         async with asyncio.TaskGroup() as tasks:
-            for seed in heard:
-                tasks.create_task(listen(seed))
-            while any(len(one.sound) < 44 + 3840 for one in heard.values()):
-                await asyncio.sleep(0.1)
+            await audience.gather(tasks)
             await asyncio.to_thread(cluster.drain, "goes", NOTICE_SECONDS)
             await asyncio.sleep(NOTICE_SECONDS)
             await asyncio.to_thread(cluster.kill, "goes")
-        assert safe, "some stream came through the proxy that stays"
-        for seed in safe:
-            assert heard[seed].sound[44:] == expected_sound(seed, int(SECONDS * 12.5)), heard[seed].finish
-    longest = max(heard[seed].longest_gap for seed in safe)
-    sys.stdout.write(f"\n{len(safe)} of {STREAMS} streams by the proxy that stays, longest gap {longest:.1f} s\n")
+        longest = audience.require_whole()
+    sys.stdout.write(
+        f"\n{len(audience.safe)} of {STREAMS} streams by the proxy that stays, longest gap {longest:.1f} s\n"
+    )
 
 
 async def test_streams_go_on_while_the_head_is_lost_and_comes_back(tmp_path: Path) -> None:
@@ -200,37 +218,19 @@ async def test_streams_go_on_while_the_head_is_lost_and_comes_back(tmp_path: Pat
         until(lambda: is_ready(cluster), "the graph is ready")
         until(lambda: listens(cluster, "worker"), "the worker's own proxy listens")
         of_worker = {process.pid for process in cluster.processes("worker")}
-        server, heard = Server(cluster.url, "csm"), {seed: Heard() for seed in range(STREAMS)}
-        safe: set[int] = set()
-
-        async def listen(seed: int) -> None:
-            async def note(response: httpx.Response) -> None:
-                if proxy_of(cluster.http_port, response) in of_worker and "generate" in str(response.url):
-                    safe.add(seed)
-
-            async with httpx.AsyncClient(event_hooks={"response": [note]}) as client:
-                try:
-                    await speak(client, server, seed, SECONDS, heard[seed])
-                except httpx.HTTPError:
-                    heard[seed].finish = "broken"
-
+        audience = Audience(cluster, of_worker)
         async with asyncio.TaskGroup() as tasks:
-            for seed in heard:
-                tasks.create_task(listen(seed))
-            while any(len(one.sound) < 44 + 3840 for one in heard.values()):
-                await asyncio.sleep(0.1)
+            await audience.gather(tasks)
             await asyncio.to_thread(cluster.kill, "head")
             await asyncio.sleep(5)
             await asyncio.to_thread(cluster.start_head, "--num-cpus=0", secret)
-        assert safe, "some stream came through the worker's own proxy"
-        for seed in safe:
-            assert heard[seed].sound[44:] == expected_sound(seed, int(SECONDS * 12.5)), heard[seed].finish
+        longest = audience.require_whole()
         back = await asyncio.to_thread(until, lambda: is_ready(cluster), "the graph is ready again")
         assert {process.pid for process in cluster.processes("worker")} >= of_worker
         async with httpx.AsyncClient() as client:
-            after = await speak(client, server, 99, 2, Heard())
+            after = await speak(client, Server(cluster.url, "csm"), 99, 2, Heard())
         assert after.sound[44:] == expected_sound(99, 25)
-    longest = max(heard[seed].longest_gap for seed in safe)
     sys.stdout.write(
-        f"\n{len(safe)} of {STREAMS} streams by the worker, longest gap {longest:.1f} s, ready after {back:.0f} s\n"
+        f"\n{len(audience.safe)} of {STREAMS} streams by the worker, longest gap {longest:.1f} s, "
+        f"ready after {back:.0f} s\n"
     )
