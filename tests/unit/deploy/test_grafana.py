@@ -177,6 +177,7 @@ FIRING = {
     },
     "CsmJobsWait": {"ray_csm_jobs_oldest_wait_seconds": "0+80x30"},
     "CsmWebhooksDead": {"ray_csm_webhooks_dead": "1x15 2x14"},
+    "CsmStepFallback": {'ray_csm_engine_step_fallback{application="csm"}': "1x30"},
     "CsmGone": {"ray_csm_engine_slots": "32x5 _x24"},
 }
 """What each alert is for, as samples a minute."""
@@ -205,6 +206,7 @@ QUIET = {
     },
     "CsmJobsWait": {"ray_csm_jobs_oldest_wait_seconds": "800x30"},
     "CsmWebhooksDead": {"ray_csm_webhooks_dead": "2x30"},
+    "CsmStepFallback": {'ray_csm_engine_step_fallback{application="csm"}': "0x30"},
     "CsmGone": {"ray_csm_engine_slots": "32x30"},
     # Off for a moment, as while streams open and close.
     "CsmGeneratorSlotsLeak": {
