@@ -189,7 +189,7 @@ def test_a_consumer_card_holds_so_many_slots_and_no_more(
         return plan_memory(model, wanted, usual_reserves(torch.device("cuda"), wanted))
 
     announce(planned(slots), free)
-    with pytest.raises(StartupError, match="slots? would fit"):
+    with pytest.raises(StartupError, match=r"slots? would fit"):
         announce(planned(slots + 1), free)
 
 
