@@ -37,7 +37,9 @@ def page(done: Sequence[Done], measured: Mapping[str, Path], rehearsed: bool) ->
     lines += [_step_row(row) for row in _step_rows(found)]
     lines += ["", "## Other figures", ""]
     lines += [
-        f"- {name}: `{json.dumps(found[name])[:900]}`" for name in ("probe", "profile", "prefill") if name in found
+        f"- {name}: `{json.dumps(found[name].get('rows', found[name]))[:900]}`"
+        for name in ("probe", "profile", "prefill")
+        if name in found
     ]
     if "streams" in found:
         lines.append(f"- streams with a p99 step below 80 ms: {found['streams'].get('most_streams')}")
