@@ -41,8 +41,8 @@ def test_what_hangs_is_stopped_and_what_fails_costs_its_own_section(
         monkeypatch,
         tmp_path,
         ("hangs", "import time; time.sleep(60)", 0.5),
-        ("fails", "raise SystemExit(3)", 20),
-        ("works", WRITES, 20),
+        ("fails", "raise SystemExit(3)", 8),
+        ("works", WRITES, 8),
     )
     assert "| hangs | stopped at its limit" in found
     assert "| fails | failed with status 3, see gpu-session-fails.log |" in found
