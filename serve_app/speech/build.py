@@ -43,7 +43,7 @@ class Asked:
     max_audio_seconds: float | None = None
     file: AnswerFile | None = None
     adapter: str | None = None
-    """Name of an adapter of this server."""
+    """Name of an adapter of this server, for turns that name none."""
     normalize: bool = True
     """Whether numbers, signs and abbreviations are spelled out before they are spoken."""
     is_job: bool = False
@@ -69,7 +69,7 @@ def build_live_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene
     """As `build_scene`, for one turn whose text is still to come."""
     (turn,) = asked.turns
     speaker = _speaker("turns[0].speaker", turn.speaker)
-    return _scene(asked, (Turn("", speaker, voice=turn.voice),), info, settings)
+    return _scene(asked, (Turn("", speaker, voice=turn.voice, adapter=asked.adapter or None),), info, settings)
 
 
 def _scene(asked: Asked, turns: tuple[Turn, ...], info: ModelInfo, settings: Settings) -> Scene:
@@ -84,7 +84,6 @@ def _scene(asked: Asked, turns: tuple[Turn, ...], info: ModelInfo, settings: Set
         sampling=sampling,
         max_audio_seconds=max_audio_seconds,
         file=asked.file,
-        adapter=asked.adapter or None,
         remarks=(*asked.remarks, *sampling_remarks, *length_remarks),
     )
 
@@ -116,6 +115,7 @@ def _turns(asked: Asked, limits: LimitSettings) -> tuple[Turn, ...]:
             turn,
             text=check_text(f"turns[{number}].text", turn.text, max_chars),
             speaker=_speaker(f"turns[{number}].speaker", turn.speaker),
+            adapter=turn.adapter or asked.adapter or None,
         )
         for number, turn in enumerate(turns)
     )

@@ -153,11 +153,11 @@ class SpeechPipeline:
             ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context, request.voices))
             for clip, codes in zip(request.context, encoded, strict=True)
         ]
-        missing = {turn.speaker for turn in request.turns} - {
+        # An adapter is a voice: the checkpoint's own would pull it away.
+        missing = {turn.speaker for turn in request.turns if turn.adapter is None} - {
             known.speaker for known in (*request.context, *request.voices)
         }
-        # An adapter is a voice: the checkpoint's own would pull it away.
-        voices = {} if request.adapter else await self.default_voices()
+        voices = await self.default_voices()
         defaults = [voices[speaker] for speaker in sorted(missing) if speaker in voices]
         return [*request.voices, *defaults, *given]
 

@@ -20,6 +20,8 @@ class Turn:
     """The text as it will be spoken, in pieces. Empty if the typed text is spoken as one piece."""
     voice: str | None = None
     """Id or name of a kept voice, as the caller sent it. `Casting` turns it into the scene's `voices`."""
+    adapter: str | None = None
+    """Name of the adapter that speaks it: the request's, or else that of the speaker's kept voice."""
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -28,7 +30,8 @@ class Turn:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        return cls(value["text"], value["speaker"], tuple(map(_piece, value.get("prepared", ()))), value.get("voice"))
+        pieces = tuple(map(_piece, value.get("prepared", ())))
+        return cls(value["text"], value["speaker"], pieces, value.get("voice"), value.get("adapter"))
 
 
 def _piece(value: Mapping[str, Any]) -> Piece:
@@ -118,8 +121,6 @@ class Scene:
     max_audio_seconds: float
     """Of the whole answer."""
     file: AnswerFile | None = None
-    adapter: str | None = None
-    """Name of the adapter that speaks it."""
     notices: tuple[str, ...] = ()
     """Parts of the texts that are not spoken, by kind. They never quote a text."""
     remarks: tuple[str, ...] = ()
@@ -144,7 +145,6 @@ class Scene:
             "sampling": asdict(self.sampling),
             "max_audio_seconds": self.max_audio_seconds,
             "file": asdict(self.file) if self.file else None,
-            "adapter": self.adapter,
             "notices": list(self.notices),
             "remarks": list(self.remarks),
             "voices": [asdict(cast) for cast in self.voices],
@@ -159,7 +159,6 @@ class Scene:
             sampling=SamplingParams(**value["sampling"]),
             max_audio_seconds=value["max_audio_seconds"],
             file=AnswerFile(**value["file"]) if value["file"] else None,
-            adapter=value.get("adapter"),
             notices=tuple(value.get("notices", ())),
             remarks=tuple(value.get("remarks", ())),
             voices=tuple(CastVoice(**cast) for cast in value.get("voices", ())),

@@ -95,8 +95,9 @@ class SpeechService:
             scene = build_scene(asked, info, settings)
         else:  # The longest texts take seconds to prepare, which would stall every stream of this event loop.
             scene = await asyncio.to_thread(build_scene, asked, info, settings)
-        await self._adapter(scene)
-        return await self._casting.cast(scene, key.id)
+        cast = await self._casting.cast(scene, key.id)
+        await self._adapters_of(cast)
+        return cast
 
     async def outcome(self, owner: str, request_id: str) -> Outcome:
         """How a request ended, or where it is. Raises UnknownRequest."""
@@ -139,16 +140,19 @@ class SpeechService:
         """Load an adapter once. Raises CheckpointError, in one line, where it cannot be served."""
         await self._pipeline.check_adapter(ref)
 
-    async def _adapter(self, scene: Scene) -> AdapterRef | None:
-        """What the scene names. Raises InvalidRequest where there is no such adapter."""
-        if scene.adapter is None:
-            return None
+    async def find_adapter(self, name: str) -> AdapterRef:
+        """Raises InvalidRequest where there is no such adapter."""
         try:
             if self.adapters is None:
-                raise UnknownAdapter(scene.adapter)
-            return await self.adapters.find(scene.adapter)
+                raise UnknownAdapter(name)
+            return await self.adapters.find(name)
         except UnknownAdapter:
             raise InvalidRequest("adapter", "names none of this server's: GET /adapters lists them") from None
+
+    async def _adapters_of(self, scene: Scene) -> dict[str, AdapterRef]:
+        """Those that its turns name. Raises InvalidRequest where there is no such adapter."""
+        names = {turn.adapter for turn in scene.turns if turn.adapter is not None}
+        return {name: await self.find_adapter(name) for name in sorted(names)}
 
     async def kept_voice(self, name_or_id: str, key: Key) -> Voice | None:
         """The voice of `key` with that id or name, for dialects in which other names are voices too."""
@@ -239,9 +243,10 @@ class SpeechService:
         had = {known.speaker for known in before.given}
         cast = [voice for voice in await self._casting.segments(scene, key.id) if voice.speaker not in had]
         added: tuple[ContextSegment, ...] = ()
-        if self._speakers is not None and scene.adapter is None:  # An adapter is a voice.
+        if self._speakers is not None:
             given = had | {known.speaker for known in (*cast, *scene.context)}
-            added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
+            alone = {turn.speaker for turn in scene.turns if turn.adapter is None}  # An adapter is a voice.
+            added = await self._speakers.segments(alone - given)
         return (*before.given, *sorted((*cast, *added), key=lambda segment: segment.speaker))
 
     async def _request(self, scene: Scene, call: Call, before: Before) -> tuple[SpeechRequest, tuple[str, ...]]:
@@ -260,7 +265,7 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
-            adapter=await self._adapter(scene),
+            adapters=await self._adapters_of(scene),
             voices=await self._voices_of(scene, call.key, before),
         )
         return request, notices

@@ -79,7 +79,7 @@ class Spoken:
             paced=request.is_streamed,
             lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
             trace=request.trace,
-            adapter=request.adapter,
+            adapter=request.adapter_of(part.turn),
         )
 
     def take(self, chunk: AudioChunk) -> AudioChunk:
