@@ -60,6 +60,12 @@ class Levels:
         gaps = np.flatnonzero(np.diff(spoken) - 1 >= round(min_seconds * SAMPLE_RATE_HZ / STEP_SAMPLES))
         return [Pause(int(spoken[gap]) + 1, int(spoken[gap + 1])) for gap in gaps]
 
+    @property
+    def longest_silence_seconds(self) -> float:
+        """The longest stretch without speech, also at the beginning or the end."""
+        spoken = np.flatnonzero(np.concatenate([[True], self.is_speech, [True]]))
+        return float((np.diff(spoken).max() - 1) * STEP_SAMPLES / SAMPLE_RATE_HZ)
+
     def speech_steps(self) -> tuple[int, int]:
         """First and last step of speech, the latter excluded."""
         spoken = np.flatnonzero(self.is_speech)

@@ -36,6 +36,7 @@ async def replayed(speech: SpeechService, record: Record, call: Call) -> Verdict
     kept = record.num_given
     before = Before(record.context[:kept], record.context[kept:])
     scene = _scene(record, _turns(record), record.seed)
+    scene = replace(scene, part_seeds={part.number: part.seed for part in record.parts})
     again = await _spoken(speech, scene, replace(call, record_seconds=0.0), before)
     return _verdict(record, again, await speech.info())
 

@@ -41,6 +41,8 @@ class SpeechRequest:
     """The caller's W3C `traceparent`."""
     adapters: Mapping[str, AdapterRef] = dataclasses.field(default_factory=dict)
     """Those that its turns name."""
+    part_seeds: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    """Seeds of utterances by their number, instead of those that follow from the request's."""
     voices: tuple[ContextSegment, ...] = ()
     """Kept voices of its speakers. They come before the context."""
 

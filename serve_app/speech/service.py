@@ -40,7 +40,9 @@ from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.recorder import Recorder
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import ContextSource, Scene, Turn
+from serve_app.speech.score import Ear
 from serve_app.speech.speaker_voices import SpeakerVoices
+from serve_app.speech.takes import Takes
 from serve_app.speech.text.duration import frame_cap
 from serve_app.store.stored_file import StoredFile
 from serve_app.voices.library import VoiceLibrary
@@ -66,10 +68,13 @@ class SpeechService:
         speakers: SpeakerVoices | None = None,
         watermark: Watermark | None = None,
         adapters: AdapterRegistry | None = None,
+        ear: Ear | None = None,
     ) -> None:
         """context_charge: seconds of audio that a key is charged for each second of context.
 
         speakers: None leaves to chance how a speaker sounds to whom nobody gives a voice.
+
+        ear: checks the words of takes.
         """
         self.voices = voices
         self.records: KeptRecords | None = None
@@ -78,6 +83,7 @@ class SpeechService:
         self._casting = Casting(voices)
         self._speakers = speakers
         self.watermark = watermark
+        self.ear = ear
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -209,7 +215,8 @@ class SpeechService:
         coming = None
         if text is not None:
             coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
-        speech = recorder.recorded(self._pipeline.stream(request, coming))
+        takes = Takes(scene.quality, self._pipeline.decoder, self.ear) if scene.quality else None
+        speech = recorder.recorded(self._pipeline.stream(request, coming, takes))
         if self.watermark is not None:
             speech = marked(speech, self.watermark)
         await stack.enter_async_context(aclosing(speech))
@@ -234,6 +241,7 @@ class SpeechService:
             store=store if wish else None,
             held=stack.pop_all(),
             notices=(*scene.notices, *notices),
+            takes=takes,
         )
         note_opened(answer)
         return answer
@@ -266,6 +274,7 @@ class SpeechService:
             arrived_at=call.arrived_at,
             trace=call.trace,
             adapters=await self._adapters_of(scene),
+            part_seeds=scene.part_seeds,
             voices=await self._voices_of(scene, call.key, before),
         )
         return request, notices
