@@ -59,9 +59,7 @@ def quality_of(asked: Quality | None, is_job: bool, sampling: SamplingParams, li
     if asked is None:
         return None
     if not is_job:
-        raise InvalidRequest(
-            "quality", "is for jobs, whose takes nobody waits for: send this to the queue, or in a batch"
-        )
+        raise InvalidRequest("quality", "is for jobs alone: send this to the queue, or in a batch")
     if not 1 <= asked.candidates <= limits.max_candidates:
         raise InvalidRequest("quality.candidates", f"must be from 1 to {limits.max_candidates}")
     if not 0 < asked.good_enough <= 1:
