@@ -15,7 +15,7 @@ _SPEECH_RANGE_DB = 30.0
 """Speech is at most so far below its loudest parts."""
 _LOWEST_HZ, _HIGHEST_HZ = 60, 400
 _PITCH_SAMPLES = SAMPLE_RATE_HZ // 10
-"""100 ms hold six periods of the lowest voice. With 50 ms, the median of one short text in eight was a fifth or more off."""
+"""100 ms hold six periods of the lowest voice. With 50 ms, the median of one short text in eight was far off."""
 _PERIODIC = 0.5
 _SAME_PERIOD = 0.9
 """Of the strongest correlation: a sound that repeats after n samples does so after 2 n as well."""
