@@ -149,7 +149,7 @@ class SpeechPipeline:
             # The engine calls it `text`. Only the pipeline knows its place in the scene.
             raise (error.at(f"turns[{part.turn}].text") if error.field == "text" else error) from None
         if ends_itself:
-            self._watcher.count_piece(rescue.end)
+            self._watcher.count_piece(rescue.end, request.adapter.name if request.adapter else "")
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
         """A voice for each speaker of the scene, kept or the checkpoint's, and the caller's clips."""
