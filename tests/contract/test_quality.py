@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from serve_app.client import Client
 from tests.support.contract_server import Server
 from tests.support.waiting import until
 
@@ -57,3 +58,9 @@ def test_a_request_that_is_waited_for_has_none(server: Server) -> None:
     answer = httpx.post(f"{server.url}/v1/audio/speech", json=body)
     assert answer.status_code == 400
     assert "is for jobs alone" in answer.json()["error"]["message"]
+
+
+def test_our_client_asks_for_takes_and_reads_their_scores(server: Server) -> None:
+    with Client(server.url) as client:
+        job = client.wait(client.submit("Say it again.", quality={"candidates": 2, "good_enough": 1}).id, 30)
+        assert job.quality is not None and job.quality["drawn"] == 2
