@@ -88,11 +88,11 @@ class Takes:
                         yield message
             score = await self._score(request, part, take)
             scores.append(score)
+            self.dropped_seconds += take.seconds
             if best is None or score.value > best[0].value:
                 best = score, take
             if take.finish in (FinishReason.CANCELLED, FinishReason.ERROR):
                 break
-            self.dropped_seconds += take.seconds
         _, kept = best
         self.dropped_seconds -= kept.seconds
         self.seed = kept.seed
