@@ -49,7 +49,7 @@ def _check(params: SamplingParams, size: int) -> None:
         ("temperature", 0 < params.temperature <= 5, "must be from 0 to 5; 0 is greedy"),
         ("top_k", params.top_k >= 1 or params.top_k in _OFF, f"must be from 1 to {size}; 0 or -1 switches it off"),
         ("top_p", 0 < params.top_p <= 1, "must be above 0 and at most 1; 1 switches it off"),
-        ("repetition_penalty", 1 <= params.repetition_penalty <= 2, "must be from 1 to 2; 1, and less, switches it off"),
+        ("repetition_penalty", 1 <= params.repetition_penalty <= 2, "must be from 1 to 2; 1 or less is off"),
     )
     for path, is_in_range, remedy in checks:
         if not is_in_range:
