@@ -49,7 +49,7 @@ class AudioDecoderDeployment:
         self._publisher = Publisher(self._publish)
         self._refused = RecentGrowth()
 
-    def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
+    async def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """New limits for streams that begin from now on."""
         self._service.reconfigure(with_user_config(self._settings, self._identity.deployment, user_config).codec)
 

@@ -26,7 +26,7 @@ class FusedDecoderDeployment(AudioDecoderDeployment):
         await self._open(self._generator, with_all_memory(settings), identity, meter)
 
     async def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
-        super().reconfigure(user_config, rank)
+        await super().reconfigure(user_config, rank)
         live = with_user_config(self._settings, self._identity.deployment, user_config)
         await self._generator.reconfigure(live.engine)
 

@@ -24,7 +24,7 @@ from serve_app.jobs.runner import Work
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.metrics import Meter
-from serve_app.net.ear import TranscriptionEar
+from serve_app.net.ear import open_ear
 from serve_app.net.guarded import GuardedClient
 from serve_app.ports import WordAligner
 from serve_app.records.records import Records
@@ -89,6 +89,7 @@ def open_services(
     speech_files = SpeechFiles(files, file_ids_secret)
     net = GuardedClient(settings.net)
     context, watermark = ContextAudio(speech_files, net, settings), open_watermark(settings.watermark)
+    ear = open_ear(settings.voices)
 
     def speech_of(pipeline: SpeechPipeline, adapters: Mapping[str, str]) -> SpeechService:
         speech = SpeechService(
@@ -101,6 +102,7 @@ def open_services(
             adapters=AdapterRegistry(database, adapters),
             watermark=watermark,
             speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
+            ear=ear,
         )
         speech.records = KeptRecords(Records(database), pipeline.decoder, settings.records, aligner, watermark)
         return speech
@@ -114,12 +116,8 @@ def open_services(
         other.speech.outcomes = speech.outcomes  # asked for by id, whichever model speaks
     library = speech.voices
     assert library is not None
-    ear = settings.voices.ear_url
-    voices = KeptVoices(
-        library,
-        Auditions(speech, library, settings, TranscriptionEar(ear, settings.voices.ear_model) if ear else None),
-        VoicePacks(library, own, settings.voices),
-    )
+    packs = VoicePacks(library, own, settings.voices)
+    voices = KeptVoices(library, Auditions(speech, library, settings), packs)
     conversations = Conversations(database, settings.conversations)
     return Services(
         models=models,

@@ -97,6 +97,9 @@ class CodecSettings(Section):
     step: Literal["auto", "native", "moshi"] = "auto"
     """How frames become sound. `native`: our C++ on a CPU, needs a compiler. `moshi`: torch's operations, anywhere.
     `auto` takes the first of these that runs here."""
+    load_encoder: Literal["auto", "start", "first_clip"] = "auto"
+    """When the context encoder loads its model, on a CPU. `first_clip` saves 360 MB until a recording comes, which then
+    waits about three seconds. `auto`: `first_clip` on a machine with less than 32 GiB."""
     # Each transformer layer looks 125 frames back. Twice that rebuilt every stream that was tried to within 1 LSB, even
     # with 2 random layers of sharp attention at full layer scale, where 125 frames left up to 242 LSB.
     replay_frames: int = Field(default=250, ge=1)
@@ -127,6 +130,8 @@ class LimitSettings(Section):
     """Characters of all items of a batch together."""
     max_scene_turns: int = Field(default=32, ge=1)
     """Turns of a scene."""
+    max_candidates: int = Field(default=8, ge=1)
+    """Takes of each utterance that a job may ask for (`quality.candidates`)."""
     max_context_segments: int = Field(default=16, ge=0)
     """Context clips of a request."""
     max_context_seconds: float = Field(default=90.0, gt=0)

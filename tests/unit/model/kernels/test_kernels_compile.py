@@ -97,10 +97,11 @@ def test_gating_many_rows_is_one_kernel_of_ours() -> None:
     assert compiler.num_launches == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("quantization", "num_rows"),
-    [pytest.param("none", 4, marks=pytest.mark.slow), pytest.param("int8", 4, marks=pytest.mark.slow), ("fp8", 20)],
+    [("none", 4), ("int8", 4), ("fp8", 20)],
 )
 def test_a_frame_of_csm_1b_compiles(quantization: Quantization, num_rows: int) -> None:
     from serve_app.model.kernels.frame import FusedFrame
