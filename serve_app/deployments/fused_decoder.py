@@ -42,9 +42,9 @@ class FusedDecoderDeployment(AudioDecoderDeployment):
         self._generator.check_health()
         await super().check_health()
 
-    async def _publish(self) -> None:
+    async def publish(self) -> None:
         await self._generator.watched.publish()
-        await super()._publish()
+        await super().publish()
 
 
 def with_all_memory(settings: Settings) -> Settings:
