@@ -41,6 +41,8 @@ class SpeechRequest:
     adapter: AdapterRef | None = None
     voices: tuple[ContextSegment, ...] = ()
     """Kept voices of its speakers. They come before the context."""
+    frames_before: int = 0
+    """Of this answer, before it broke off."""
 
     @property
     def context_seconds(self) -> float:
