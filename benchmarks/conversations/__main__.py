@@ -127,7 +127,7 @@ async def _run(url: str, repeats: int, num_turns: int, num_long: int) -> dict[st
             "first_audio": await first_audio(url, http, repeats),
             "prepare": await with_prepare(url, repeats),
             "prefill": await prefill_saved(url, http, num_turns),
-            "long_talk": await long_talk(url, http, num_long),
+            "long_talk": await long_talk(url, http, num_long) if num_long else {},
             "left_behind": await left_behind(http),
         }
 
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--turns", type=int, default=20)
-    parser.add_argument("--long-turns", type=int, default=200)
+    parser.add_argument("--long-turns", type=int, default=200, help="0 leaves the long talk out")
     given = parser.parse_args(arguments)
     result = asyncio.run(_run(given.url, given.repeats, given.turns, given.long_turns))
     print(json.dumps(result, indent=1))  # noqa: T201  the result
