@@ -198,7 +198,7 @@ def test_a_clip_is_kept_as_a_voice_and_chosen(page: Page, server: Server, tmp_pa
     (tmp_path / "ann.wav").write_bytes(speech_like(4.0))
     page.get_by_label("Add files").set_input_files(tmp_path / "ann.wav")
     page.get_by_label("Words spoken in it").fill("These are the words.")
-    page.get_by_role("button", name="Keep ann.wav as a voice").click()
+    page.get_by_role("button", name="Keep as a voice: ann.wav").click()
     page.get_by_label("Name").fill("Ann")
     page.get_by_label("How the person").fill("I agree.")
     page.get_by_label("Who says so").fill(" ")
@@ -329,8 +329,10 @@ def test_on_a_phone_nothing_is_cut_off_and_axe_finds_nothing(
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert violations(page) == []
-        page.evaluate("document.getElementById('key-dialog').showModal()")
-        assert violations(page) == []
+        for dialog in ("keep-dialog", "key-dialog"):
+            page.evaluate(f"document.getElementById('{dialog}').showModal()")
+            assert violations(page) == []
+            page.evaluate(f"document.getElementById('{dialog}').close()")
 
 
 def violations(page: Page) -> list[Any]:

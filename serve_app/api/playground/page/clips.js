@@ -27,7 +27,7 @@ export function addClip(name, audio, { text = "", speaker = 0 } = {}) {
   player.dataset.part = "audio";
   player.setAttribute("aria-label", `Listen to ${name}`);
   remove.setAttribute("aria-label", `Remove ${name}`);
-  asVoice.setAttribute("aria-label", `Keep ${name} as a voice`);
+  asVoice.setAttribute("aria-label", `Keep as a voice: ${name}`);
   save.setAttribute("aria-label", `Save ${name}`);
   who.oninput = () => (item.className = colourOf(who.value));
   who.oninput();
