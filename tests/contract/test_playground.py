@@ -182,6 +182,7 @@ def test_a_recording_from_the_microphone_becomes_context(page: Page, server: Ser
     # Its beeps come once a second: one of them must be in it.
     expect(page.locator("#record-time")).to_have_text(re.compile(r"^(1\.[3-9]|[2-9]\.)"))
     page.get_by_role("button", name="Stop recording").click()
+    expect(page.get_by_label("Words spoken in it")).to_be_visible()
     speak(page, "Hi.")
     expect(page.get_by_role("alert")).to_contain_text("transcript")
     page.get_by_label("Words spoken in it").fill("beep")
