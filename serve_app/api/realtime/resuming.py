@@ -1,27 +1,35 @@
 """Finds what a lost socket has missed of an answer, and sends it again from its codes."""
 
 import asyncio
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 from serve_app.api.realtime.outgoing import Audio, Ended
 from serve_app.api.realtime.speaker import Send, audio_message
 from serve_app.audio.encode.formats import Coding
-from serve_app.errors import UnknownRequest
+from serve_app.errors import Conflict, UnknownRequest
 from serve_app.messages import FRAME_SAMPLES
 from serve_app.records.record import Record
 from serve_app.speech.encoding import LiveEncoder
 from serve_app.speech.kept_records import KeptRecords
+from serve_app.speech.talk import Talk
 
 _TRIES, _PAUSE_SECONDS = 15, 0.2
 
 
-async def record_of(records: KeptRecords, owner: str, request_id: str) -> Record:
-    """The record of a lost socket's answer, which may be being written. Raises UnknownRequest."""
-    for _ in range(_TRIES):
-        with suppress(UnknownRequest):
-            return await records.get(owner, request_id)
+async def record_of(talk: Talk, records: KeptRecords, owner: str, conversation_id: str, request_id: str) -> Record:
+    """The record of a lost socket's answer, once that socket has given its place back, which it does behind its record.
+
+    Raises UnknownRequest, UnknownConversation, and Conflict while another turn is spoken.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            async with talk.conversations.taken(owner, conversation_id, await talk.room_seconds()):
+                return await records.get(owner, request_id)
+        except (UnknownRequest, Conflict):
+            if not tries_left:
+                raise
         await asyncio.sleep(_PAUSE_SECONDS)
-    return await records.get(owner, request_id)
+    raise AssertionError("the last try returns or raises")
 
 
 async def send_missed(records: KeptRecords, record: Record, first_frame: int, coding: Coding, send: Send) -> None:

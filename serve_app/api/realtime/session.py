@@ -108,7 +108,7 @@ class Session:
         records = self._speech.records
         if records is None:
             raise InvalidRequest("request_id", "cannot be gone on with: this server keeps no records")
-        record = await record_of(records, self._key.id, message.request_id)
+        record = await record_of(self._talk, records, self._key.id, message.conversation_id, message.request_id)
         conversation = await self._talk.conversations.get(self._key.id, message.conversation_id)
         opened = await self._open(message, conversation)
         await send_missed(records, record, message.from_frame, opened.coding, self._send)

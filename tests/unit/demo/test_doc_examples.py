@@ -27,7 +27,7 @@ def test_it_runs(server: DemoServer, number: int, tmp_path: Path) -> None:
     assert len(BLOCKS) == len(MADE)
     kind, block = BLOCKS[number]
     host = server.url.removeprefix("http://")
-    script = block.replace("curl -s", "curl -sS --fail-with-body").replace("localhost:8000", host)
+    script = block.replace("curl -s", "curl --fail-with-body -sS").replace("localhost:8000", host)
     shell = ["bash", "-euo", "pipefail", "-c"]
     done = subprocess.run(
         [*(shell if kind == "bash" else [sys.executable, "-c"]), script],
