@@ -18,8 +18,8 @@ _PITCH_SAMPLES = SAMPLE_RATE_HZ // 20
 """50 ms hold three periods of the lowest voice."""
 _PERIODIC = 0.5
 _SAME_PERIOD = 0.8
-"""Of the strongest correlation: a sound that repeats after n samples does so after 2 n as well. The sound of a codec may
-do so better, since its errors repeat with its frames."""
+"""Of the strongest correlation: a sound that repeats after n samples does so after 2 n as well. The sound of a codec
+may even do so better, since its errors repeat with its frames."""
 
 
 @dataclass(frozen=True, slots=True)
