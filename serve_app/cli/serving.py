@@ -19,6 +19,7 @@ from serve_app.cli.machine import compiler
 from serve_app.cli.progress import progress, say
 from serve_app.cli.request_lines import shown_requests
 from serve_app.cli.start_errors import ray_failure, require_data_folder, require_ray
+from serve_app.deployments.one_machine import prepare_environment
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.deployments.ray_private import has_card, listens_on, serve_log_folder
@@ -118,6 +119,8 @@ def _start_ray(host: str, port: int) -> None:
     for variable, guard in PROXY_GUARDS.items():
         if not guard.startswith("/") or os.path.exists(guard):  # a checkout that is not installed has no commands
             os.environ.setdefault(variable, guard)
+    if _is_local():
+        prepare_environment()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     local: dict[str, Any] = {"address": "local", "include_dashboard": False} if _is_local() else {}

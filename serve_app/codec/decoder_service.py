@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from serve_app import log, metrics
 from serve_app.audio.silence import SilenceGuard
+from serve_app.codec.native.decoder import native_slots
+from serve_app.codec.preparation import prepared_codec
 from serve_app.errors import GenerationFailed, Overloaded
 from serve_app.messages import (
     FRAME_SAMPLES,
@@ -280,11 +282,13 @@ class DecoderService:
 
 
 def _slots(settings: Settings) -> Slots:
-    # Imported here: a replica with a stand-in does without torch and starts in a fraction of the time.
+    # Imported here: with a stand-in, and with a prepared codec, a replica does without torch.
     if settings.stand_in is not None:
         from serve_app.codec.stand_in import StandInSlots
 
         return StandInSlots(settings.stand_in, settings.codec.max_streams)
+    if (ready := prepared_codec(settings)) is not None:
+        return native_slots(ready.weights, settings.codec)
     from serve_app.codec.loading import load_codec
     from serve_app.codec.step_choice import make_slots
 

@@ -1,12 +1,12 @@
 """The device that the model runs on: choosing it, and limiting what this process takes of it."""
 
-import os
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from serve_app.errors import StartupError
+from serve_app.model import threads
 from serve_app.model.matrix import QuantizationChoice
 
 
@@ -51,8 +51,8 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def use_threads(num_threads: int) -> None:
-    """Set torch's CPU threads. 0 takes half of this process's cores: generator and decoder share a machine."""
-    torch.set_num_threads(num_threads or max(1, len(os.sched_getaffinity(0)) // 2))
+    """Set torch's CPU threads, 0 as in `threads.num_threads`."""
+    torch.set_num_threads(threads.num_threads(num_threads))
 
 
 def pick_quantization(name: QuantizationChoice, device: torch.device) -> QuantizationChoice:

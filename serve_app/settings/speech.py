@@ -97,6 +97,9 @@ class CodecSettings(Section):
     step: Literal["auto", "native", "moshi"] = "auto"
     """How frames become sound. `native`: our C++ on a CPU, needs a compiler. `moshi`: torch's operations, anywhere.
     `auto` takes the first of these that runs here."""
+    load_encoder: Literal["auto", "start", "first_clip"] = "auto"
+    """When the context encoder loads its model, on a CPU. `first_clip` saves 360 MB until a recording comes, which then
+    waits about three seconds. `auto`: `first_clip` on a machine with less than 32 GiB."""
     # Each transformer layer looks 125 frames back. Twice that rebuilt every stream that was tried to within 1 LSB, even
     # with 2 random layers of sharp attention at full layer scale, where 125 frames left up to 242 LSB.
     replay_frames: int = Field(default=250, ge=1)

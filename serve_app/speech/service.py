@@ -46,7 +46,7 @@ from serve_app.store.stored_file import StoredFile
 from serve_app.voices.library import VoiceLibrary
 from serve_app.voices.voice import Voice
 
-_MAX_INLINE_CHARS = 1000
+_MAX_INLINE_CHARS = 4000
 """Text that is prepared on the event loop, in a few milliseconds."""
 _SEED_BITS = 53
 """JavaScript's numbers are exact up to here, so a client can send a seed back as it read it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.deployments.one_machine import RAY_ON_ONE_MACHINE
 from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from tests.support.ray_server import AUTHENTICATION, Server, SharedRay, shared_ray
 
@@ -13,6 +14,7 @@ from tests.support.ray_server import AUTHENTICATION, Server, SharedRay, shared_r
 os.environ |= (
     AUTHENTICATION
     | PROXY_GUARDS
+    | RAY_ON_ONE_MACHINE
     | {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.1",

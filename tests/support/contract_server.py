@@ -69,6 +69,7 @@ class TalkingDecoder:
 
     async def _obey(self, text: str) -> None:
         if "breakdown" in text:
+            await asyncio.sleep(0.3)  # A browser drops what it has not read when a stream breaks.
             raise GenerationFailed("the engine broke")
         while "waitforever" in text and not self.go_on.is_set():
             await asyncio.sleep(0.02)

@@ -83,10 +83,11 @@ def make_rows(num_rows: int) -> FrameRows:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("quantization", "num_rows"),
-    [pytest.param("none", 4, marks=pytest.mark.slow), pytest.param("int8", 4, marks=pytest.mark.slow), ("fp8", 20)],
+    [("none", 4), ("int8", 4), ("fp8", 20)],
 )
 def test_a_frame_of_csm_1b_compiles(quantization: Quantization, num_rows: int) -> None:
     from serve_app.model.kernels.frame import FusedFrame
