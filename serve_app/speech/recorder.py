@@ -95,7 +95,7 @@ class Recorder:
                 "turns": [asdict(turn) for turn in self._turns()],
                 "sampling": asdict(request.sampling),
                 "max_audio_seconds": request.max_audio_seconds,
-                "adapter": request.adapter.name if request.adapter else None,
+                "adapters": {name: ref.key.hex() for name, ref in request.adapters.items()},
             },
             context=self._context,
             num_given=self._num_given,
