@@ -85,7 +85,7 @@ def cpu_speed() -> CpuSpeed:
         read_bandwidth(threads),
         cores,
         read_bandwidth(cores),
-        tuple(expectations(CsmShape.from_config(preset_config("csm-1b"))),
+        tuple(expectations(CsmShape.from_config(preset_config("csm-1b")))),
     )
 
 
