@@ -95,8 +95,9 @@ UTTERANCES_ENDED = _counter(
     "csm_utterances_ended_total",
     "utterances",
     "Pieces of text that were spoken. `how`: itself; rescued, after it ran away; cut, where it ran away again and "
-    "again; limit, of the request's audio; broken, by an error or the engine's deadline.",
-    ("how",),
+    "again; limit, of the request's audio; broken, by an error or the engine's deadline. `adapter`: the speaking one, "
+    "empty for the checkpoint itself.",
+    ("how", "adapter"),
 )
 REQUESTS_ENDED = _counter(
     "csm_requests_ended_total",

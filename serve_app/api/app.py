@@ -84,7 +84,7 @@ def build_api(
         app.include_router(SpeechSocket(speech, services.talk, settings, is_draining).router())
         jobs = SceneJobs(speech.context, services.files, settings.jobs)
         app.include_router(JobsApi(services.queue, jobs).router())
-        app.include_router(VoicesApi(services.voices, settings).router())
+        app.include_router(VoicesApi(services.voices, speech, settings).router())
         app.include_router(fal_router(speech, services, settings, sockets, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)

@@ -40,6 +40,8 @@ class JobBody(BaseModel):
     audio_url: str | None = None
     audio_seconds: float | None = None
     seed: int | None = None
+    quality: dict[str, Any] | None = None
+    """Scores of the takes, where `quality` asked for several."""
     logs: list[JobLine] = []
 
 
@@ -110,5 +112,6 @@ def _body(status: JobStatus, result: JobResult | None) -> JobBody:
         audio_url=spoken.get("audio", {}).get("url"),
         audio_seconds=spoken.get("audio_seconds"),
         seed=spoken.get("seed"),
+        quality=spoken.get("quality"),
         logs=[JobLine(at=line.at, level=line.level, message=line.message) for line in status.logs],
     )

@@ -16,6 +16,7 @@ from serve_app.cli.check import check, deploy
 from serve_app.cli.doctor import doctor
 from serve_app.cli.jobs import jobs_app
 from serve_app.cli.listening import bare, require_free_port
+from serve_app.cli.plan import plan
 from serve_app.cli.replay import replay
 from serve_app.cli.say import say, scene
 from serve_app.cli.spot import watch_spot
@@ -41,6 +42,7 @@ app.command()(scene)
 app.command()(doctor)
 app.command()(verify)
 app.command()(check)
+app.command()(plan)
 app.command()(deploy)
 app.command()(replay)
 app.command()(watch_spot)

@@ -10,9 +10,11 @@ import typer
 from serve_app.errors import StartupError
 
 if TYPE_CHECKING:
+    from serve_app.settings import Settings
     from serve_app.verify.check import Report
 
 _MAX_FRAMES = 64
+_MAX_UTTERANCES = 16
 _FILE_WIDTH = 120
 _MARKS = {"passed": "[green]ok[/]", "failed": "[red]FAILED[/]", "measured": "[cyan]-[/]", "not run": "[dim]not run[/]"}
 
@@ -30,9 +32,15 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
         bool,
         typer.Option("--speed", help="Instead: whether this processor can speak CSM-1B in real time."),
     ] = False,
+    utterances: Annotated[int, typer.Option(help="Utterances of each speaker whose ends are watched.")] = 16,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="Instead: two checkpoints side by side, each MODEL or MODEL@QUANTIZATION."),
+    ] = None,
+    page: Annotated[Path, typer.Option(help="File for the page of --compare.")] = Path("csm-compare.html"),
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write all results to this file.")] = None,
     skip: Annotated[
-        list[str] | None, typer.Option(help="Leave out parity, served, sample, speed or words. Repeatable.")
+        list[str] | None, typer.Option(help="Leave out parity, served, sample, words, ends or speed. Repeatable.")
     ] = None,
 ) -> None:
     """Check a checkpoint: files, codes beside transformers', a spoken sample, speed. Exit status 1 if a check fails."""
@@ -49,6 +57,13 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
         _show_speed()
         return
     settings = load_settings(args)
+    if not 1 <= utterances <= _MAX_UTTERANCES:
+        raise StartupError(f"--utterances: must be from 1 to {_MAX_UTTERANCES}")
+    if compare is not None:
+        if model is not None:
+            raise StartupError("--compare: names both models, so leave --model out")
+        _compare(compare, settings, utterances, page)
+        return
     if not 1 <= frames <= _MAX_FRAMES:
         raise StartupError(f"--frames: must be from 1 to {_MAX_FRAMES}")
     if unknown := set(skip or ()) - set(SKIPPABLE):
@@ -61,13 +76,35 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     with progress("starting"):
         from serve_app.verify.run import Plan
         from serve_app.verify.run import verify as run_checks
-    report = run_checks(Plan(settings, frames, text, sample, frozenset(skip or ())), progress)
+    report = run_checks(Plan(settings, frames, text, sample, frozenset(skip or ()), utterances), progress)
     _show(report)
     if json_file is not None:
         _write_json(json_file, report)
     if report.failure:
         typer.echo(f"csm-serve verify: {report.failure}", err=True)
         raise typer.Exit(1)
+
+
+def _compare(names: tuple[str, str], settings: "Settings", utterances: int, page: Path) -> None:
+    from serve_app import log
+    from serve_app.cli.progress import progress
+
+    _require_folder("--page", page)
+    log.set_up("WARNING")
+    with progress("starting"):
+        from serve_app.verify.compare import compare
+        from serve_app.verify.ends import ends_by_speaker
+        from serve_app.verify.listening import TEXTS
+        from serve_app.verify.page import page_of
+    sides = compare(names, settings, TEXTS[:utterances], progress)
+    try:
+        page.write_text(page_of(sides), encoding="utf-8")
+    except OSError as error:
+        raise StartupError(f"--page: cannot write {page} ({error.strerror}): name another file") from error
+    for side in sides:
+        for one in ends_by_speaker(side.heard):
+            typer.echo(f"{side.name}: speaker {one.speaker}: {one}")
+    typer.echo(f"{page} has figures, plots and the sound of both", err=True)
 
 
 def _require_folder(option: str, path: Path) -> None:

@@ -21,7 +21,7 @@ from serve_app.jobs.runner import Work
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
 from serve_app.metrics import Meter
-from serve_app.net.ear import TranscriptionEar
+from serve_app.net.ear import open_ear
 from serve_app.net.guarded import GuardedClient
 from serve_app.ports import WordAligner
 from serve_app.records.records import Records
@@ -87,14 +87,11 @@ def open_services(
         adapters=AdapterRegistry(database, settings.adapters),
         watermark=open_watermark(settings.watermark),
         speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
+        ear=open_ear(settings.voices),
     )
     speech.records = KeptRecords(Records(database), pipeline.decoder, settings.records, aligner, speech.watermark)
-    ear = settings.voices.ear_url
-    voices = KeptVoices(
-        library,
-        Auditions(speech, library, settings, TranscriptionEar(ear, settings.voices.ear_model) if ear else None),
-        VoicePacks(library, own, settings.voices),
-    )
+    packs = VoicePacks(library, own, settings.voices)
+    voices = KeptVoices(library, Auditions(speech, library, settings), packs)
     conversations = Conversations(database, settings.conversations)
     return Services(
         speech=speech,

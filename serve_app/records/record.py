@@ -62,7 +62,7 @@ class Record:
     model: Mapping[str, Any]
     """The fields of `ModelInfo`."""
     scene: Mapping[str, Any]
-    """`turns`, `sampling` and `max_audio_seconds`, as `Scene.to_json` has them."""
+    """`turns`, `sampling` and `max_audio_seconds`, as `Scene.to_json` has them, and the hash of each of `adapters`."""
     context: tuple[ContextSegment, ...]
     """What the first part was conditioned on."""
     num_given: int

@@ -127,6 +127,8 @@ class LimitSettings(Section):
     """Characters of all items of a batch together."""
     max_scene_turns: int = Field(default=32, ge=1)
     """Turns of a scene."""
+    max_candidates: int = Field(default=8, ge=1)
+    """Takes of each utterance that a job may ask for (`quality.candidates`)."""
     max_context_segments: int = Field(default=16, ge=0)
     """Context clips of a request."""
     max_context_seconds: float = Field(default=90.0, gt=0)

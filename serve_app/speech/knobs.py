@@ -1,4 +1,4 @@
-"""Checks seed, sampling and length of an answer, and reads the conventions of other servers' clients."""
+"""Checks seed, sampling, length and quality of an answer, and reads the conventions of other servers' clients."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,6 +7,7 @@ from typing import Any
 from serve_app.errors import InvalidRequest
 from serve_app.messages import MAX_SEED, ModelInfo, SamplingParams
 from serve_app.settings import LimitSettings, SamplingSettings
+from serve_app.speech.scene import Quality
 
 _BY_CHANCE = -1
 _OFF = (0, -1)
@@ -54,6 +55,23 @@ def _check(params: SamplingParams, size: int) -> None:
     for path, is_in_range, remedy in checks:
         if not is_in_range:
             raise InvalidRequest(path, remedy)
+
+
+def quality_of(asked: Quality | None, is_job: bool, sampling: SamplingParams, limits: LimitSettings) -> Quality | None:
+    """Raises InvalidRequest for a wish that only a job can have, or that is beyond the limits."""
+    if asked is None:
+        return None
+    if not is_job:
+        raise InvalidRequest("quality", "is for jobs alone: send this to the queue, or in a batch")
+    if not 1 <= asked.candidates <= limits.max_candidates:
+        raise InvalidRequest("quality.candidates", f"must be from 1 to {limits.max_candidates}")
+    if not 0 < asked.good_enough <= 1:
+        raise InvalidRequest(
+            "quality.good_enough", "must be above 0 and at most 1, the score of a take without a fault"
+        )
+    if sampling.greedy and asked.candidates > 1:
+        raise InvalidRequest("quality.candidates", "must be 1 where sampling is greedy: all takes would be the same")
+    return asked
 
 
 def max_audio_seconds_of(asked: float | None, limits: LimitSettings) -> tuple[float, tuple[str, ...]]:

@@ -86,6 +86,7 @@ class Recorder:
                 "turns": [asdict(turn) for turn in self._turns()],
                 "sampling": asdict(request.sampling),
                 "max_audio_seconds": request.max_audio_seconds,
+                "adapters": {name: ref.key.hex() for name, ref in request.adapters.items()},
             },
             context=self._context,
             num_given=self._num_given,

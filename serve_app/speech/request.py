@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve_app.messages import SAMPLE_RATE_HZ, AdapterRef, ContextSegment, SamplingParams
@@ -38,9 +39,17 @@ class SpeechRequest:
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
     trace: str = ""
     """The caller's W3C `traceparent`."""
-    adapter: AdapterRef | None = None
+    adapters: Mapping[str, AdapterRef] = dataclasses.field(default_factory=dict)
+    """Those that its turns name."""
+    part_seeds: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    """Seeds of utterances by their number, instead of those that follow from the request's."""
     voices: tuple[ContextSegment, ...] = ()
     """Kept voices of its speakers. They come before the context."""
+
+    def adapter_of(self, turn: int) -> AdapterRef | None:
+        """The one that speaks turn number `turn`."""
+        name = self.turns[turn].adapter
+        return None if name is None else self.adapters[name]
 
     @property
     def context_seconds(self) -> float:

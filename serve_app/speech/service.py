@@ -40,7 +40,9 @@ from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.recorder import Recorder
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import ContextSource, Scene, Turn
+from serve_app.speech.score import Ear
 from serve_app.speech.speaker_voices import SpeakerVoices
+from serve_app.speech.takes import Takes
 from serve_app.speech.text.duration import frame_cap
 from serve_app.store.stored_file import StoredFile
 from serve_app.voices.library import VoiceLibrary
@@ -66,10 +68,13 @@ class SpeechService:
         speakers: SpeakerVoices | None = None,
         watermark: Watermark | None = None,
         adapters: AdapterRegistry | None = None,
+        ear: Ear | None = None,
     ) -> None:
         """context_charge: seconds of audio that a key is charged for each second of context.
 
         speakers: None leaves to chance how a speaker sounds to whom nobody gives a voice.
+
+        ear: checks the words of takes.
         """
         self.voices = voices
         self.records: KeptRecords | None = None
@@ -78,6 +83,7 @@ class SpeechService:
         self._casting = Casting(voices)
         self._speakers = speakers
         self.watermark = watermark
+        self.ear = ear
         self.context = context
         self.outcomes = RecentOutcomes()
         self._pipeline = pipeline
@@ -95,8 +101,9 @@ class SpeechService:
             scene = build_scene(asked, info, settings)
         else:  # The longest texts take seconds to prepare, which would stall every stream of this event loop.
             scene = await asyncio.to_thread(build_scene, asked, info, settings)
-        await self._adapter(scene)
-        return await self._casting.cast(scene, key.id)
+        cast = await self._casting.cast(scene, key.id)
+        await self._adapters_of(cast)
+        return cast
 
     async def outcome(self, owner: str, request_id: str) -> Outcome:
         """How a request ended, or where it is. Raises UnknownRequest."""
@@ -139,16 +146,19 @@ class SpeechService:
         """Load an adapter once. Raises CheckpointError, in one line, where it cannot be served."""
         await self._pipeline.check_adapter(ref)
 
-    async def _adapter(self, scene: Scene) -> AdapterRef | None:
-        """What the scene names. Raises InvalidRequest where there is no such adapter."""
-        if scene.adapter is None:
-            return None
+    async def find_adapter(self, name: str) -> AdapterRef:
+        """Raises InvalidRequest where there is no such adapter."""
         try:
             if self.adapters is None:
-                raise UnknownAdapter(scene.adapter)
-            return await self.adapters.find(scene.adapter)
+                raise UnknownAdapter(name)
+            return await self.adapters.find(name)
         except UnknownAdapter:
             raise InvalidRequest("adapter", "names none of this server's: GET /adapters lists them") from None
+
+    async def _adapters_of(self, scene: Scene) -> dict[str, AdapterRef]:
+        """Those that its turns name. Raises InvalidRequest where there is no such adapter."""
+        names = {turn.adapter for turn in scene.turns if turn.adapter is not None}
+        return {name: await self.find_adapter(name) for name in sorted(names)}
 
     async def kept_voice(self, name_or_id: str, key: Key) -> Voice | None:
         """The voice of `key` with that id or name, for dialects in which other names are voices too."""
@@ -205,7 +215,8 @@ class SpeechService:
         coming = None
         if text is not None:
             coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
-        speech = recorder.recorded(self._pipeline.stream(request, coming))
+        takes = Takes(scene.quality, self._pipeline.decoder, self.ear) if scene.quality else None
+        speech = recorder.recorded(self._pipeline.stream(request, coming, takes))
         if self.watermark is not None:
             speech = marked(speech, self.watermark)
         await stack.enter_async_context(aclosing(speech))
@@ -230,6 +241,7 @@ class SpeechService:
             store=store if wish else None,
             held=stack.pop_all(),
             notices=(*scene.notices, *notices),
+            takes=takes,
         )
         note_opened(answer)
         return answer
@@ -239,9 +251,10 @@ class SpeechService:
         had = {known.speaker for known in before.given}
         cast = [voice for voice in await self._casting.segments(scene, key.id) if voice.speaker not in had]
         added: tuple[ContextSegment, ...] = ()
-        if self._speakers is not None and scene.adapter is None:  # An adapter is a voice.
+        if self._speakers is not None:
             given = had | {known.speaker for known in (*cast, *scene.context)}
-            added = await self._speakers.segments({turn.speaker for turn in scene.turns} - given)
+            alone = {turn.speaker for turn in scene.turns if turn.adapter is None}  # An adapter is a voice.
+            added = await self._speakers.segments(alone - given)
         return (*before.given, *sorted((*cast, *added), key=lambda segment: segment.speaker))
 
     async def _request(self, scene: Scene, call: Call, before: Before) -> tuple[SpeechRequest, tuple[str, ...]]:
@@ -260,7 +273,8 @@ class SpeechService:
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
-            adapter=await self._adapter(scene),
+            adapters=await self._adapters_of(scene),
+            part_seeds=scene.part_seeds,
             voices=await self._voices_of(scene, call.key, before),
         )
         return request, notices

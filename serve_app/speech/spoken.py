@@ -62,8 +62,9 @@ class Spoken:
 
     def next_request(self, part: Part) -> GenerationRequest:
         self._part, self._part_began = part, self._num_frames
-        self._utterance = _utterance(part, self._request.sampling.seed)
         request, is_first = self._request, part.number == 0
+        seed = request.part_seeds.get(part.number, sub_seed(request.sampling.seed, part.number))
+        self._utterance = _utterance(part, seed)
         return GenerationRequest(
             request_id=request.request_id if part.is_only else f"{request.request_id}-{part.number}",
             text=part.piece.text,
@@ -71,7 +72,7 @@ class Spoken:
             context=self._context.segments(),
             sampling=replace(
                 request.sampling,
-                seed=sub_seed(request.sampling.seed, part.number),
+                seed=seed,
                 max_frames=min(frame_cap(part.piece.num_words), self.frames_left),
             ),
             priority=request.priority if is_first or request.priority > 0 else _CONTINUING,
@@ -79,8 +80,13 @@ class Spoken:
             paced=request.is_streamed,
             lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
             trace=request.trace,
-            adapter=request.adapter,
+            adapter=request.adapter_of(part.turn),
         )
+
+    def drawn_with(self, seed: int) -> None:
+        """Note that the part is spoken with another seed than `next_request` gave it."""
+        assert self._utterance is not None, "a part was asked for"
+        self._utterance = replace(self._utterance, seed=seed)
 
     def take(self, chunk: AudioChunk) -> AudioChunk:
         """A part's chunk, renumbered as one of the whole answer."""
@@ -141,7 +147,7 @@ def _utterance(part: Part, seed: int) -> Utterance:
         start=piece.start,
         end=piece.end,
         ends_with=piece.ends_with,
-        seed=sub_seed(seed, part.number),
+        seed=seed,
     )
 
 

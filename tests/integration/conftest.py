@@ -41,8 +41,19 @@ def ray_of_session() -> Iterator[SharedRay]:
     shared_ray.stop()
 
 
+@pytest.fixture(scope="session")
+def adapters_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `server` looks for the adapter `configured` once a request names it."""
+    return tmp_path_factory.mktemp("adapters")
+
+
 @pytest.fixture(scope="module")
-def server(ray_of_session: SharedRay, tiny_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Server:
+def server(
+    ray_of_session: SharedRay,
+    tiny_checkpoint_folder: Path,
+    adapters_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Server:
     """On the tiny checkpoint. Files that use it one after the other get the same one."""
     from serve_app.app import build_graph
     from serve_app.settings import CodecSettings, EngineSettings, LimitSettings, Settings
@@ -50,6 +61,7 @@ def server(ray_of_session: SharedRay, tiny_checkpoint_folder: Path, tmp_path_fac
     def graph() -> object:
         settings = Settings(
             model=str(tiny_checkpoint_folder),
+            adapters={"configured": str(adapters_folder / "configured")},
             data_dir=tmp_path_factory.mktemp("data"),
             # No request that may wait is refused because the machine is busy with other tests.
             engine=EngineSettings(max_batch_size=8, max_waiting=4, max_wait_seconds=120),
