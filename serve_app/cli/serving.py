@@ -104,7 +104,7 @@ def _check_cards(settings: Settings) -> None:
             raise StartupError("device: Ray finds no CUDA device on this machine; use --device cpu or auto")
     elif settings.device != "cpu":
         options = with_gpu_shares(deployment_options(settings))
-        check_shares(replicas_of(OurApplication("", {}, []), options), settings)
+        check_shares(replicas_of(OurApplication("", "", {}, []), options), settings)
 
 
 def _warn_of_a_missing_compiler(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +48,6 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     from serve_app import log
     from serve_app.cli.progress import progress
     from serve_app.settings import load_settings
-    from serve_app.verify.check import SKIPPABLE
 
     given = {"model": model, "device": device, "dtype": dtype, "quantization": quantization}
     args: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
@@ -57,17 +57,12 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
         _show_speed()
         return
     settings = load_settings(args)
-    if not 1 <= utterances <= _MAX_UTTERANCES:
-        raise StartupError(f"--utterances: must be from 1 to {_MAX_UTTERANCES}")
+    _require_sensible(frames, utterances, skip or ())
     if compare is not None:
         if model is not None:
             raise StartupError("--compare: names both models, so leave --model out")
         _compare(compare, settings, utterances, page)
         return
-    if not 1 <= frames <= _MAX_FRAMES:
-        raise StartupError(f"--frames: must be from 1 to {_MAX_FRAMES}")
-    if unknown := set(skip or ()) - set(SKIPPABLE):
-        raise StartupError(f"--skip: {min(unknown)} is not a check; choose from {', '.join(SKIPPABLE)}")
     _require_folder("--sample", sample)
     if json_file is not None:
         _require_folder("--json", json_file)
@@ -83,6 +78,17 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     if report.failure:
         typer.echo(f"csm-serve verify: {report.failure}", err=True)
         raise typer.Exit(1)
+
+
+def _require_sensible(frames: int, utterances: int, skip: Collection[str]) -> None:
+    from serve_app.verify.check import SKIPPABLE
+
+    if not 1 <= utterances <= _MAX_UTTERANCES:
+        raise StartupError(f"--utterances: must be from 1 to {_MAX_UTTERANCES}")
+    if not 1 <= frames <= _MAX_FRAMES:
+        raise StartupError(f"--frames: must be from 1 to {_MAX_FRAMES}")
+    if unknown := set(skip) - set(SKIPPABLE):
+        raise StartupError(f"--skip: {min(unknown)} is not a check; choose from {', '.join(SKIPPABLE)}")
 
 
 def _compare(names: tuple[str, str], settings: "Settings", utterances: int, page: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray._private.worker import global_worker
+from ray.serve import get_deployment_handle
 from ray.serve._private.constants import (
     RAY_SERVE_ENABLE_HA_PROXY,
     RAY_SERVE_HAPROXY_BINARY_PATH,
@@ -78,6 +79,11 @@ def is_draining() -> bool:
 def http_request_id() -> str:
     """The id of the HTTP request behind the current call. Serve passes it on to every deployment."""
     return _get_serve_request_context().request_id
+
+
+def handle_of(deployment: str, application: str) -> DeploymentHandle:
+    """A handle into another application. The application may be deployed later."""
+    return get_deployment_handle(deployment, application, _check_exists=False)
 
 
 def streaming(handle: DeploymentHandle) -> DeploymentHandle:

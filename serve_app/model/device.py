@@ -16,6 +16,8 @@ def pick_device(name: str) -> torch.device:
         raise StartupError("device: torch finds no CUDA device; use --device cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        settle_libraries()
     return torch.device(name)
 
 
@@ -40,6 +42,19 @@ def limit_memory(device: torch.device, fraction: float, cuda: CudaLimit = torch.
     if device.type == "cuda":
         # Without a device this limits the current one. torch refuses a device without an index here.
         cuda.set_per_process_memory_fraction(fraction)
+
+
+def settle_libraries() -> None:
+    """Keeps CUDA's libraries from choices that cost more than they gain here. Without a card it changes nothing.
+
+    cuDNN's attention plans anew for every length, some 30 ms each, on the thread that computes all streams. The codec
+    is float32, which TF32 would round to 10 bits, and its samples must not depend on which algorithm was fastest.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

@@ -104,6 +104,9 @@ class CodecSettings(Section):
     # with 2 random layers of sharp attention at full layer scale, where 125 frames left up to 242 LSB.
     replay_frames: int = Field(default=250, ge=1)
     """Frames that are decoded again to rebuild a stream on another decoder replica. 250 rebuild it to within 1 LSB."""
+    opus_kbps: int = Field(default=0, ge=0, le=256)
+    """Sound for listeners of MP3, Opus and AAC goes from the decoder to the ingress as Opus of this bit rate. 0 sends
+    PCM, which costs less CPU and is exact. See docs/scale.md."""
     cache_entries: int = Field(default=256, ge=0)
     """Context clips whose codes the encoder remembers."""
     stuck_seconds: float = Field(default=60.0, gt=0)

@@ -270,6 +270,7 @@ class SpeechService:
             sampling=replace(scene.sampling, seed=_seed(scene, call)),
             max_audio_seconds=scene.max_audio_seconds,
             is_streamed=call.is_streamed,
+            is_lossy=call.is_lossy,
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
