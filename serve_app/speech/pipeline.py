@@ -94,7 +94,13 @@ class SpeechPipeline:
             memory.add(segment)
         speaker = request.turns[0].speaker
         reading = GenerationRequest(
-            request.request_id, _READ_ALONG, speaker, memory.segments(), SamplingParams(max_frames=1), priority=1
+            request_id=request.request_id,
+            text=_READ_ALONG,
+            speaker=speaker,
+            context=memory.segments(),
+            sampling=SamplingParams(max_frames=1),
+            priority=1,
+            adapter=request.adapter_of(0),
         )
         positions = 0
         async with aclosing(self.decoder.stream(reading)) as messages:
@@ -112,6 +118,7 @@ class SpeechPipeline:
         num_dropped = len(request.context) - len(kept)
         context = await self._context(replace(request, context=kept))
         spoken = Spoken(request, context, info.trained_for.longest_context_seconds)
+        is_accepted = False
         async for part in parts:
             if (pause := spoken.pause_before(part)) is not None:
                 yield pause
@@ -125,7 +132,8 @@ class SpeechPipeline:
                         if takes is not None and takes.seed is not None:
                             spoken.drawn_with(takes.seed)
                         yield spoken.take(message)
-                    elif part.number == 0:
+                    elif not is_accepted:
+                        is_accepted = True
                         dropped = message.dropped_segments + num_dropped
                         accepted = replace(message, request_id=request.request_id, dropped_segments=dropped)
                         yield replace(accepted, context=asked.context, num_given=len(context))

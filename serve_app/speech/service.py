@@ -20,8 +20,8 @@ from serve_app.messages import (
     AdapterRef,
     ContextSegment,
     ModelInfo,
-    SamplingParams,
 )
+from serve_app.ports import WordAligner
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
@@ -39,7 +39,7 @@ from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.recorder import Recorder
 from serve_app.speech.request import SpeechRequest
-from serve_app.speech.scene import ContextSource, Scene, Turn
+from serve_app.speech.scene import ContextSource, Scene
 from serve_app.speech.score import Ear
 from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.takes import Takes
@@ -91,6 +91,11 @@ class SpeechService:
         self._allowance = allowance
         self._context_charge = context_charge
 
+    @property
+    def aligner(self) -> WordAligner | None:
+        """Finds when words are heard, where this server has one."""
+        return self.records.aligner if self.records is not None else None
+
     async def info(self) -> ModelInfo:
         return await self._pipeline.info()
 
@@ -127,9 +132,11 @@ class SpeechService:
         """Those of `speakers` who have a voice although nobody gave them one."""
         return frozenset(speakers if self._speakers is not None else await self._pipeline.default_voices())
 
-    async def prepare(self, before: Before, speaker: int, key: Key) -> int:
-        """Have the model read what `speaker` goes on from. The positions that it read. Raises what `open` raises."""
-        scene = Scene((Turn("", speaker),), (), seed=None, sampling=SamplingParams(), max_audio_seconds=1.0)
+    async def prepare(self, scene: Scene, before: Before, key: Key) -> int:
+        """Have the model read what `scene`, one turn, goes on from. The positions that it read.
+
+        Raises what `open` raises.
+        """
         request = SpeechRequest(
             request_id=uuid.uuid4().hex,
             turns=scene.turns,
@@ -138,6 +145,7 @@ class SpeechService:
             max_audio_seconds=scene.max_audio_seconds,
             voices=await self._voices_of(scene, key, before),
             history=before.history,
+            adapters=await self._adapters_of(scene),
         )
         async with self._allowance.take(key, 0.0):
             return await self._pipeline.prepare(request)
@@ -176,6 +184,7 @@ class SpeechService:
         """
         info = await self.info()
         scene = await self._casting.cast(build_live_scene(asked, info, settings), key.id)
+        await self._adapters_of(scene)
         speaker, limit = scene.turns[0].speaker, settings.limits.max_text_chars
         return scene, LiveText(info.trained_for, schedule, speaker, asked.normalize, limit)
 
@@ -211,7 +220,7 @@ class SpeechService:
         owner = call.key.id
         keep = None if self.records is None else self.records.keeper(owner, call.record_seconds)
         keepers = [keeper for keeper in (call.on_record, keep) if keeper is not None]
-        recorder = Recorder(request, await self.info(), call.notes, keepers)
+        recorder = Recorder(request, await self.info(), call.notes, keepers, text, before.broken_off)
         coming = None
         if text is not None:
             coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
@@ -248,14 +257,16 @@ class SpeechService:
 
     async def _voices_of(self, scene: Scene, key: Key, before: Before) -> tuple[ContextSegment, ...]:
         """By speaker, so that the same speakers have the same beginning of their prompts."""
-        had = {known.speaker for known in before.given}
-        cast = [voice for voice in await self._casting.segments(scene, key.id) if voice.speaker not in had]
+        cast = await self._casting.segments(scene, key.id)
+        named = {voice.speaker for voice in cast}
+        before_given = [known for known in before.given if known.speaker not in named]
+        had = {known.speaker for known in before_given}
         added: tuple[ContextSegment, ...] = ()
         if self._speakers is not None:
             given = had | {known.speaker for known in (*cast, *scene.context)}
             alone = {turn.speaker for turn in scene.turns if turn.adapter is None}  # An adapter is a voice.
             added = await self._speakers.segments(alone - given)
-        return (*before.given, *sorted((*cast, *added), key=lambda segment: segment.speaker))
+        return (*before_given, *sorted((*cast, *added), key=lambda segment: segment.speaker))
 
     async def _request(self, scene: Scene, call: Call, before: Before) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
@@ -277,6 +288,7 @@ class SpeechService:
             adapters=await self._adapters_of(scene),
             part_seeds=scene.part_seeds,
             voices=await self._voices_of(scene, call.key, before),
+            frames_before=before.broken_off.num_frames if before.broken_off else 0,
         )
         return request, notices
 
