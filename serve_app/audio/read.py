@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from serve_app.audio.clip import Recording
 from serve_app.audio.reader_process import ANSWER, CLIP, READY, REFUSALS, STOPPED, recording_of
-from serve_app.audio.turns import TurnLimits, Turns
 from serve_app.errors import GenerationFailed, InvalidAudio
+from serve_app.turns import TurnLimits, Turns
 
 _MAX_PROCESSES = 4
 _MAX_WAITING = 64
@@ -29,7 +29,9 @@ class ClipReader:
 
     def __init__(self, most_processes: int) -> None:
         self._turns = Turns(
-            TurnLimits(most_processes, _MAX_WAITING, _MAX_WAITING_OF_OWNER, wait_seconds=_MAX_WAIT_SECONDS)
+            TurnLimits(
+                "clips wait to be decoded", most_processes, _MAX_WAITING, _MAX_WAITING_OF_OWNER, _MAX_WAIT_SECONDS
+            )
         )
         self._idle: deque[_Reader] = deque()
 

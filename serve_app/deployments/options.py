@@ -51,7 +51,7 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
     }
     streams = most_in_engine(settings.engine) + _NO_BOUND
     return {
-        "ContextEncoder": _COMMON | {"max_ongoing_requests": 32, "ray_actor_options": {"num_cpus": 0.1}},
+        "ContextEncoder": _COMMON | {"max_ongoing_requests": _NO_BOUND, "ray_actor_options": {"num_cpus": 0.1}},
         "TokenGenerator": _COMMON
         | {
             "max_ongoing_requests": streams,

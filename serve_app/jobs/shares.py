@@ -1,12 +1,13 @@
 """Whose job is next: keys share the runners by the audio that their jobs may make (start-time fair queueing).
 
-A job's turn is where its key's earlier jobs leave off, or where the queue is now if that is later. So the jobs of a key
-that submits a thousand stand behind each other, and a key that submits one is next but for those that already run.
+The rule is that of `serve_app/shares.py`, for queues of one process: here both numbers are in the database. So the jobs
+of a key that submits a thousand stand behind each other, and a key that submits one is next but for those that run.
 """
 
 from sqlalchemy import Connection, insert, select, update
 
 from serve_app.jobs.tables import SHARES
+from serve_app.shares import place_in_line
 from serve_app.store.database import lock_name
 
 _SHARING = 7_210_034
@@ -20,7 +21,7 @@ def next_turn(connection: Connection, key_id: str, cost_seconds: float) -> float
     lock_name(connection, _SHARING, key_id)
     used = connection.scalar(select(SHARES.c.used).where(SHARES.c.key_id == key_id))
     now = connection.scalar(select(SHARES.c.used).where(SHARES.c.key_id == _QUEUE)) or 0.0
-    turn = max(used or 0.0, now)
+    turn = place_in_line(used or 0.0, now)
     _set(connection, key_id, turn + cost_seconds, is_new=used is None)
     return turn
 

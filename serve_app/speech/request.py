@@ -41,6 +41,8 @@ class SpeechRequest:
     adapter: AdapterRef | None = None
     voices: tuple[ContextSegment, ...] = ()
     """Kept voices of its speakers. They come before the context."""
+    owner: str = ""
+    """The key whose request it is. Empty where all callers are one."""
 
     @property
     def context_seconds(self) -> float:

@@ -80,6 +80,7 @@ class Spoken:
             lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
             trace=request.trace,
             adapter=request.adapter,
+            owner=request.owner,
         )
 
     def take(self, chunk: AudioChunk) -> AudioChunk:

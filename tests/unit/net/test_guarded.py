@@ -77,7 +77,7 @@ class Names:
         self._answers = {name.replace("_", "."): list(found) for name, found in answers.items()}
         self.asked: list[str] = []
 
-    async def __call__(self, host: str, port: int) -> list[str]:
+    async def __call__(self, host: str, port: int, *, owner: str = "") -> list[str]:
         self.asked.append(host)
         if is_address(host):
             return [host]
