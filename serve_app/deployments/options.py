@@ -13,7 +13,7 @@ _GPU_SHARES = {"ContextEncoder": 0.15, "TokenGenerator": 0.6, "AudioDecoder": 0.
 _COMMON: dict[str, Any] = {
     "graceful_shutdown_timeout_s": _DRAIN_SECONDS,
     "graceful_shutdown_wait_loop_s": 0.5,
-    "health_check_period_s": 2,
+    "health_check_period_s": 1,
     "health_check_timeout_s": 10,
     "max_constructor_retry_count": 3,
 }

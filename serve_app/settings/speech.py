@@ -173,6 +173,9 @@ class FailoverSettings(Section):
     """How long a stream waits for another replica. A new replica loads its model first."""
     cold_wait_seconds: float = Field(default=180.0, gt=0)
     """How long a request waits while no replica runs, as after scaling to zero. Then it gets 503."""
+    spare_process: bool = False
+    """Keep a process of about 110 MB in which Ray and this server are imported. A replica that has to start takes it,
+    and starts sooner. `csm-serve serve` sets it where it starts Ray on this machine."""
     max_missed_heartbeats: int = Field(default=5, ge=2)
     """A replica sends a heartbeat every second to its waiting callers. After this many missed in a row it counts as
     lost: its machine lost power or network."""

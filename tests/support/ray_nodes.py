@@ -126,7 +126,7 @@ class RayCluster:
 
     def drain(self, resource: str, seconds: int) -> None:
         """Drain the node that has it, as `csm-serve watch-spot` does on the node itself."""
-        answer = httpx.get(f"{self.dashboard}/api/v0/nodes", params={"detail": "true"}, timeout=10).raise_for_status()
+        answer = self._ask("GET", "/api/v0/nodes", params={"detail": "true"}).raise_for_status()
         nodes = answer.json()["data"]["result"]["result"]
         (node_id,) = [
             node["node_id"] for node in nodes if node["resources_total"].get(resource) and node["state"] == "ALIVE"

@@ -1,5 +1,5 @@
 """Every attack of `make test-abuse`, all at once for a moment, on a whole server in this process: it serves others, and
-holds nothing afterwards. The long form measures each alone, on the whole graph."""
+holds nothing afterwards. `make test-abuse` measures each alone, on the whole graph."""
 
 import asyncio
 import json
