@@ -24,9 +24,6 @@ CPU_SECONDS = 10
 MEMORY_BYTES = 512 * 1024 * 1024
 """Beside the file itself, twice."""
 
-_NICENESS = 10
-"""Speech that somebody hears already is more urgent than a clip, on the same cores."""
-
 CLIP = struct.Struct("<dQ")
 """Longest clip in seconds, bytes of the file."""
 ANSWER = struct.Struct("<BQQ")
@@ -45,7 +42,6 @@ def main() -> None:
     # What a library prints must not end up between the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    os.nice(_NICENESS)
     clips = sys.stdin.buffer
     _load_late_parts()
     _send(answers, READY)

@@ -1,7 +1,6 @@
 """The ContextEncoder deployment: turns context audio into codes, several requests in one pass."""
 
 import logging
-import os
 
 from serve_app.codec.encoder_service import EncoderService
 from serve_app.deployments.ray_meter import RayMeter
@@ -10,14 +9,11 @@ from serve_app.messages import Codes, ContextSegment
 from serve_app.settings import Settings
 
 _log = logging.getLogger(__name__)
-_NICENESS = 5
-"""Speech that somebody hears already is more urgent than its encoding, on the same cores."""
 
 
 class ContextEncoderDeployment:
     def __init__(self, settings: Settings) -> None:
         set_up_replica(settings)
-        os.nice(_NICENESS)
         self._service = EncoderService.load(with_threads(settings, "codec"), RayMeter())
 
     async def encode(self, pcm: bytes, owner: str) -> Codes:

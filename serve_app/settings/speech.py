@@ -132,7 +132,7 @@ class LimitSettings(Section):
     """Length of a whole answer, and the default of requests that name none."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Size of a request's body."""
-    max_requests_per_key: int = Field(default=256, ge=1)
+    max_requests_per_key: int = Field(default=512, ge=1)
     """Requests of one key that one ingress replica answers at once, whatever they ask for. One more gets 429."""
     bytes_per_second_per_key: int = Field(default=16 * 1024 * 1024, ge=0)
     """What one ingress replica reads from one key, on average. What comes faster waits, and the key's answers with it.
