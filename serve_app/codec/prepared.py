@@ -38,7 +38,9 @@ class PreparedCodec:
             numbers = json.loads(file.metadata()[_NUMBERS])
             arrays = {name: np.ascontiguousarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         voices = {
-            speaker: ContextSegment(text, speaker, Codes.from_array(arrays[f"voice.{speaker}"]), anchor=True)
+            speaker: ContextSegment(
+                text, speaker, Codes.from_array(arrays[f"voice.{speaker}"]), anchor=True, public=True
+            )
             for speaker, text, _ in numbers["voices"]
         }
         return cls(weights_of(arrays, numbers), numbers["fingerprint"], voices)

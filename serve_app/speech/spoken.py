@@ -83,6 +83,7 @@ class Spoken:
             lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
             trace=request.trace,
             adapter=request.adapter_of(part.turn),
+            owner=request.owner,
         )
 
     def drawn_with(self, seed: int) -> None:
