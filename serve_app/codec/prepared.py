@@ -26,7 +26,7 @@ class PreparedCodec:
     """The checkpoint's own, by speaker."""
 
     def save(self, path: Path) -> None:
-        voices = [[speaker, voice.text, voice.codes.num_codebooks] for speaker, voice in self.voices.items()]
+        voices = [[speaker, voice.text] for speaker, voice in self.voices.items()]
         numbers = numbers_of(self.weights) | {"fingerprint": self.fingerprint, "voices": voices}
         arrays: dict[str, Any] = dict(arrays_of(self.weights))
         arrays |= {f"voice.{speaker}": voice.codes.to_array() for speaker, voice in self.voices.items()}
@@ -41,6 +41,6 @@ class PreparedCodec:
             speaker: ContextSegment(
                 text, speaker, Codes.from_array(arrays[f"voice.{speaker}"]), anchor=True, public=True
             )
-            for speaker, text, _ in numbers["voices"]
+            for speaker, text in numbers["voices"]
         }
         return cls(weights_of(arrays, numbers), numbers["fingerprint"], voices)
