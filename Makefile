@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Containers often forbid Python to keep bytecode. Then every replica compiles torch and Ray again: seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: agents install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu gpu-session bench-datapath bench-versus clean
+.PHONY: agents install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu gpu-session bench-capacity bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -124,6 +124,10 @@ gpu-session: $(if $(filter $(VENV)/%,$(PYTHON)),install)
 # The graph with stand-ins for its models, beside a bare FastAPI process; under five minutes.
 bench-datapath: install
 	$(PYTHON) -m benchmarks.datapath
+
+# The capacity model beside a served graph with a stand-in for its model; in three minutes.
+bench-capacity: install
+	$(PYTHON) -m benchmarks.capacity
 
 # Beside transformers' generate behind a minimal server, under the same load.
 bench-versus: install
