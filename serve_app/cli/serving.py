@@ -13,6 +13,7 @@ from ray.serve.schema import LoggingConfig
 
 from serve_app import log
 from serve_app.app import build_graph
+from serve_app.cli.children import end_children
 from serve_app.cli.listening import address_of
 from serve_app.cli.loading import showing_progress
 from serve_app.cli.machine import compiler
@@ -153,6 +154,7 @@ def _init_ray(options: dict[str, Any]) -> None:
             raise
         _log.warning("Ray did not start within its 30 s: trying once more")
         ray.shutdown()
+        end_children()  # A node that was not ready in time is not known to Ray, and its processes would stay: 250 MB.
         ray.init(**options)
 
 
