@@ -132,7 +132,8 @@ class ConversationApi:
     async def _speak(self, request: Request, key: Key, conversation_id: str, body: TurnBody) -> Response:
         is_streamed = bool(body.streaming)
         coding = asked_coding(request, body.format or body.response_format, body.sample_rate, WAV)
-        call = Call(request_id_of(request), key, is_streamed, trace=request.headers.get("traceparent", ""))
+        traceparent, is_lossy = request.headers.get("traceparent", ""), coding.format.is_lossy
+        call = Call(request_id_of(request), key, is_streamed, is_lossy, trace=traceparent)
         async with AsyncExitStack() as stack:
             async with while_connected(partial(disconnect, request.receive)):
                 scene = await self._scene(body, key)

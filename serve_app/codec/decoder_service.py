@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app import log, metrics
+from serve_app.audio.inner_opus import OpusPackets
 from serve_app.audio.silence import SilenceGuard
 from serve_app.codec.native.decoder import native_slots
 from serve_app.codec.preparation import prepared_codec
@@ -157,6 +158,7 @@ class DecoderService:
 
     async def _stream(self, request: GenerationRequest, span: Span) -> AsyncGenerator[Accepted | AudioChunk, None]:
         stream, guard = _Stream(), SilenceGuard(self._settings.silent_tail_seconds)
+        opus = OpusPackets(1000 * self._settings.opus_kbps) if request.is_lossy and self._settings.opus_kbps else None
         has_slot = False
         try:
             async with aclosing(self._generator.generate(request)) as messages:
@@ -168,7 +170,7 @@ class DecoderService:
                         yield message
                         continue
                     chunk = await self._decode(stream, message, guard)
-                    yield chunk
+                    yield chunk if opus is None else await asyncio.to_thread(_packed, chunk, opus)
                     if chunk.finish is not None:
                         return
         finally:
@@ -279,6 +281,10 @@ class DecoderService:
     def _fail_all(self) -> None:
         for stream in self._streams:
             stream.inbox.put(GenerationFailed("the audio decoder failed while speaking; try again"))
+
+
+def _packed(chunk: AudioChunk, opus: OpusPackets) -> AudioChunk:
+    return replace(chunk, pcm=b"", opus=opus.encode(chunk.pcm))
 
 
 def _slots(settings: Settings) -> Slots:

@@ -141,9 +141,8 @@ class Answer:
             self.first_audio_at = time.monotonic()
         self.outcome = self.outcome.heard(chunk.num_frames, chunk.turn, chunk.spoken_chars)
         self._note(chunk.finish)
-        made_before = self.request.frames_before / FRAME_RATE_HZ
-        dropped = self._takes.dropped_seconds if self._takes else 0.0
-        self._taken.settle(self.outcome.audio_seconds - made_before + dropped)
+        made = self.outcome.audio_seconds - self.request.frames_before / FRAME_RATE_HZ
+        self._taken.settle(made + (self._takes.dropped_seconds if self._takes else 0.0))
         if chunk.part is not None:
             self.parts.append(chunk.part)
         if self._store is not None:

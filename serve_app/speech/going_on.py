@@ -29,8 +29,8 @@ def gone_on(record: Record, text: LiveText) -> tuple[Scene, Before]:
         text.close()
     given, history = record.context[: record.num_given], record.context[record.num_given :]
     before = Before(given, (*history, *record.segments(range(num_whole))), record)
-    turn = Turn("", last.speaker, adapter=record.scene["turns"][last.turn].get("adapter"))
-    return scene_of(record, [turn], record.seed), before
+    adapter = Turn.from_json(record.scene["turns"][last.turn]).adapter
+    return scene_of(record, [Turn("", last.speaker, adapter=adapter)], record.seed), before
 
 
 def _broken(part: RecordedPart, spoken: Codes) -> Part:

@@ -121,12 +121,12 @@ class SpeechService:
 
     async def encoded(self, clips: Sequence[ContextSource], key: Key) -> tuple[ContextSegment, ...]:
         """Recordings as codes. Raises errors of the audio at `context[N].audio`, and those of the encoder."""
-        owner = "" if key == ANONYMOUS else key.id
+        owner = _owner(key)
         recordings, _ = await self.context.clips(clips, owner)
         async with self._allowance.take(key, 0.0) as taken:
             seconds = sum(len(clip.pcm) for clip in recordings) / (2 * SAMPLE_RATE_HZ)
             taken.charge_context(seconds * self._context_charge)
-            return await self._pipeline.segments(recordings)
+            return await self._pipeline.segments(recordings, owner)
 
     async def with_voices(self, speakers: Iterable[int]) -> frozenset[int]:
         """Those of `speakers` who have a voice although nobody gave them one."""
@@ -146,6 +146,7 @@ class SpeechService:
             voices=await self._voices_of(scene, key, before),
             history=before.history,
             adapters=await self._adapters_of(scene),
+            owner=_owner(key),
         )
         async with self._allowance.take(key, 0.0):
             return await self._pipeline.prepare(request)
@@ -267,12 +268,18 @@ class SpeechService:
             given = had | {known.speaker for known in (*cast, *scene.context)}
             alone = {turn.speaker for turn in scene.turns if turn.adapter is None}  # An adapter is a voice.
             added = await self._speakers.segments(alone - given)
-        return (*before_given, *sorted((*cast, *added), key=lambda segment: segment.speaker))
+        known = await self._known_as_public(before_given)
+        return (*known, *sorted((*cast, *added), key=lambda segment: segment.speaker))
+
+    async def _known_as_public(self, given: Sequence[ContextSegment]) -> list[ContextSegment]:
+        """What a conversation has kept, with the server's own voices marked as such again."""
+        own = [*(await self._pipeline.default_voices()).values(), *(self._speakers.known if self._speakers else ())]
+        known = {(voice.text, voice.codes) for voice in own}
+        return [replace(segment, public=(segment.text, segment.codes) in known) for segment in given]
 
     async def _request(self, scene: Scene, call: Call, before: Before) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
-        # Without keys all callers are one owner, and fair turns among owners would only slow it down.
-        owner = "" if call.key == ANONYMOUS else call.key.id
+        owner = _owner(call.key)
         context, notices = await self.context.clips(scene.context, owner)
         request = SpeechRequest(
             request_id=call.request_id,
@@ -282,6 +289,7 @@ class SpeechService:
             sampling=replace(scene.sampling, seed=_seed(scene, call)),
             max_audio_seconds=scene.max_audio_seconds,
             is_streamed=call.is_streamed,
+            is_lossy=call.is_lossy,
             priority=call.priority,
             arrived_at=call.arrived_at,
             trace=call.trace,
@@ -289,6 +297,7 @@ class SpeechService:
             part_seeds=scene.part_seeds,
             voices=await self._voices_of(scene, call.key, before),
             frames_before=before.broken_off.num_frames if before.broken_off else 0,
+            owner=owner,
         )
         return request, notices
 
@@ -298,6 +307,11 @@ async def _covered(text: LiveText, taken: Taken) -> AsyncGenerator[Part, None]:
         async for part in parts:
             await taken.cover(frame_cap(part.piece.num_words) / FRAME_RATE_HZ)
             yield part
+
+
+def _owner(key: Key) -> str:
+    """Without keys all callers are one."""
+    return "" if key == ANONYMOUS else key.id
 
 
 def _seed(scene: Scene, call: Call) -> int:

@@ -79,9 +79,11 @@ class Spoken:
             priority=request.priority if is_first or request.priority > 0 else _CONTINUING,
             becomes_context=not part.is_last,
             paced=request.is_streamed,
+            is_lossy=request.is_lossy,
             lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
             trace=request.trace,
             adapter=request.adapter_of(part.turn),
+            owner=request.owner,
         )
 
     def drawn_with(self, seed: int) -> None:

@@ -110,9 +110,8 @@ class ElevenLabsSpeech:
         key, body, speed = asked_for.key, asked_for.body, asked_for.coding.speed
         turn = await turn_with(asked_for.voice_id, body.text, self._speech, key)
         # Pacing holds a stream back to the speed of speech, and this listener may hear it faster.
-        call = Call(
-            request_id_of(request), key, is_streamed and speed <= 1, trace=request.headers.get("traceparent", "")
-        )
+        is_paced, traceparent = is_streamed and speed <= 1, request.headers.get("traceparent", "")
+        call = Call(request_id_of(request), key, is_paced, asked_for.coding.format.is_lossy, trace=traceparent)
         info = await self._speech.info()
         scene = await self._speech.scene(asked(body, turn, self._settings), self._settings, key)
         # The status waits for admission: a refusal is raised here, and never after a 200.

@@ -35,11 +35,18 @@ def _never() -> bool:
 
 class SpeechSocket:
     def __init__(
-        self, speech: SpeechService, talk: Talk, settings: Settings, is_draining: Callable[[], bool] = _never
+        self,
+        speech: SpeechService,
+        talk: Talk,
+        settings: Settings,
+        sockets: Places,
+        is_draining: Callable[[], bool] = _never,
     ) -> None:
-        """is_draining: whether this process takes no more requests, and ends once its sockets are gone."""
-        limits = settings.limits
-        self._sockets = Places("sockets", limits.max_sockets, limits.max_sockets_per_key)
+        """sockets: counts those of all dialects together.
+
+        is_draining: whether this process takes no more requests, and ends once its sockets are gone.
+        """
+        self._sockets = sockets
         self._speech = speech
         self._talk = talk
         self._settings = settings
