@@ -74,6 +74,8 @@ class ContextSegment:
     codes: Codes
     anchor: bool = False
     """An anchor holds a voice. It is never dropped when the context does not fit."""
+    public: bool = False
+    """It is the server's own, such as a checkpoint's voice. What is computed from it may serve every key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,8 @@ class GenerationRequest:
     """How many replicas it lost so far. Routing then prefers a replica other than its first."""
     is_lossy: bool = False
     """Its listener gets a format that loses sound. So may the way to the ingress (`codec.opus_kbps`)."""
+    owner: str = ""
+    """The key whose request it is. Empty where all callers are one. Keys share slots, and do not share caches."""
 
 
 class FinishReason(StrEnum):

@@ -13,6 +13,7 @@ from ray.serve.schema import LoggingConfig
 
 from serve_app import log
 from serve_app.app import build_graph
+from serve_app.cli.children import end_children
 from serve_app.cli.listening import address_of
 from serve_app.cli.loading import showing_progress
 from serve_app.cli.machine import compiler
@@ -22,9 +23,10 @@ from serve_app.cli.start_errors import ray_failure, require_data_folder, require
 from serve_app.deployments.one_machine import prepare_environment
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.deployments.proxy_guard import PROXY_GUARDS
-from serve_app.deployments.ray_private import has_card, listens_on, serve_log_folder
+from serve_app.deployments.ray_private import has_card, keep_ray_on_loopback, listens_on, serve_log_folder
+from serve_app.deployments.spare import WORKERS_KEPT
 from serve_app.errors import StartupError
-from serve_app.keys.exposure import check_exposure, check_ray_authentication
+from serve_app.keys.exposure import check_exposure, check_ray_authentication, is_loopback
 from serve_app.messages import WEIGHTS_NOTICES
 from serve_app.model.apart import weights_of
 from serve_app.preflight.placement import check_shares, replicas_of
@@ -53,6 +55,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     if settings.database.url is None or settings.files.url is None:
         require_data_folder(settings.data_dir)
     try:
+        if _is_local():
+            settings = _on_one_machine(settings, host)
         with progress("starting Ray"):
             _start_ray(host, port)
         with showing_progress(f"loading {settings.model}", APP_NAME):
@@ -66,6 +70,15 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
             serve.delete(APP_NAME)
     finally:
         ray.shutdown()
+
+
+def _on_one_machine(settings: Settings, host: str) -> Settings:
+    """For a Ray that starts here: it listens no further than the server, and keeps a process for the next replica."""
+    if is_loopback(listens_on(host) or host):
+        keep_ray_on_loopback()
+    for variable, value in WORKERS_KEPT.items():
+        os.environ.setdefault(variable, value)
+    return settings.model_copy(update={"failover": settings.failover.model_copy(update={"spare_process": True})})
 
 
 def _stop_on_signal() -> threading.Event:
@@ -141,6 +154,7 @@ def _init_ray(options: dict[str, Any]) -> None:
             raise
         _log.warning("Ray did not start within its 30 s: trying once more")
         ray.shutdown()
+        end_children()  # A node that was not ready in time is not known to Ray, and its processes would stay: 250 MB.
         ray.init(**options)
 
 

@@ -39,8 +39,8 @@ class EncoderHandle:
         self._handle = by_reference(handle)  # a clip of 90 s is 4.3 MB
         self._failover = failover
 
-    async def encode(self, pcm: bytes) -> Codes:
-        return await _answer(self._handle.encode.remote(pcm), self._failover.cold_wait_seconds)
+    async def encode(self, pcm: bytes, owner: str = "") -> Codes:
+        return await _answer(self._handle.encode.remote(pcm, owner), self._failover.cold_wait_seconds)
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         return await _answer(self._handle.default_voices.remote(), self._failover.cold_wait_seconds)

@@ -13,7 +13,7 @@ _GPU_SHARES = {"ContextEncoder": 0.15, "TokenGenerator": 0.6, "AudioDecoder": 0.
 _COMMON: dict[str, Any] = {
     "graceful_shutdown_timeout_s": _DRAIN_SECONDS,
     "graceful_shutdown_wait_loop_s": 0.5,
-    "health_check_period_s": 2,
+    "health_check_period_s": 1,
     "health_check_timeout_s": 10,
     "max_constructor_retry_count": 3,
 }
@@ -51,7 +51,7 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
     }
     streams = most_in_engine(settings.engine) + _NO_BOUND
     options = {
-        "ContextEncoder": _COMMON | {"max_ongoing_requests": 32, "ray_actor_options": {"num_cpus": 0.1}},
+        "ContextEncoder": _COMMON | {"max_ongoing_requests": _NO_BOUND, "ray_actor_options": {"num_cpus": 0.1}},
         "TokenGenerator": _COMMON
         | {
             "max_ongoing_requests": streams,

@@ -10,7 +10,7 @@ import ray
 from ray import serve
 
 from serve_app import log
-from serve_app.deployments.ray_private import http_request_id, serve_log_handlers
+from serve_app.deployments.ray_private import http_request_id, listen_where_ray_does, serve_log_handlers
 from serve_app.errors import GenerationFailed
 from serve_app.settings import Settings
 
@@ -30,6 +30,7 @@ class ReplicaIdentity:
 
 def set_up_replica(settings: Settings) -> ReplicaIdentity:
     """The identity of this replica. From now on, this package's log records go to the replica's own log file."""
+    listen_where_ray_does()
     replica = serve.get_replica_context().replica_id
     identity = ReplicaIdentity(replica.deployment_id.app_name, replica.deployment_id.name, replica.unique_id)
     origin = {"deployment": identity.deployment, "replica": identity.id}

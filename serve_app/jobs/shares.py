@@ -1,13 +1,14 @@
 """Whose job is next: keys share the runners by the audio that their jobs may make (start-time fair queueing).
 
-A job's turn is where its key's earlier jobs leave off, or where the queue is now if that is later. So the jobs of a key
-that submits a thousand stand behind each other, and a key that submits one is next but for those that already run.
+The rule is that of `serve_app/shares.py`, for queues of one process: here both numbers are in the database. So the jobs
+of a key that submits a thousand stand behind each other, and a key that submits one is next but for those that run.
 Each application has runners and a queue of its own, so a key has a share of each.
 """
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from serve_app.jobs.tables import SHARES
+from serve_app.shares import place_in_line
 from serve_app.store.database import lock_name
 
 _SHARING = 7_210_034
@@ -24,7 +25,7 @@ def next_turn(connection: Connection, application: str, key_id: str, cost_second
     # Jobs for any runner may be in the same queue: an older release stored no application.
     queues = {_share(application, _QUEUE), _share("", _QUEUE)}
     now = connection.scalar(select(func.max(SHARES.c.used)).where(SHARES.c.key_id.in_(queues))) or 0.0
-    turn = max(used or 0.0, now)
+    turn = place_in_line(used or 0.0, now)
     _set(connection, share, turn + cost_seconds, is_new=used is None)
     return turn
 

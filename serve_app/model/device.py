@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from serve_app.errors import StartupError
-from serve_app.model import threads
+from serve_app.model import processor
 from serve_app.model.matrix import QuantizationChoice
 
 
@@ -66,8 +66,8 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def use_threads(num_threads: int) -> None:
-    """Set torch's CPU threads, 0 as in `threads.num_threads`."""
-    torch.set_num_threads(threads.num_threads(num_threads))
+    """Set torch's CPU threads, 0 as in `processor.num_threads`."""
+    torch.set_num_threads(processor.num_threads(num_threads))
 
 
 def pick_quantization(name: QuantizationChoice, device: torch.device) -> QuantizationChoice:

@@ -39,6 +39,8 @@ class Before:
 
     given: tuple[ContextSegment, ...] = ()
     history: tuple[ContextSegment, ...] = ()
+    broken_off: Record | None = None
+    """The same answer, which broke off and is gone on with."""
 
 
 NOTHING_BEFORE = Before()

@@ -88,8 +88,8 @@ class RetryingEncoder:
         self._settings = settings
         self._meter = meter
 
-    async def encode(self, pcm: bytes) -> Codes:
-        return await self._answer(lambda: self._encoder.encode(pcm))
+    async def encode(self, pcm: bytes, owner: str = "") -> Codes:
+        return await self._answer(lambda: self._encoder.encode(pcm, owner))
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         return await self._answer(self._encoder.default_voices)

@@ -47,6 +47,10 @@ class SpeechRequest:
     """Seeds of utterances by their number, instead of those that follow from the request's."""
     voices: tuple[ContextSegment, ...] = ()
     """Kept voices of its speakers. They come before the context."""
+    owner: str = ""
+    """The key whose request it is. Empty where all callers are one."""
+    frames_before: int = 0
+    """Of this answer, before it broke off."""
 
     def adapter_of(self, turn: int) -> AdapterRef | None:
         """The one that speaks turn number `turn`."""

@@ -20,8 +20,8 @@ from serve_app.messages import (
     AdapterRef,
     ContextSegment,
     ModelInfo,
-    SamplingParams,
 )
+from serve_app.ports import WordAligner
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.build import Asked, build_live_scene, build_scene
@@ -39,7 +39,7 @@ from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.recorder import Recorder
 from serve_app.speech.request import SpeechRequest
-from serve_app.speech.scene import ContextSource, Scene, Turn
+from serve_app.speech.scene import ContextSource, Scene
 from serve_app.speech.score import Ear
 from serve_app.speech.speaker_voices import SpeakerVoices
 from serve_app.speech.takes import Takes
@@ -91,6 +91,11 @@ class SpeechService:
         self._allowance = allowance
         self._context_charge = context_charge
 
+    @property
+    def aligner(self) -> WordAligner | None:
+        """Finds when words are heard, where this server has one."""
+        return self.records.aligner if self.records is not None else None
+
     async def info(self) -> ModelInfo:
         return await self._pipeline.info()
 
@@ -116,20 +121,22 @@ class SpeechService:
 
     async def encoded(self, clips: Sequence[ContextSource], key: Key) -> tuple[ContextSegment, ...]:
         """Recordings as codes. Raises errors of the audio at `context[N].audio`, and those of the encoder."""
-        owner = "" if key == ANONYMOUS else key.id
+        owner = _owner(key)
         recordings, _ = await self.context.clips(clips, owner)
         async with self._allowance.take(key, 0.0) as taken:
             seconds = sum(len(clip.pcm) for clip in recordings) / (2 * SAMPLE_RATE_HZ)
             taken.charge_context(seconds * self._context_charge)
-            return await self._pipeline.segments(recordings)
+            return await self._pipeline.segments(recordings, owner)
 
     async def with_voices(self, speakers: Iterable[int]) -> frozenset[int]:
         """Those of `speakers` who have a voice although nobody gave them one."""
         return frozenset(speakers if self._speakers is not None else await self._pipeline.default_voices())
 
-    async def prepare(self, before: Before, speaker: int, key: Key) -> int:
-        """Have the model read what `speaker` goes on from. The positions that it read. Raises what `open` raises."""
-        scene = Scene((Turn("", speaker),), (), seed=None, sampling=SamplingParams(), max_audio_seconds=1.0)
+    async def prepare(self, scene: Scene, before: Before, key: Key) -> int:
+        """Have the model read what `scene`, one turn, goes on from. The positions that it read.
+
+        Raises what `open` raises.
+        """
         request = SpeechRequest(
             request_id=uuid.uuid4().hex,
             turns=scene.turns,
@@ -138,6 +145,8 @@ class SpeechService:
             max_audio_seconds=scene.max_audio_seconds,
             voices=await self._voices_of(scene, key, before),
             history=before.history,
+            adapters=await self._adapters_of(scene),
+            owner=_owner(key),
         )
         async with self._allowance.take(key, 0.0):
             return await self._pipeline.prepare(request)
@@ -176,6 +185,7 @@ class SpeechService:
         """
         info = await self.info()
         scene = await self._casting.cast(build_live_scene(asked, info, settings), key.id)
+        await self._adapters_of(scene)
         speaker, limit = scene.turns[0].speaker, settings.limits.max_text_chars
         return scene, LiveText(info.trained_for, schedule, speaker, asked.normalize, limit)
 
@@ -210,8 +220,9 @@ class SpeechService:
         taken.charge_context(request.context_seconds * self._context_charge)
         owner = call.key.id
         keep = None if self.records is None else self.records.keeper(owner, call.record_seconds)
-        keepers = [keeper for keeper in (call.on_record, keep) if keeper is not None]
-        recorder = Recorder(request, await self.info(), call.notes, keepers)
+        # The record first: a conversation's turn gives its place back, and whoever takes that goes on from the record.
+        keepers = [keeper for keeper in (keep, call.on_record) if keeper is not None]
+        recorder = Recorder(request, await self.info(), call.notes, keepers, text, before.broken_off)
         coming = None
         if text is not None:
             coming = await stack.enter_async_context(aclosing(_covered(text, taken)))
@@ -248,19 +259,27 @@ class SpeechService:
 
     async def _voices_of(self, scene: Scene, key: Key, before: Before) -> tuple[ContextSegment, ...]:
         """By speaker, so that the same speakers have the same beginning of their prompts."""
-        had = {known.speaker for known in before.given}
-        cast = [voice for voice in await self._casting.segments(scene, key.id) if voice.speaker not in had]
+        cast = await self._casting.segments(scene, key.id)
+        named = {voice.speaker for voice in cast}
+        before_given = [known for known in before.given if known.speaker not in named]
+        had = {known.speaker for known in before_given}
         added: tuple[ContextSegment, ...] = ()
         if self._speakers is not None:
             given = had | {known.speaker for known in (*cast, *scene.context)}
             alone = {turn.speaker for turn in scene.turns if turn.adapter is None}  # An adapter is a voice.
             added = await self._speakers.segments(alone - given)
-        return (*before.given, *sorted((*cast, *added), key=lambda segment: segment.speaker))
+        known = await self._known_as_public(before_given)
+        return (*known, *sorted((*cast, *added), key=lambda segment: segment.speaker))
+
+    async def _known_as_public(self, given: Sequence[ContextSegment]) -> list[ContextSegment]:
+        """What a conversation has kept, with the server's own voices marked as such again."""
+        own = [*(await self._pipeline.default_voices()).values(), *(self._speakers.known if self._speakers else ())]
+        known = {(voice.text, voice.codes) for voice in own}
+        return [replace(segment, public=(segment.text, segment.codes) in known) for segment in given]
 
     async def _request(self, scene: Scene, call: Call, before: Before) -> tuple[SpeechRequest, tuple[str, ...]]:
         """The request, and notices about its context's recordings."""
-        # Without keys all callers are one owner, and fair turns among owners would only slow it down.
-        owner = "" if call.key == ANONYMOUS else call.key.id
+        owner = _owner(call.key)
         context, notices = await self.context.clips(scene.context, owner)
         request = SpeechRequest(
             request_id=call.request_id,
@@ -277,6 +296,8 @@ class SpeechService:
             adapters=await self._adapters_of(scene),
             part_seeds=scene.part_seeds,
             voices=await self._voices_of(scene, call.key, before),
+            frames_before=before.broken_off.num_frames if before.broken_off else 0,
+            owner=owner,
         )
         return request, notices
 
@@ -286,6 +307,11 @@ async def _covered(text: LiveText, taken: Taken) -> AsyncGenerator[Part, None]:
         async for part in parts:
             await taken.cover(frame_cap(part.piece.num_words) / FRAME_RATE_HZ)
             yield part
+
+
+def _owner(key: Key) -> str:
+    """Without keys all callers are one."""
+    return "" if key == ANONYMOUS else key.id
 
 
 def _seed(scene: Scene, call: Call) -> int:

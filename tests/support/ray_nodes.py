@@ -19,6 +19,8 @@ from tests.support.ray_server import free_port
 from tests.support.server_process import BIN, environment
 
 MARK = "CLUSTER_OF_TEST"
+_TRIES = 3
+"""Ray gives up a node that did not start within 30 s, as on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,24 @@ class RayCluster:
         Path(f"{self.folder}/ray/ray_current_cluster").unlink(missing_ok=True)
         dashboard = ["--include-dashboard=true", f"--dashboard-port={self.dashboard_port}"]
         head = ["--head", f"--port={self.gcs_port}", f"--ray-client-server-port={free_port()}", *dashboard]
-        self._start("head", [*head, f"--temp-dir={self.folder}/ray", *options], env)
-        until(lambda: self._ask("GET", "/api/version").is_success, "the head answers")
+        for _ in range(_TRIES):
+            starting = self._start("head", [*head, f"--temp-dir={self.folder}/ray", *options], env)
+            until(lambda p=starting: p.poll() is not None or self._is_answering(), "the head answers")
+            if starting.poll() is None:
+                return
+            self.kill("head")
+        raise AssertionError(f"Ray's head does not start: {(self.folder / 'head.log').read_text()[-2000:]}")
+
+    def _is_answering(self) -> bool:
+        return self._ask("GET", "/api/version").is_success
 
     def start_node(self, name: str, *options: str, within: Sequence[str] = ()) -> None:
         """`within`: what the command runs in, such as a network namespace."""
         self._start(name, [f"--address={self.gcs_address}", *options], {}, within)
 
-    def _start(self, name: str, options: list[str], env: dict[str, str], within: Sequence[str] = ()) -> None:
+    def _start(
+        self, name: str, options: list[str], env: dict[str, str], within: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
         command = [
             *within,
             str(BIN / "ray"),
@@ -68,7 +80,7 @@ class RayCluster:
         ]
         common = ["--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=100000000"]
         with (self.folder / f"{name}.log").open("ab") as log:
-            subprocess.Popen(
+            return subprocess.Popen(
                 [*command, *common],
                 env=self.env | {MARK: f"{self.folder}/{name}"} | env,
                 stdout=log,
@@ -115,7 +127,7 @@ class RayCluster:
 
     def drain(self, resource: str, seconds: int) -> None:
         """Drain the node that has it, as `csm-serve watch-spot` does on the node itself."""
-        answer = httpx.get(f"{self.dashboard}/api/v0/nodes", params={"detail": "true"}, timeout=10).raise_for_status()
+        answer = self._ask("GET", "/api/v0/nodes", params={"detail": "true"}).raise_for_status()
         nodes = answer.json()["data"]["result"]["result"]
         (node_id,) = [
             node["node_id"] for node in nodes if node["resources_total"].get(resource) and node["state"] == "ALIVE"

@@ -1,5 +1,6 @@
 """The Ray and the Serve that the integration tests of one process share, and the address of what runs there."""
 
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -9,7 +10,8 @@ import httpx
 import pytest
 
 APP = "csm"
-AUTHENTICATION = {"RAY_AUTH_MODE": "disabled"}
+AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+"""As the launcher starts Ray, with a token of these tests' own."""
 _READY_SECONDS = 120
 _ENVIRONMENT = {
     # Values of metrics are half a second old at most.

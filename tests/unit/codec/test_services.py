@@ -220,9 +220,14 @@ async def test_a_checkpoint_without_prompts_has_no_voices(tiny_checkpoint_folder
     assert await encoder.default_voices() == {}
     codes = await encoder.encode(bytes(3840 * 3))
     assert codes.num_frames == 3
-    assert await encoder.encode_batch([bytes(3840 * 3), bytes(3840)]) == [codes, await encoder.encode(bytes(3840))]
+    together = await asyncio.gather(encoder.encode(bytes(3840 * 3)), encoder.encode(bytes(3840)))
+    assert together == [codes, await encoder.encode(bytes(3840))]
     assert meter.counted[metrics.ENCODER_CLIPS.name] == 4
     assert meter.counted[metrics.ENCODER_CACHE_HITS.name] == 2
+    # What one key has sent does not make another one's clip faster.
+    for owner, hits in (("a", 2), ("a", 3), ("b", 3)):
+        assert await encoder.encode(bytes(3840 * 3), owner) == codes
+        assert meter.counted[metrics.ENCODER_CACHE_HITS.name] == hits
     encoder.check_health()
     encoder.stop()
 
