@@ -5,6 +5,7 @@ stopped."""
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from tests.support.server_process import BIN, environment
 
 MARK = "CLUSTER_OF_TEST"
 _TRIES = 3
+_TOO_SLOW = b"timed out during startup"
 """Ray gives up a node that did not start within 30 s, as on a busy machine."""
 
 
@@ -65,7 +67,18 @@ class RayCluster:
 
     def start_node(self, name: str, *options: str, within: Sequence[str] = ()) -> None:
         """`within`: what the command runs in, such as a network namespace."""
-        self._start(name, [f"--address={self.gcs_address}", *options], {}, within)
+        command = [f"--address={self.gcs_address}", *options]
+        threading.Thread(target=self._run_node, args=(name, command, within), daemon=True).start()
+
+    def _run_node(self, name: str, command: list[str], within: Sequence[str]) -> None:
+        """Ray gives a node 30 s to start, which on a busy machine may not be enough."""
+        log = self.folder / f"{name}.log"
+        for _ in range(_TRIES):
+            begins = log.stat().st_size if log.exists() else 0
+            self._start(name, command, {}, within).wait()
+            if not log.exists() or _TOO_SLOW not in log.read_bytes()[begins:]:
+                return
+            self.kill(name)
 
     def _start(
         self, name: str, options: list[str], env: dict[str, str], within: Sequence[str] = ()
