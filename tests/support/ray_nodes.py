@@ -19,6 +19,7 @@ from tests.support.ray_server import free_port
 from tests.support.server_process import BIN, environment
 
 MARK = "CLUSTER_OF_TEST"
+_KEEP_UP = ("/bin/sh", "-c", 'until "$@"; do sleep 1; done', "sh")
 _TRIES = 3
 """Ray gives up a node that did not start within 30 s, as on a busy machine."""
 
@@ -63,9 +64,10 @@ class RayCluster:
     def _is_answering(self) -> bool:
         return self._ask("GET", "/api/version").is_success
 
-    def start_node(self, name: str, *options: str, within: Sequence[str] = ()) -> None:
-        """`within`: what the command runs in, such as a network namespace."""
-        self._start(name, [f"--address={self.gcs_address}", *options], {}, within)
+    def start_node(self, name: str, *options: str, within: Sequence[str] = (), is_kept_up: bool = False) -> None:
+        """`within`: what the command runs in, such as a network namespace. `is_kept_up`: it is started again when it
+        ends, as by a service manager, until it is killed here."""
+        self._start(name, [f"--address={self.gcs_address}", *options], {}, (*within, *(_KEEP_UP if is_kept_up else ())))
 
     def _start(
         self, name: str, options: list[str], env: dict[str, str], within: Sequence[str] = ()
