@@ -220,7 +220,8 @@ class SpeechService:
         taken.charge_context(request.context_seconds * self._context_charge)
         owner = call.key.id
         keep = None if self.records is None else self.records.keeper(owner, call.record_seconds)
-        keepers = [keeper for keeper in (call.on_record, keep) if keeper is not None]
+        # The record first: a conversation's turn gives its place back, and whoever takes that goes on from the record.
+        keepers = [keeper for keeper in (keep, call.on_record) if keeper is not None]
         recorder = Recorder(request, await self.info(), call.notes, keepers, text, before.broken_off)
         coming = None
         if text is not None:
