@@ -46,10 +46,10 @@ class AudioDecoderDeployment:
         self._service = DecoderService.load(with_threads(settings, "codec"), generator, meter, tracer)
         await self._service.warm_up()
         self._leases = Leases("decoder", self._meter)
-        self._publisher = Publisher(self._publish)
+        self._publisher = Publisher(self.publish)
         self._refused = RecentGrowth()
 
-    def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
+    async def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """New limits for streams that begin from now on."""
         self._service.reconfigure(with_user_config(self._settings, self._identity.deployment, user_config).codec)
 
@@ -82,7 +82,7 @@ class AudioDecoderDeployment:
     async def check_health(self) -> None:
         self._service.check_health()
 
-    async def _publish(self) -> None:
+    async def publish(self) -> None:
         await self._leases.reap()
         stats = await self._service.stats()
         self._meter.set(metrics.DECODER_SLOTS, stats.slots)

@@ -26,7 +26,7 @@ class FusedDecoderDeployment(AudioDecoderDeployment):
         await self._open(self._generator, with_all_memory(settings), identity, meter)
 
     async def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
-        super().reconfigure(user_config, rank)
+        await super().reconfigure(user_config, rank)
         live = with_user_config(self._settings, self._identity.deployment, user_config)
         await self._generator.reconfigure(live.engine)
 
@@ -42,9 +42,9 @@ class FusedDecoderDeployment(AudioDecoderDeployment):
         self._generator.check_health()
         await super().check_health()
 
-    async def _publish(self) -> None:
+    async def publish(self) -> None:
         await self._generator.watched.publish()
-        await super()._publish()
+        await super().publish()
 
 
 def with_all_memory(settings: Settings) -> Settings:

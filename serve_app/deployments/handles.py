@@ -12,7 +12,6 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.audio.inner_opus import OpusSound
 from serve_app.deployments.heartbeats import Heartbeat, while_heard
 from serve_app.deployments.ray_private import by_reference, streaming
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost, ReplicaSilent
@@ -126,10 +125,14 @@ async def _unpacked(
     messages: AsyncGenerator[Accepted | AudioChunk, None],
 ) -> AsyncGenerator[Accepted | AudioChunk, None]:
     """The same with sound in every chunk, where the decoder has sent Opus."""
-    opus = OpusSound()
+    opus = None
     async with aclosing(messages):
         async for message in messages:
             if isinstance(message, AudioChunk) and message.opus:
+                # Every replica imports this file, and only an ingress has FFmpeg at hand anyway.
+                from serve_app.audio.inner_opus import OpusSound
+
+                opus = opus or OpusSound()
                 yield replace(message, pcm=opus.decode(message.opus), opus=())
             else:
                 yield message

@@ -78,7 +78,7 @@ def _check_max_ongoing_requests(application: OurApplication, options: dict[str, 
     most: requests that one engine runs and keeps waiting.
     """
     given = {each["name"]: (index, each) for index, each in enumerate(application.deployments)}
-    for name in options.keys() & {"TokenGenerator", "AudioDecoder"}:
+    for name in [each for each in ("TokenGenerator", "AudioDecoder") if each in options]:
         index, deployment = given.get(name, (None, {}))
         bound = (options[name] | deployment)["max_ongoing_requests"]
         if bound < most:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -85,7 +85,7 @@ def compile_target(target: Target, shape: CsmShape, max_rows: int, max_positions
 
     from serve_app.model.kernels.launch import compiling_only
 
-    driver.set_active(_AbsentCard(target.capability))
+    driver.set_active(cast(Any, _AbsentCard(target.capability)))
     with compiling_only(), torch.inference_mode():
         if target.num_rows:
             _compile_frames(target, shape, max_rows, max_positions)

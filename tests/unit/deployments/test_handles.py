@@ -238,7 +238,7 @@ class Answer:
     def options(self, **_: object) -> "Answer":
         return self
 
-    def remote(self, _: bytes) -> "Answer":
+    def remote(self, _pcm: bytes, _owner: str) -> "Answer":
         return self
 
     def __await__(self) -> Generator[Any, None, str]:
