@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Containers often forbid Python to keep bytecode. Then every replica compiles torch and Ray again: seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: agents install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu bench-datapath bench-versus clean
+.PHONY: agents install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu gpu-session bench-capacity bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -117,9 +117,17 @@ bench: install
 bench-gpu: $(if $(filter $(VENV)/%,$(PYTHON)),install)
 	$(PYTHON) -m benchmarks.gpu $(if $(COMMIT),--commit $(COMMIT))
 
+# A borrowed card: are the kernels right, how fast are they, what is next; one page in nine minutes. DRY=1 rehearses on a CPU.
+gpu-session: $(if $(filter $(VENV)/%,$(PYTHON)),install)
+	$(PYTHON) -m benchmarks.gpu.session $(if $(COMMIT),--commit $(COMMIT)) $(if $(DRY),--dry-run)
+
 # The graph with stand-ins for its models, beside a bare FastAPI process; under five minutes.
 bench-datapath: install
 	$(PYTHON) -m benchmarks.datapath
+
+# The capacity model beside a served graph with a stand-in for its model; in three minutes.
+bench-capacity: install
+	$(PYTHON) -m benchmarks.capacity
 
 # Beside transformers' generate behind a minimal server, under the same load.
 bench-versus: install

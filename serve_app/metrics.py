@@ -95,8 +95,9 @@ UTTERANCES_ENDED = _counter(
     "csm_utterances_ended_total",
     "utterances",
     "Pieces of text that were spoken. `how`: itself; rescued, after it ran away; cut, where it ran away again and "
-    "again; limit, of the request's audio; broken, by an error or the engine's deadline.",
-    ("how",),
+    "again; limit, of the request's audio; broken, by an error or the engine's deadline. `adapter`: the speaking one, "
+    "empty for the checkpoint itself.",
+    ("how", "adapter"),
 )
 REQUESTS_ENDED = _counter(
     "csm_requests_ended_total",
@@ -163,6 +164,11 @@ LEASES_EXPIRED = _counter(
 ENGINE_SLOTS = _gauge("csm_engine_slots", "slots", "Rows of the engine's batch: how many sequences it can run at once.")
 ENGINE_CAPACITY = _gauge(
     "csm_engine_capacity", "slots", "How many slots the measured step time allows. No more sequences are admitted."
+)
+ENGINE_STEP_FALLBACK = _gauge(
+    "csm_engine_step_fallback",
+    "replicas",
+    "Replicas that run a slower step than their device is made for. `step_fallback` in `/info` says why.",
 )
 ENGINE_RUNNING = _gauge("csm_engine_running", "sequences", "Sequences that hold a row, including paused ones.")
 ENGINE_PAUSED = _gauge(

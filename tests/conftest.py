@@ -1,5 +1,6 @@
 """What all tests share: which of them run, in which order, and fixtures that are expensive to make."""
 
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -38,6 +39,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from tests.support.schedule import rank
 
         items.sort(key=rank)
+
+
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What lives on from one file of tests to the next is not looked at by the collector again: with torch and its
+    models in the process a full collection takes seconds, and comes at random in the middle of a test."""
+    if nextitem is None or item.path != nextitem.path:
+        gc.collect()
+        gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # Libraries that count what is left at the end look at everything.
 
 
 def _unasked(config: pytest.Config) -> set[str]:

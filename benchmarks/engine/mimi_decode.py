@@ -119,10 +119,11 @@ def _measure(
 
 def _native(mimi: "MimiModel", num_slots: int, machine_flags: tuple[str, ...]) -> "NativeSlotDecoder":
     from serve_app.codec.native.decoder import SOURCE, NativeSlotDecoder
+    from serve_app.codec.native.from_mimi import decoder_weights
     from serve_app.model.native import build
 
     library = build.load(build.build(machine_flags or build.native_flags(), source=SOURCE))
-    return NativeSlotDecoder(mimi, num_slots, torch.get_num_threads(), library)
+    return NativeSlotDecoder(decoder_weights(mimi), num_slots, torch.get_num_threads(), library)
 
 
 def _tick_ms(decoder: "Slots", mimi: "MimiModel", num_streams: int, num_ticks: int) -> float:
@@ -159,17 +160,17 @@ def _codes(mimi: "MimiModel", num_frames: int, seed: int) -> NDArray[np.int64]:
 
 def _flops_a_frame(mimi: "MimiModel") -> int:
     """Of its matrix products: all but a few hundredths of what there is."""
-    from serve_app.codec.native.weights import decoder_weights
+    from serve_app.codec.native.from_mimi import decoder_weights
 
     weights = decoder_weights(mimi)
-    layers = [m.weight.numel() for layer in weights.layers for m in (layer.qkv, layer.out, layer.up, layer.down)]
+    layers = [m.weight.size for layer in weights.layers for m in (layer.qkv, layer.out, layer.up, layer.down)]
     num_rows = weights.num_positions
-    total = num_rows * (sum(layers) + weights.first.weight.numel())
+    total = num_rows * (sum(layers) + weights.first.weight.size)
     for block in weights.blocks:
-        total += num_rows * block.spread.weight.numel()
+        total += num_rows * block.spread.weight.size
         num_rows *= block.stride
-        total += num_rows * (block.narrow.weight.numel() + block.widen.weight.numel())
-    return 2 * (total + num_rows * weights.last.weight.numel())
+        total += num_rows * (block.narrow.weight.size + block.widen.weight.size)
+    return 2 * (total + num_rows * weights.last.weight.size)
 
 
 def _flops_a_second(device: torch.device) -> float:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from benchmarks.common.records import Record, Run, write_records, write_run
 from benchmarks.load.client import INTERRUPTED, Client, ClosedPhase, OpenPhase, open_http
 from benchmarks.load.client_health import Watch
+from benchmarks.load.ends import shares_ended
 from benchmarks.load.environment import environment, server_facts
 from benchmarks.load.one_request import UNREACHABLE, WRONG_TYPE
 from benchmarks.load.server_memory import MemoryWatch
@@ -55,9 +56,11 @@ async def measure(test: LoadTest, screen: Screen) -> tuple[Run, list[Record]]:
     async with open_http(test.timeout_seconds) as http, memory.running():
         client = Client(http, test.url, test.target, screen.record)
         facts: dict[str, Any] = {}
+        ended: dict[float, float] = {}
         try:
             facts = await server_facts(http, test.url)
             await _phases(test, client, watch, screen, state)
+            ended = await shares_ended(http, test.url, client.records, facts.get("weights"))
         except asyncio.CancelledError:
             state.interrupted = True
     is_open = isinstance(test.phases[0], OpenPhase)
@@ -72,7 +75,9 @@ async def measure(test: LoadTest, screen: Screen) -> tuple[Run, list[Record]]:
         client=watch.as_dict() | {"skipped": list(test.skipped)},
         invalid_because=tuple(_objections(watch, client.records, state)),
         memory_mb=tuple(memory.samples),
-        levels=tuple(summarize(group) for group in by_level(client.records)),
+        levels=tuple(
+            summarize(group) | {"ended_by_itself": ended.get(group[0].level)} for group in by_level(client.records)
+        ),
     )
     return run, client.records
 

@@ -23,7 +23,9 @@ _COLUMNS = (
     ("C100", "continuity", "c100"),
     ("underrun s, max", "underrun_s", "max"),
     ("audio s/s", "audio_seconds_per_second", ""),
+    ("ended by itself", "ended_by_itself", ""),
 )
+_SHARES = ("continuity", "ended_by_itself")
 
 
 class LiveScreen:
@@ -107,7 +109,7 @@ def cold_start(records: Sequence[Record]) -> str:
 
 def _cell(level: dict[str, Any], name: str, part: str) -> str:
     value = level[name][part] if part else level[name]
-    return f"{value:.0%}" if name == "continuity" and value is not None else shown(value)
+    return f"{value:.0%}" if name in _SHARES and value is not None else shown(value)
 
 
 def _client(client: dict[str, Any]) -> str:

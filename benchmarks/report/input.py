@@ -66,10 +66,10 @@ def load(paths: Iterable[Path]) -> list[Measured]:
 
 
 def figure(level: dict[str, Any], name: str) -> float | None:
-    """The value at `name` ("rtf" "." "p95", or "requests"). None is N/A, and so is a number that is not finite."""
+    """The value at `name` ("rtf" "." "p95", or "requests"). None is N/A: not measured, or not finite."""
     value: Any = level
     for part in name.split("."):
-        value = value[part] if value is not None else None
+        value = value.get(part) if value is not None else None
     return None if value is None or not math.isfinite(value) else float(value)
 
 

@@ -99,6 +99,7 @@ THROUGHPUT = (
     Column("audio s/s", "audio_seconds_per_second"),
     Column("requests/s", "requests_per_second"),
     Column("audio s", "audio_seconds"),
+    Column("ended by itself", "ended_by_itself", share, "higher"),
 )
 COMPARED = (
     *(Column(f"TTFA {part}, ms", f"ttfa_ms.{part}", better="lower") for part in ("p50", "p95", "p99")),

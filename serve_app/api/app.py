@@ -83,10 +83,10 @@ def build_api(
     if services is not None:
         app.include_router(ConversationApi(speech, services.talk, settings).router())
         app.include_router(SpeechSocket(speech, services.talk, settings, sockets, is_draining).router())
-        jobs = SceneJobs(speech.context, services.files, settings.jobs)
+        jobs = SceneJobs(services.models.own, services.files, settings.jobs)
         app.include_router(JobsApi(services.queue, jobs).router())
-        app.include_router(VoicesApi(services.voices, settings).router())
-        app.include_router(fal_router(speech, services, settings, sockets, keys))
+        app.include_router(VoicesApi(services.voices, speech, settings).router())
+        app.include_router(fal_router(services, settings, sockets, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)
     error_responses.install(app)

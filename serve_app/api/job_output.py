@@ -15,7 +15,9 @@ def notices_of(scene: Scene, answer: Answer) -> list[str]:
 def output_of(answer: StoredAnswer, notices: Sequence[str]) -> dict[str, Any]:
     """What a job's row keeps of its answer."""
     file = answer.file
-    told = {"notices": list(notices)} if notices else {}
+    told: dict[str, Any] = {"notices": list(notices)} if notices else {}
+    if answer.quality is not None:
+        told["quality"] = dict(answer.quality)
     return told | {
         "audio": {
             "url": answer.url,

@@ -29,6 +29,8 @@ class JobBody(BaseModel):
     id: str
     state: JobState
     priority: str
+    application: str | None = None
+    """Whose model it is for, where a cluster serves several."""
     position: int | None = None
     """Jobs ahead of a queued one."""
     created_at: float
@@ -40,6 +42,8 @@ class JobBody(BaseModel):
     audio_url: str | None = None
     audio_seconds: float | None = None
     seed: int | None = None
+    quality: dict[str, Any] | None = None
+    """Scores of the takes, where `quality` asked for several."""
     logs: list[JobLine] = []
 
 
@@ -100,6 +104,7 @@ def _body(status: JobStatus, result: JobResult | None) -> JobBody:
         id=job.id,
         state=job.state,
         priority=job.priority,
+        application=job.application or None,
         position=status.position,
         created_at=job.created_at,
         started_at=job.started_at,
@@ -110,5 +115,6 @@ def _body(status: JobStatus, result: JobResult | None) -> JobBody:
         audio_url=spoken.get("audio", {}).get("url"),
         audio_seconds=spoken.get("audio_seconds"),
         seed=spoken.get("seed"),
+        quality=spoken.get("quality"),
         logs=[JobLine(at=line.at, level=line.level, message=line.message) for line in status.logs],
     )

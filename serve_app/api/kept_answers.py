@@ -157,6 +157,7 @@ def receipt_of(record: Record) -> dict[str, Any]:
         "server": __version__,
         "seed": record.seed,
         "model": dict(record.model),
+        "adapters": dict(record.scene.get("adapters", {})),
         "sampling": record.scene["sampling"],
         "max_audio_seconds": record.scene["max_audio_seconds"],
         "context_sha256": record.context_hash,

@@ -10,6 +10,7 @@ from serve_app.api.lenient import Lenient, LenientBody, always_in_schema
 from serve_app.audio.encode.formats import MEDIA_TYPES
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
+from serve_app.speech.scene import GOOD_ENOUGH, Quality
 
 
 def _not_bool(value: object) -> object:
@@ -35,6 +36,17 @@ class ContextItem(Lenient):
     text: str = Field(default="", description="The clip's transcript: the words spoken in it.")
     speaker: Integer = 0
     audio: str = Field(description="Base64 or a data URI; any common format, rate and channel count.")
+
+
+class QualityWish(Lenient):
+    """For jobs: several takes of each utterance, of which the best is kept."""
+
+    candidates: Integer = Field(description="The most takes.")
+    good_enough: Number = Field(default=GOOD_ENOUGH, description="The score at which no other take is drawn.")
+
+    @property
+    def asked(self) -> Quality:
+        return Quality(self.candidates, self.good_enough)
 
 
 class GenerateBody(LenientBody):

@@ -36,6 +36,7 @@ class VoiceBody(LenientBody):
     name: str
     clips: list[ClipBody]
     consent: ConsentBody = ConsentBody()
+    adapter: str | None = Field(default=None, max_length=64, description="Name of the adapter that speaks it.")
     audition: bool = Field(default=True, description="Whether three sentences are spoken and scored.")
 
 
@@ -74,7 +75,8 @@ def _of_json(data: bytes) -> Upload:
         VoiceClip(clip.text, audio_bytes(f"clips[{number}].audio", clip.audio))
         for number, clip in enumerate(body.clips)
     )
-    return Upload(NewVoice(body.name, clips, Consent(body.consent.statement, body.consent.by)), body.audition)
+    consent = Consent(body.consent.statement, body.consent.by)
+    return Upload(NewVoice(body.name, clips, consent, body.adapter or None), body.audition)
 
 
 async def _of_form(form: FormData) -> Upload:
@@ -90,7 +92,7 @@ async def _of_form(form: FormData) -> Upload:
     consent = Consent(_field(form, "consent") or _field(form, "consent_statement"), _field(form, "consent_by"))
     clips = tuple(VoiceClip(text, sound) for text, sound in zip(texts, sounds, strict=True))
     has_audition = _field(form, "audition").strip().lower() not in _OFF
-    return Upload(NewVoice(_field(form, "name"), clips, consent), has_audition)
+    return Upload(NewVoice(_field(form, "name"), clips, consent, _field(form, "adapter") or None), has_audition)
 
 
 def _field(form: FormData, name: str) -> str:
@@ -106,5 +108,6 @@ def shown(voice: Voice) -> dict[str, Any]:
         "created_at": voice.created_at,
         "transcripts": list(voice.transcripts),
         "consent": {"statement": voice.consent.statement, "by": voice.consent.by, "at": voice.consent_at},
+        **({"adapter": voice.adapter} if voice.adapter else {}),
         **voice.report,
     }

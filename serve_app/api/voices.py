@@ -12,6 +12,7 @@ from serve_app.api.services import KeptVoices
 from serve_app.api.voice_bodies import VoiceBody, read_upload, shown
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
+from serve_app.speech.service import SpeechService
 from serve_app.store.stored_file import ascii_name
 from serve_app.voices.voice import NewVoice, Voice
 
@@ -21,8 +22,9 @@ _PACK = "application/octet-stream"
 class VoicesApi:
     """The routes of kept voices. A voice of another key is unknown here."""
 
-    def __init__(self, voices: KeptVoices, settings: Settings) -> None:
+    def __init__(self, voices: KeptVoices, speech: SpeechService, settings: Settings) -> None:
         self._voices = voices
+        self._speech = speech
         self._settings = settings
 
     def router(self) -> APIRouter:
@@ -44,6 +46,8 @@ class VoicesApi:
         """Keep a voice: recordings with their transcripts, and a statement of consent."""
         key = key_of(request, Scope.FILES)
         upload = await read_upload(request, self._settings.limits.max_body_bytes)
+        if upload.voice.adapter is not None:
+            await self._speech.find_adapter(upload.voice.adapter)
         voice = await added(self._voices, upload.voice, key, upload.has_audition)
         return JSONResponse(shown(voice), 201)
 
@@ -105,6 +109,7 @@ _FORM = {
         "text": {"type": "array", "items": {"type": "string"}, "description": "The transcript of each file."},
         "consent": {"type": "string", "description": "How the person who is heard agreed."},
         "consent_by": {"type": "string", "description": "Who makes this statement."},
+        "adapter": {"type": "string", "description": "Name of the adapter that speaks it."},
         "audition": {"type": "boolean"},
     },
 }

@@ -20,8 +20,8 @@ _ADPCM = {"adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms", "adpcm_swf", "adpcm_yamah
 _LOSSLESS = {"alac", "flac", "tta", "wavpack"}
 _SPEECH = {"amrnb", "amrwb", "libopencore_amrnb", "libopencore_amrwb", "gsm", "gsm_ms", "speex"}
 _MUSIC = {
-    "aac", "ac3", "eac3", "libopus", "mace3", "mace6", "mp1", "mp1float", "mp2", "mp2float", "mp3", "mp3float",
-    "opus", "qdm2", "vorbis",
+    "aac", "aac_latm", "ac3", "eac3", "libopus", "mace3", "mace6", "mp1", "mp1float", "mp2", "mp2float", "mp3",
+    "mp3float", "opus", "qdm2", "vorbis",
 }  # fmt: skip
 
 CODECS = frozenset(_PCM | _ADPCM | _LOSSLESS | _SPEECH | _MUSIC)

@@ -41,6 +41,8 @@ _BEGINS_IN_THE_MIDDLE = (
 _MPEG_SYNC = 0xFFE0
 _MPEG_LAYER = 0x0006
 """Zero in AAC's bare stream (ADTS), which shares MP3's sync bits."""
+_LOAS_SYNC = 0x2B7
+"""Of AAC as broadcasters send it (LATM in LOAS)."""
 
 
 class Unreadable(Exception):
@@ -95,7 +97,7 @@ def _container_at(data: bytes, begin: int) -> str | None:
     first_bits = int.from_bytes(data[begin : begin + 2], "big")
     if first_bits & _MPEG_SYNC == _MPEG_SYNC:
         return "mp3" if first_bits & _MPEG_LAYER else "aac"
-    return None
+    return "loas" if first_bits >> 5 == _LOAS_SYNC else None
 
 
 def _found_after_junk(area: bytes) -> tuple[str, int] | None:

@@ -30,12 +30,13 @@ _PASSED = {True: "passed", False: "failed", None: "-"}
 
 
 @voices_app.command()
-def add(
+def add(  # noqa: PLR0913 - each is an option of the command line
     name: Annotated[str, typer.Argument(help="What it is called.")],
     clip: Annotated[list[Path], typer.Option(help="A recording. Repeatable.", exists=True, dir_okay=False)],
     text: Annotated[list[str], typer.Option(help="Its transcript: one for each --clip, in the same order.")],
     consent: Annotated[str, typer.Option(help="How the person who is heard agreed.")],
     consent_by: Annotated[str, typer.Option(help="Who makes this statement.")],
+    adapter: Annotated[str, typer.Option(help="Name of the adapter that speaks it.")] = "",
     has_audition: Annotated[bool, typer.Option("--audition/--no-audition", help="Speak three sentences.")] = True,
     url: Url = _LOCALHOST,
     key: KeyOption = None,
@@ -46,6 +47,7 @@ def add(
         "text": text,
         "consent": consent,
         "consent_by": consent_by,
+        "adapter": adapter,
         "audition": str(has_audition).lower(),
     }
     files = [("audio", (path.name, path.read_bytes(), "application/octet-stream")) for path in clip]

@@ -49,6 +49,9 @@ class SpeechOptions(TypedDict, total=False):
     greedy: bool
     normalize: bool
     max_audio_seconds: float
+    adapter: str
+    quality: dict[str, Any]
+    """Of jobs: `{"candidates": 4}` draws up to four takes of each utterance, and the best is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,8 @@ class Job:
     audio_url: str | None = None
     audio_seconds: float | None = None
     seed: int | None = None
+    quality: dict[str, Any] | None = None
+    """Scores of its takes, if several were asked for."""
     logs: tuple[JobLog, ...] = ()
 
     @property

@@ -7,13 +7,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app import log, metrics
 from serve_app.audio.silence import SilenceGuard
+from serve_app.codec.native.decoder import native_slots
+from serve_app.codec.preparation import prepared_codec
 from serve_app.errors import GenerationFailed, Overloaded
 from serve_app.messages import (
     FRAME_SAMPLES,
@@ -32,6 +34,9 @@ from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.ports import TokenGenerator
 from serve_app.settings import CodecSettings, Settings
 from serve_app.tracing import NO_TRACER, Span, Tracer
+
+if TYPE_CHECKING:
+    from serve_app.audio.inner_opus import OpusPackets
 
 _log = logging.getLogger(__name__)
 _MEMORY = ("the audio decoder", "codec.max_streams, or raise codec.memory_fraction")
@@ -155,6 +160,7 @@ class DecoderService:
 
     async def _stream(self, request: GenerationRequest, span: Span) -> AsyncGenerator[Accepted | AudioChunk, None]:
         stream, guard = _Stream(), SilenceGuard(self._settings.silent_tail_seconds)
+        opus = _opus(self._settings.opus_kbps) if request.is_lossy else None
         has_slot = False
         try:
             async with aclosing(self._generator.generate(request)) as messages:
@@ -166,7 +172,7 @@ class DecoderService:
                         yield message
                         continue
                     chunk = await self._decode(stream, message, guard)
-                    yield chunk
+                    yield chunk if opus is None else await asyncio.to_thread(_packed, chunk, opus)
                     if chunk.finish is not None:
                         return
         finally:
@@ -279,12 +285,27 @@ class DecoderService:
             stream.inbox.put(GenerationFailed("the audio decoder failed while speaking; try again"))
 
 
+def _opus(kbps: int) -> "OpusPackets | None":
+    if not kbps:
+        return None
+    # FFmpeg takes memory that a decoder of PCM does without.
+    from serve_app.audio.inner_opus import OpusPackets
+
+    return OpusPackets(1000 * kbps)
+
+
+def _packed(chunk: AudioChunk, opus: "OpusPackets") -> AudioChunk:
+    return replace(chunk, pcm=b"", opus=opus.encode(chunk.pcm))
+
+
 def _slots(settings: Settings) -> Slots:
-    # Imported here: a replica with a stand-in does without torch and starts in a fraction of the time.
+    # Imported here: with a stand-in, and with a prepared codec, a replica does without torch.
     if settings.stand_in is not None:
         from serve_app.codec.stand_in import StandInSlots
 
         return StandInSlots(settings.stand_in, settings.codec.max_streams)
+    if (ready := prepared_codec(settings)) is not None:
+        return native_slots(ready.weights, settings.codec)
     from serve_app.codec.loading import load_codec
     from serve_app.codec.step_choice import make_slots
 

@@ -2,11 +2,20 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 from serve_app.audio.clip import decode_clip
 from serve_app.errors import CheckpointError, InvalidAudio
+from serve_app.messages import Codes, ContextSegment
 
 _MAX_SECONDS = 90.0
+
+
+class Encoder(Protocol):
+    """As `encoder.ClipEncoder`."""
+
+    def encode(self, pcm: bytes) -> Codes: ...
+
 
 _PROMPTS = {
     0: (
@@ -27,6 +36,14 @@ _PROMPTS = {
     ),
 }
 """The Hub repository's prompts and their transcripts. A text file beside a clip, of the same name, takes precedence."""
+
+
+def encoded_voices(folder: Path, encoder: Encoder) -> dict[int, ContextSegment]:
+    """The prompts by speaker, as context that is never dropped. Raises CheckpointError for a broken clip."""
+    return {
+        speaker: ContextSegment(text, speaker, encoder.encode(pcm), anchor=True, public=True)
+        for speaker, text, pcm in default_clips(folder)
+    }
 
 
 def default_clips(folder: Path) -> Iterator[tuple[int, str, bytes]]:

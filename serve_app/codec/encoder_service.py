@@ -1,23 +1,29 @@
 """Runs the clip encoder on its own thread, and offers it to asyncio as a `ports.ContextEncoder`."""
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from typing import Protocol, Self
 
 from serve_app import metrics
 from serve_app.codec.encoding_line import MAX_CLIPS_PER_PASS, EncodingLine, WaitingClip
+from serve_app.codec.preparation import prepared_codec
 from serve_app.messages import Codes, ContextSegment
 from serve_app.metrics import NO_METER, Meter
 from serve_app.model.out_of_memory import memory_for_start
 from serve_app.owner_thread import OwnerThread
 from serve_app.settings import Settings
 
+_SMALL_BYTES = 32 * 2**30
+"""Of memory. Below it, `auto` leaves torch out of the encoder until a recording comes, which saves 360 MB."""
+
 
 class Clips(Protocol):
     """Encodes whole clips, as `encoder.ClipEncoder`."""
 
-    num_hits: int
+    @property
+    def num_hits(self) -> int: ...
 
     def encode_batch(self, clips: Sequence[bytes], owners: Sequence[str] = ()) -> list[Codes]: ...
 
@@ -87,15 +93,41 @@ def _parts(settings: Settings) -> tuple[Clips, dict[int, ContextSegment], str]:
         from serve_app.codec.stand_in import StandInClips
 
         return StandInClips(settings.stand_in), {}, f"stand-in-{settings.stand_in.num_codebooks}"
-    from serve_app.codec.default_voices import default_clips
+    if _loads_late(settings) and (ready := prepared_codec(settings)) is not None:
+        return LateClips(settings), ready.voices, ready.fingerprint
+    from serve_app.codec.default_voices import encoded_voices
     from serve_app.codec.encoder import ClipEncoder
     from serve_app.codec.fingerprint import fingerprint
     from serve_app.codec.loading import load_codec
 
     checkpoint, mimi = load_codec(settings)
     encoder = ClipEncoder(mimi, settings.codec.cache_entries)
-    voices = {
-        speaker: ContextSegment(text, speaker, encoder.encode(pcm), anchor=True, public=True)
-        for speaker, text, pcm in default_clips(checkpoint.folder)
-    }
-    return encoder, voices, fingerprint(mimi)
+    return encoder, encoded_voices(checkpoint.folder, encoder), fingerprint(mimi)
+
+
+def _loads_late(settings: Settings) -> bool:
+    """Whether the encoder waits for its first clip, with `codec.load_encoder` at `auto` on a small machine."""
+    if settings.codec.load_encoder != "auto":
+        return settings.codec.load_encoder == "first_clip"
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") < _SMALL_BYTES
+
+
+class LateClips:
+    """A `ClipEncoder` that is loaded for its first clip. Not thread-safe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._encoder: Clips | None = None
+
+    @property
+    def num_hits(self) -> int:
+        return 0 if self._encoder is None else self._encoder.num_hits
+
+    def encode_batch(self, clips: Sequence[bytes], owners: Sequence[str] = ()) -> list[Codes]:
+        if self._encoder is None:
+            from serve_app.codec.encoder import ClipEncoder
+            from serve_app.codec.loading import load_codec
+
+            _, mimi = load_codec(self._settings)
+            self._encoder = ClipEncoder(mimi, self._settings.codec.cache_entries)
+        return self._encoder.encode_batch(clips, owners)

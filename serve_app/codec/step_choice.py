@@ -2,11 +2,12 @@
 
 import logging
 
-import torch
 from moshi.models.compression import MimiModel
 
 from serve_app.codec.decoder import SlotDecoder
 from serve_app.codec.decoder_service import Slots
+from serve_app.codec.native.decoder import native_slots, unusable
+from serve_app.codec.native.from_mimi import decoder_weights, inexpressible
 from serve_app.errors import StartupError
 from serve_app.settings import CodecSettings
 
@@ -14,26 +15,20 @@ _log = logging.getLogger(__name__)
 
 
 def make_slots(settings: CodecSettings, mimi: MimiModel) -> Slots:
-    """What `settings.step` comes to for `mimi`, with torch's number of threads; `mimi` is not to be used any more.
+    """What `settings.step` comes to for `mimi`; `mimi` is not to be used any more.
 
     Raises StartupError where what was asked for by name cannot run.
     """
     if settings.step == "moshi" or not _can_be_native(settings, mimi):
         _log.info("codec: moshi decodes, one frame of %d slots at a time", settings.max_streams)
         return SlotDecoder(mimi, settings.max_streams)
-    from serve_app.codec.native.decoder import NativeSlotDecoder
-
-    num_threads = torch.get_num_threads()
-    _log.info("codec: the native decoder, %d slots, %d threads", settings.max_streams, num_threads)
-    return NativeSlotDecoder(mimi, settings.max_streams, num_threads)
+    return native_slots(decoder_weights(mimi), settings)
 
 
 def _can_be_native(settings: CodecSettings, mimi: MimiModel) -> bool:
     if settings.step == "auto" and next(mimi.parameters()).device.type != "cpu":
         return False  # moshi is the only one there, which is no news
-    from serve_app.codec.native.decoder import supports
-
-    reason = supports(mimi)
+    reason = inexpressible(mimi) or unusable()
     if reason is None:
         return True
     if settings.step == "native":

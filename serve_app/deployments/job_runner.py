@@ -44,7 +44,8 @@ class JobRunnerDeployment:
         work = job_work(services, keys, settings.jobs)
         outbox = Outbox(database, settings.shared_webhooks)
         self._settings = settings
-        self._leases = JobLeases(database, settings.jobs, services.webhook_format)
+        ours = identity.application
+        self._leases = JobLeases(database, settings.jobs, services.webhook_format, application=ours)
         self._files = services.files
         self._records = services.speech.records
         self._conversations = services.talk.conversations

@@ -79,7 +79,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == _MODEL_ID:
             return  # Serve reads it as text and fails on other bytes; this server's models are not chosen by it
-        super().on_header(name, value)
+        super().on_header(name, _as_utf8(value))
 
     def on_headers_complete(self) -> None:
         self._progress()
@@ -114,6 +114,15 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
+
+
+def _as_utf8(value: bytes) -> bytes:
+    """Serve reads some headers as UTF-8 and answers 500 to other bytes. A client that sends those means Latin-1."""
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").encode()
+    return value
 
 
 _TOO_LARGE = (

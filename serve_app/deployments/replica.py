@@ -21,8 +21,9 @@ _PUBLISH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ReplicaIdentity:
-    """`deployment` is its name in Serve, `id` is unique among all replicas."""
+    """`application` and `deployment` are names in Serve, `id` is unique among all replicas."""
 
+    application: str
     deployment: str
     id: str
 
@@ -31,7 +32,7 @@ def set_up_replica(settings: Settings) -> ReplicaIdentity:
     """The identity of this replica. From now on, this package's log records go to the replica's own log file."""
     listen_where_ray_does()
     replica = serve.get_replica_context().replica_id
-    identity = ReplicaIdentity(replica.deployment_id.name, replica.unique_id)
+    identity = ReplicaIdentity(replica.deployment_id.app_name, replica.deployment_id.name, replica.unique_id)
     origin = {"deployment": identity.deployment, "replica": identity.id}
     log.set_up(settings.log_level, serve_log_handlers(), settings.log_format, origin)
     return identity

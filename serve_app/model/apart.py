@@ -6,19 +6,17 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 from serve_app.messages import DEMO_VOICE
-
-_DEMO = "demo"
-"""Part of the package, so there is nothing to find."""
+from serve_app.model.layout import DEMO
 
 
 def weights_of(model: str, revision: str | None, base: str | None) -> str:
     """The kind of a checkpoint's weights, as `ModelInfo` has it. Downloads it if need be. Raises CheckpointError."""
-    return DEMO_VOICE if model == _DEMO else _in_a_process(_opened, model, revision, base)
+    return DEMO_VOICE if model == DEMO else _in_a_process(_opened, model, revision, base)
 
 
 def check_reachable(model: str, revision: str | None, base: str | None) -> None:
     """Raises CheckpointError where files are missing or unreadable. Downloads no weights."""
-    if model != _DEMO:
+    if model != DEMO:
         _in_a_process(_required, model, revision, base)
 
 

@@ -23,9 +23,6 @@ from serve_app.model.shape import CsmShape
 from serve_app.model.stored import StoredTensor, stored_tensors
 from serve_app.model.weights import CODEC_PREFIX, build_model
 
-DEMO = "demo"
-_DEMO_FOLDER = Path(__file__).parents[1] / "demo_voice"
-"""Part of the package, made by `training/`."""
 USUAL_BASE = "sesame/csm-1b"
 """Of weights in Sesame's layout that name none. It has the codec and the tokenizer, which that layout lacks."""
 
@@ -123,7 +120,7 @@ def open_checkpoint(model: str, revision: str | None, base: str | None = None) -
 
 def require_checkpoint(model: str, revision: str | None, base: str | None = None) -> None:
     """Raises CheckpointError where `open_checkpoint` would find files missing or unreadable. Downloads no weights."""
-    if model == DEMO:
+    if model == layout.DEMO:
         return
     if not Path(model).expanduser().is_dir() and _REPOSITORY.match(model):
         hub.reach(model, revision)
@@ -189,10 +186,7 @@ def _open_base(name: str, base: str, revision: str | None) -> Checkpoint:
 
 
 def _resolve(model: str, revision: str | None) -> Path:
-    if model == DEMO:
-        return _DEMO_FOLDER
-    folder = Path(model).expanduser()
-    if model and folder.is_dir():
+    if folder := layout.local_folder(model):
         return folder
     if _REPOSITORY.match(model):
         return hub.download(model, revision)

@@ -20,7 +20,18 @@ _CANDIDATES = (
     "pytorch_model.bin.index.json",
     "pytorch_model.bin",
 )
+DEMO = "demo"
+_DEMO_FOLDER = Path(__file__).parents[1] / "demo_voice"
+"""Part of the package, made by `training/`."""
 ORIGINAL_FILES = ("model.safetensors", "ckpt.pt")
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder that `model` names, None where it names none on this machine."""
+    if model == DEMO:
+        return _DEMO_FOLDER
+    folder = Path(model).expanduser()
+    return folder if model and folder.is_dir() else None
 
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
@@ -43,6 +54,11 @@ def is_configured(folder: Path) -> bool:
     except ValueError:
         return True
     return not isinstance(values, dict) or "model_type" in values
+
+
+def is_plain_folder(folder: Path) -> bool:
+    """Whether its own files are all that there is to a checkpoint."""
+    return is_configured(folder) and not (folder / "adapter_config.json").exists()
 
 
 def read_json(path: Path, name: str) -> dict[str, Any]:

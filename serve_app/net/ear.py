@@ -7,8 +7,14 @@ import httpx
 
 from serve_app.errors import DeliveryFailed
 from serve_app.messages import SAMPLE_RATE_HZ
+from serve_app.settings import VoiceSettings
 
 _TIMEOUT_SECONDS = 60.0
+
+
+def open_ear(settings: VoiceSettings) -> "TranscriptionEar | None":
+    """The one that the settings name."""
+    return TranscriptionEar(settings.ear_url, settings.ear_model) if settings.ear_url else None
 
 
 class TranscriptionEar:

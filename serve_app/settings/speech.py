@@ -97,10 +97,16 @@ class CodecSettings(Section):
     step: Literal["auto", "native", "moshi"] = "auto"
     """How frames become sound. `native`: our C++ on a CPU, needs a compiler. `moshi`: torch's operations, anywhere.
     `auto` takes the first of these that runs here."""
+    load_encoder: Literal["auto", "start", "first_clip"] = "auto"
+    """When the context encoder loads its model, on a CPU. `first_clip` saves 360 MB until a recording comes, which then
+    waits about three seconds. `auto`: `first_clip` on a machine with less than 32 GiB."""
     # Each transformer layer looks 125 frames back. Twice that rebuilt every stream that was tried to within 1 LSB, even
     # with 2 random layers of sharp attention at full layer scale, where 125 frames left up to 242 LSB.
     replay_frames: int = Field(default=250, ge=1)
     """Frames that are decoded again to rebuild a stream on another decoder replica. 250 rebuild it to within 1 LSB."""
+    opus_kbps: int = Field(default=0, ge=0, le=256)
+    """Sound for listeners of MP3, Opus and AAC goes from the decoder to the ingress as Opus of this bit rate. 0 sends
+    PCM, which costs less CPU and is exact. See docs/scale.md."""
     cache_entries: int = Field(default=256, ge=0)
     """Context clips whose codes the encoder remembers."""
     stuck_seconds: float = Field(default=60.0, gt=0)
@@ -124,6 +130,8 @@ class LimitSettings(Section):
     """Characters of all items of a batch together."""
     max_scene_turns: int = Field(default=32, ge=1)
     """Turns of a scene."""
+    max_candidates: int = Field(default=8, ge=1)
+    """Takes of each utterance that a job may ask for (`quality.candidates`)."""
     max_context_segments: int = Field(default=16, ge=0)
     """Context clips of a request."""
     max_context_seconds: float = Field(default=90.0, gt=0)

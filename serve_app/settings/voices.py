@@ -22,8 +22,8 @@ class VoiceSettings(Section):
     """Whether a speaker to whom neither the caller nor the checkpoint gives a voice always sounds the same. The first
     request for such a speaker takes a sentence longer. Off: CSM draws a voice at each call."""
     ear_url: str | None = None
-    """A transcription service with OpenAI's API, such as `http://localhost:9000/v1`, which an audition asks for the
-    words that it hears. Unset: an audition does not check the words."""
+    """A transcription service with OpenAI's API, such as `http://localhost:9000/v1`, which auditions and takes of jobs
+    are sent to for the words in them. Unset: the words are not checked."""
     ear_model: str = "whisper-1"
     """The model that `voices.ear_url` is asked for."""
     pack_signers: list[str] = Field(default=[])

@@ -25,7 +25,7 @@ class Verdict:
     first_difference: int | None
     """The first frame that differs, pauses not counted. None if all are equal."""
     changed: tuple[str, ...]
-    """What differs in the served model: fields of `ModelInfo`, such as `checkpoint`."""
+    """What differs in the served model: fields of `ModelInfo`, such as `checkpoint`, or `adapters`."""
 
 
 async def replayed(speech: SpeechService, record: Record, call: Call) -> Verdict:
@@ -35,9 +35,10 @@ async def replayed(speech: SpeechService, record: Record, call: Call) -> Verdict
         raise InvalidRequest("request_id", "names an answer with a regenerated turn: replay the answer it came from")
     kept = record.num_given
     before = Before(record.context[:kept], record.context[kept:])
-    scene = _scene(record, _turns(record), record.seed)
-    codes = (await _spoken(speech, scene, replace(call, record_seconds=0.0), before)).codes
-    return _verdict(record, codes, await speech.info())
+    scene = scene_of(record, _turns(record), record.seed)
+    scene = replace(scene, part_seeds={part.number: part.seed for part in record.parts})
+    again = await _spoken(speech, scene, replace(call, record_seconds=0.0), before)
+    return _verdict(record, again, await speech.info())
 
 
 async def regenerated(speech: SpeechService, record: Record, turn: int, seed: int | None, call: Call) -> Record:
@@ -48,7 +49,7 @@ async def regenerated(speech: SpeechService, record: Record, turn: int, seed: in
     earlier = [number for number, part in enumerate(record.parts) if part.turn < turn]
     kept = record.num_given
     before = Before(record.context[:kept], (*record.context[kept:], *record.segments(earlier)))
-    scene = _scene(record, turns[turn : turn + 1], seed)
+    scene = scene_of(record, turns[turn : turn + 1], seed)
     new = await _spoken(speech, scene, replace(call, record_seconds=0.0), before)
     return _spliced(record, turn, new)
 
@@ -65,7 +66,8 @@ def _turns(record: Record) -> list[Turn]:
     return [Turn.from_json(turn) for turn in record.scene["turns"]]
 
 
-def _scene(record: Record, turns: Sequence[Turn], seed: int | None) -> Scene:
+def scene_of(record: Record, turns: Sequence[Turn], seed: int | None) -> Scene:
+    """`turns` as the answer of `record` was spoken, whose context comes from the record itself."""
     return Scene(
         turns=tuple(turns),
         context=(),
@@ -75,13 +77,16 @@ def _scene(record: Record, turns: Sequence[Turn], seed: int | None) -> Scene:
     )
 
 
-def _verdict(record: Record, again: Codes, info: ModelInfo) -> Verdict:
-    first, difference = record.codes.to_array(), None
-    if again.data != record.codes.data:
-        shorter = min(len(first), again.num_frames)
-        differs = np.flatnonzero((first[:shorter] != again.to_array()[:shorter]).any(axis=1))
+def _verdict(record: Record, again: Record, info: ModelInfo) -> Verdict:
+    first, codes, difference = record.codes.to_array(), again.codes, None
+    if codes.data != record.codes.data:
+        shorter = min(len(first), codes.num_frames)
+        differs = np.flatnonzero((first[:shorter] != codes.to_array()[:shorter]).any(axis=1))
         difference = int(differs[0]) if len(differs) else shorter
-    return Verdict(difference is None, len(first), again.num_frames, difference, _changed(record.model, info))
+    changed = _changed(record.model, info)
+    if record.scene.get("adapters", {}) != again.scene["adapters"]:
+        changed += ("adapters",)
+    return Verdict(difference is None, len(first), codes.num_frames, difference, changed)
 
 
 def _changed(model: Mapping[str, Any], info: ModelInfo) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from serve_app.audio.payload import audio_bytes
 from serve_app.errors import InvalidRequest
 from serve_app.messages import ModelInfo
 from serve_app.settings import LimitSettings, Settings
-from serve_app.speech.knobs import max_audio_seconds_of, sampling_of, seed_of
-from serve_app.speech.scene import AnswerFile, Audio, ContextSource, InlineAudio, Scene, Turn, UrlAudio
+from serve_app.speech.knobs import max_audio_seconds_of, quality_of, sampling_of, seed_of
+from serve_app.speech.scene import AnswerFile, Audio, ContextSource, InlineAudio, Quality, Scene, Turn, UrlAudio
 from serve_app.speech.text.normalize import normalize
 from serve_app.speech.text.prepared import Notice, Prepared, merged
 from serve_app.speech.text.readable import readable
@@ -43,7 +43,9 @@ class Asked:
     max_audio_seconds: float | None = None
     file: AnswerFile | None = None
     adapter: str | None = None
-    """Name of an adapter of this server."""
+    """Name of an adapter of this server, for turns that name none."""
+    quality: Quality | None = None
+    """For a job: several takes of each utterance."""
     normalize: bool = True
     """Whether numbers, signs and abbreviations are spelled out before they are spoken."""
     is_job: bool = False
@@ -69,7 +71,7 @@ def build_live_scene(asked: Asked, info: ModelInfo, settings: Settings) -> Scene
     """As `build_scene`, for one turn whose text is still to come."""
     (turn,) = asked.turns
     speaker = _speaker("turns[0].speaker", turn.speaker)
-    return _scene(asked, (Turn("", speaker, voice=turn.voice),), info, settings)
+    return _scene(asked, (Turn("", speaker, voice=turn.voice, adapter=asked.adapter or None),), info, settings)
 
 
 def _scene(asked: Asked, turns: tuple[Turn, ...], info: ModelInfo, settings: Settings) -> Scene:
@@ -84,7 +86,7 @@ def _scene(asked: Asked, turns: tuple[Turn, ...], info: ModelInfo, settings: Set
         sampling=sampling,
         max_audio_seconds=max_audio_seconds,
         file=asked.file,
-        adapter=asked.adapter or None,
+        quality=quality_of(asked.quality, asked.is_job, sampling, limits),
         remarks=(*asked.remarks, *sampling_remarks, *length_remarks),
     )
 
@@ -116,6 +118,7 @@ def _turns(asked: Asked, limits: LimitSettings) -> tuple[Turn, ...]:
             turn,
             text=check_text(f"turns[{number}].text", turn.text, max_chars),
             speaker=_speaker(f"turns[{number}].speaker", turn.speaker),
+            adapter=turn.adapter or asked.adapter or None,
         )
         for number, turn in enumerate(turns)
     )

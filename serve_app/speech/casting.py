@@ -6,6 +6,7 @@ from serve_app.errors import InvalidRequest, UnknownVoice
 from serve_app.messages import ContextSegment
 from serve_app.speech.scene import CastVoice, Scene, Turn
 from serve_app.voices.library import VoiceLibrary
+from serve_app.voices.voice import Voice
 
 
 class Casting:
@@ -18,8 +19,9 @@ class Casting:
 
         A turn that names none has the voice that another turn gave its speaker. Of two voices for one speaker, the
         second gets the lowest number that is free, so that callers who leave numbers out need not invent them.
+        The adapter of a voice speaks the turns of its speaker that name no other.
         """
-        ids = {name: await self._id_of(number, name, owner) for number, name in _first_named(scene)}
+        found = {name: await self._found(number, name, owner) for number, name in _first_named(scene)}
         cast: dict[int, str] = {}
         moved: dict[tuple[int, str], int] = {}
         taken = {turn.speaker for turn in scene.turns} | {clip.speaker for clip in scene.context}
@@ -27,7 +29,7 @@ class Casting:
         for turn in scene.turns:
             speaker = turn.speaker
             if turn.voice is not None:
-                voice_id = ids[turn.voice]
+                voice_id = found[turn.voice].id
                 speaker = moved.get((speaker, voice_id), speaker)
                 if cast.setdefault(speaker, voice_id) != voice_id:
                     speaker = next(number for number in range(len(taken) + 1) if number not in taken)
@@ -35,7 +37,9 @@ class Casting:
                     cast[speaker] = voice_id
                     taken.add(speaker)
             turns.append(replace(turn, speaker=speaker, voice=None))
-        return replace(scene, turns=tuple(turns), voices=tuple(CastVoice(*pair) for pair in sorted(cast.items())))
+        adapters = {voice.id: voice.adapter for voice in found.values()}
+        spoken = [replace(turn, adapter=turn.adapter or adapters.get(cast.get(turn.speaker, ""))) for turn in turns]
+        return replace(scene, turns=tuple(spoken), voices=tuple(CastVoice(*pair) for pair in sorted(cast.items())))
 
     async def segments(self, scene: Scene, owner: str) -> tuple[ContextSegment, ...]:
         """The cast voices as context. Raises InvalidRequest where one was deleted in the meantime."""
@@ -49,11 +53,11 @@ class Casting:
                 raise InvalidRequest("voice", "was deleted after this was asked for: choose another") from None
         return tuple(found)
 
-    async def _id_of(self, number: int, name: str, owner: str) -> str:
+    async def _found(self, number: int, name: str, owner: str) -> Voice:
         try:
             if self._library is None:
                 raise UnknownVoice(name)
-            return (await self._library.find(name, owner)).id
+            return await self._library.find(name, owner)
         except UnknownVoice:
             raise InvalidRequest(
                 f"turns[{number}].voice", "is not known to this key: send the id or the name of a voice that it keeps"

@@ -62,7 +62,12 @@ class ResumingDecoder:
         self._meter = meter
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        return _resuming(self._decoder.stream, request, _Attempts(self._settings, self._meter, "decoder"))
+        attempts = _Attempts(self._settings, self._meter, "decoder")
+
+        def ask(goes_on: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+            return self._decoder.stream(replace(goes_on, num_lost=attempts.num_losses))
+
+        return _resuming(ask, request, attempts)
 
     async def decode(self, codes: Codes) -> bytes:
         attempts = _Attempts(self._settings, self._meter, "decoder")

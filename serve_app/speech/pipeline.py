@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from serve_app import log
 from serve_app.errors import InvalidRequest
@@ -25,6 +26,7 @@ from serve_app.speech.parts import Part, parts_of
 from serve_app.speech.request import ContextClip, SpeechRequest
 from serve_app.speech.rescue import Rescue
 from serve_app.speech.spoken import Memory, Spoken
+from serve_app.speech.takes import Takes
 from serve_app.speech.watch import Watcher
 
 _ENCODED_AT_ONCE = 4
@@ -59,19 +61,19 @@ class SpeechPipeline:
         await asyncio.gather(self.decoder.info(), self.default_voices())
 
     async def stream(
-        self, request: SpeechRequest, coming: AsyncIterator[Part] | None = None
+        self, request: SpeechRequest, coming: AsyncIterator[Part] | None = None, takes: Takes | None = None
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """Yield `Accepted` once, then the audio of all parts. A last chunk without audio carries `finish`.
 
         coming: the parts of a text that is still growing, at least one, instead of those of the request's turns. No
-        slot is taken while one is awaited. Closing the stream frees every slot behind it. Raises errors of the ports
-        and of `coming`. Before `Accepted` nothing was spoken.
+        slot is taken while one is awaited. takes: keeps the best of several takes of each. Closing the stream frees
+        every slot behind it. Raises errors of the ports and of `coming`. Before `Accepted` nothing was spoken.
         """
         log.current_request_id.set(request.request_id)
         with self._watcher.answer(request) as watched:
             traced = replace(request, trace=watched.traceparent)
             parts = watched.awaited(coming) if coming is not None else _known(parts_of(request.turns))
-            async with aclosing(self._speak(traced, parts)) as messages:
+            async with aclosing(self._speak(traced, parts, takes)) as messages:
                 async for message in messages:
                     watched.note(message)
                     yield message
@@ -92,12 +94,13 @@ class SpeechPipeline:
             memory.add(segment)
         speaker = request.turns[0].speaker
         reading = GenerationRequest(
-            request.request_id,
-            _READ_ALONG,
-            speaker,
-            memory.segments(),
-            SamplingParams(max_frames=1),
+            request_id=request.request_id,
+            text=_READ_ALONG,
+            speaker=speaker,
+            context=memory.segments(),
+            sampling=SamplingParams(max_frames=1),
             priority=1,
+            adapter=request.adapter_of(0),
             owner=request.owner,
         )
         positions = 0
@@ -108,7 +111,7 @@ class SpeechPipeline:
         return positions
 
     async def _speak(
-        self, request: SpeechRequest, parts: AsyncIterator[Part]
+        self, request: SpeechRequest, parts: AsyncIterator[Part], takes: Takes | None
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         info = await self.info()
         # Dropped before encoding, which is work, although the prompt would drop them too.
@@ -116,17 +119,22 @@ class SpeechPipeline:
         num_dropped = len(request.context) - len(kept)
         context = await self._context(replace(request, context=kept))
         spoken = Spoken(request, context, info.trained_for.longest_context_seconds)
+        is_accepted = False
         async for part in parts:
             if (pause := spoken.pause_before(part)) is not None:
                 yield pause
             if spoken.is_over:
                 break
             asked = spoken.next_request(part)
-            async with aclosing(self._utterance(asked, part, info)) as messages:
+            speak = partial(self._utterance, part=part, info=info)
+            async with aclosing(takes.best(asked, part, speak) if takes else speak(asked)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
+                        if takes is not None and takes.seed is not None:
+                            spoken.drawn_with(takes.seed)
                         yield spoken.take(message)
-                    elif part.number == 0:
+                    elif not is_accepted:
+                        is_accepted = True
                         dropped = message.dropped_segments + num_dropped
                         accepted = replace(message, request_id=request.request_id, dropped_segments=dropped)
                         yield replace(accepted, context=asked.context, num_given=len(context))
@@ -150,7 +158,7 @@ class SpeechPipeline:
             # The engine calls it `text`. Only the pipeline knows its place in the scene.
             raise (error.at(f"turns[{part.turn}].text") if error.field == "text" else error) from None
         if ends_itself:
-            self._watcher.count_piece(rescue.end)
+            self._watcher.count_piece(rescue.end, request.adapter.name if request.adapter else "")
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
         """A voice for each speaker of the scene, kept or the checkpoint's, and the caller's clips."""
@@ -159,11 +167,11 @@ class SpeechPipeline:
             ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context, request.voices))
             for clip, codes in zip(request.context, encoded, strict=True)
         ]
-        missing = {turn.speaker for turn in request.turns} - {
+        # An adapter is a voice: the checkpoint's own would pull it away.
+        missing = {turn.speaker for turn in request.turns if turn.adapter is None} - {
             known.speaker for known in (*request.context, *request.voices)
         }
-        # An adapter is a voice: the checkpoint's own would pull it away.
-        voices = {} if request.adapter else await self.default_voices()
+        voices = await self.default_voices()
         defaults = [voices[speaker] for speaker in sorted(missing) if speaker in voices]
         return [*request.voices, *defaults, *given]
 

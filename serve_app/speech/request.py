@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from serve_app.messages import SAMPLE_RATE_HZ, AdapterRef, ContextSegment, SamplingParams
@@ -33,16 +34,28 @@ class SpeechRequest:
     """What was said before, in codes. The oldest give way where they do not fit."""
     is_streamed: bool = True
     """True if a listener may play it while it is generated. An answer that is sent whole has no deadlines."""
+    is_lossy: bool = False
+    """See `messages.GenerationRequest`."""
     priority: int = 0
     """Above 0: background work. See `messages.GenerationRequest`."""
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
     trace: str = ""
     """The caller's W3C `traceparent`."""
-    adapter: AdapterRef | None = None
+    adapters: Mapping[str, AdapterRef] = dataclasses.field(default_factory=dict)
+    """Those that its turns name."""
+    part_seeds: Mapping[int, int] = dataclasses.field(default_factory=dict)
+    """Seeds of utterances by their number, instead of those that follow from the request's."""
     voices: tuple[ContextSegment, ...] = ()
     """Kept voices of its speakers. They come before the context."""
     owner: str = ""
     """The key whose request it is. Empty where all callers are one."""
+    frames_before: int = 0
+    """Of this answer, before it broke off."""
+
+    def adapter_of(self, turn: int) -> AdapterRef | None:
+        """The one that speaks turn number `turn`."""
+        name = self.turns[turn].adapter
+        return None if name is None else self.adapters[name]
 
     @property
     def context_seconds(self) -> float:

@@ -1,7 +1,7 @@
 """A scene: the only kind of request. A single text is a scene of one turn."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from serve_app.messages import FRAME_RATE_HZ, SamplingParams
@@ -20,6 +20,8 @@ class Turn:
     """The text as it will be spoken, in pieces. Empty if the typed text is spoken as one piece."""
     voice: str | None = None
     """Id or name of a kept voice, as the caller sent it. `Casting` turns it into the scene's `voices`."""
+    adapter: str | None = None
+    """Name of the adapter that speaks it: the request's, or else that of the speaker's kept voice."""
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
@@ -28,7 +30,8 @@ class Turn:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        return cls(value["text"], value["speaker"], tuple(map(_piece, value.get("prepared", ()))), value.get("voice"))
+        pieces = tuple(map(_piece, value.get("prepared", ())))
+        return cls(value["text"], value["speaker"], pieces, value.get("voice"), value.get("adapter"))
 
 
 def _piece(value: Mapping[str, Any]) -> Piece:
@@ -87,6 +90,19 @@ class CastVoice:
     voice_id: str
 
 
+GOOD_ENOUGH = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """Asks for several takes of each utterance, of which the best is kept."""
+
+    candidates: int
+    """The most takes."""
+    good_enough: float = GOOD_ENOUGH
+    """The score, up to 1, at which no further take is drawn."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerFile:
     """Asks for the answer to be stored as a file."""
@@ -118,19 +134,21 @@ class Scene:
     max_audio_seconds: float
     """Of the whole answer."""
     file: AnswerFile | None = None
-    adapter: str | None = None
-    """Name of the adapter that speaks it."""
     notices: tuple[str, ...] = ()
     """Parts of the texts that are not spoken, by kind. They never quote a text."""
     remarks: tuple[str, ...] = ()
     """Differences from the request as it was sent: unknown fields, values lowered to a limit."""
     voices: tuple[CastVoice, ...] = ()
+    quality: Quality | None = None
+    part_seeds: Mapping[int, int] = field(default_factory=dict)
+    """Seeds of utterances by their number, where an answer is made again whose takes were chosen."""
 
     @property
     def longest_seconds(self) -> float:
-        """An upper bound of the answer's length."""
+        """An upper bound of the audio that is made, takes that are not kept included."""
         frames = sum(frame_cap(piece.num_words) for turn in self.turns for piece in turn.pieces)
-        return min(self.max_audio_seconds, frames / FRAME_RATE_HZ)
+        takes = self.quality.candidates if self.quality else 1
+        return takes * min(self.max_audio_seconds, frames / FRAME_RATE_HZ)
 
     def with_context(self, context: tuple[ContextSource, ...]) -> Self:
         return replace(self, context=context)
@@ -144,10 +162,10 @@ class Scene:
             "sampling": asdict(self.sampling),
             "max_audio_seconds": self.max_audio_seconds,
             "file": asdict(self.file) if self.file else None,
-            "adapter": self.adapter,
             "notices": list(self.notices),
             "remarks": list(self.remarks),
             "voices": [asdict(cast) for cast in self.voices],
+            "quality": asdict(self.quality) if self.quality else None,
         }
 
     @classmethod
@@ -159,8 +177,8 @@ class Scene:
             sampling=SamplingParams(**value["sampling"]),
             max_audio_seconds=value["max_audio_seconds"],
             file=AnswerFile(**value["file"]) if value["file"] else None,
-            adapter=value.get("adapter"),
             notices=tuple(value.get("notices", ())),
             remarks=tuple(value.get("remarks", ())),
             voices=tuple(CastVoice(**cast) for cast in value.get("voices", ())),
+            quality=Quality(**value["quality"]) if value.get("quality") else None,
         )

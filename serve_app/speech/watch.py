@@ -45,8 +45,8 @@ class Watcher:
     def answer(self, request: SpeechRequest) -> "WatchedAnswer":
         return WatchedAnswer(request, self)
 
-    def count_piece(self, end: PieceEnd) -> None:
-        self.meter.count(metrics.UTTERANCES_ENDED, how=end.value)
+    def count_piece(self, end: PieceEnd, adapter: str = "") -> None:
+        self.meter.count(metrics.UTTERANCES_ENDED, how=end.value, adapter=adapter)
 
     def count_live(self, change: int) -> None:
         self._num_live += change

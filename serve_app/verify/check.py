@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-FILES, PARITY, SERVED, SAMPLE, SPEED, WORDS = "files", "parity", "served", "sample", "speed", "words"
-SKIPPABLE = (PARITY, SERVED, SAMPLE, SPEED, WORDS)
+FILES, PARITY, SERVED, SAMPLE, WORDS, ENDS, SPEED = "files", "parity", "served", "sample", "words", "ends", "speed"
+SKIPPABLE = (PARITY, SERVED, SAMPLE, WORDS, ENDS, SPEED)
 """In the order of the report. Without the files there is nothing to check."""
 
 

@@ -22,8 +22,9 @@ from serve_app.model.checkpoint import Checkpoint, open_checkpoint
 from serve_app.model.device import check_quantization, pick_device
 from serve_app.settings import Settings
 from serve_app.speech.build import check_text
-from serve_app.verify import files, parity, sound, words
+from serve_app.verify import ends, files, parity, sound, words
 from serve_app.verify.check import (
+    ENDS,
     PARITY,
     SAMPLE,
     SERVED,
@@ -36,6 +37,7 @@ from serve_app.verify.check import (
     failed,
     not_run,
 )
+from serve_app.verify.listening import TEXTS, Heard, listen
 from serve_app.verify.passages import Utterance, codes_of, encode_clips, listen_to_transformers, served_requests
 from serve_app.verify.served import ServedModel, Sound, Speed
 
@@ -53,6 +55,8 @@ class Plan:
     text: str
     sample: Path
     skip: frozenset[str]
+    num_utterances: int = len(TEXTS)
+    """Of each speaker, to see how they end."""
 
     def wants(self, *names: str) -> bool:
         return any(name not in self.skip for name in names)
@@ -66,6 +70,7 @@ class _Served:
     requests: list[GenerationRequest]
     codes: list[NDArray[np.int64]]
     sound: Sound | None
+    heard: list[Heard]
     speed: Speed | None
 
 
@@ -102,11 +107,11 @@ def _check_model(plan: Plan, checkpoint: Checkpoint, num_parameters: int, progre
         with progress("running transformers' model"):
             utterances = listen_to_transformers(checkpoint, plan.num_frames)
     served: _Served | None = None
-    if plan.wants(SERVED, SAMPLE, SPEED):
+    if plan.wants(SERVED, SAMPLE, ENDS, SPEED):
         try:
-            served = asyncio.run(_listen_to_served(plan, progress))
+            served = asyncio.run(_listen_to_served(plan, checkpoint.random_weights, progress))
         except GenerationFailed as error:
-            wanted = [name for name in (SERVED, SAMPLE, SPEED) if plan.wants(name)]
+            wanted = [name for name in (SERVED, SAMPLE, ENDS, SPEED) if plan.wants(name)]
             done |= {name: failed(name, str(error)) for name in wanted}
     if utterances or (served and served.codes):
         with progress("comparing codes and logits"):
@@ -116,13 +121,14 @@ def _check_model(plan: Plan, checkpoint: Checkpoint, num_parameters: int, progre
     return [done.get(name) or not_run(name, "there is no sample to listen to") for name in SKIPPABLE]
 
 
-async def _listen_to_served(plan: Plan, progress: Progress) -> _Served:
+async def _listen_to_served(plan: Plan, is_random: bool, progress: Progress) -> _Served:
     """Answers of the served model, which is loaded and freed again."""
     with progress("loading the served model"):
         model = ServedModel(plan.settings)
     requests: list[GenerationRequest] = []
     codes: list[NDArray[np.int64]] = []
     spoken: Sound | None = None
+    heard: list[Heard] = []
     speed: Speed | None = None
     try:
         if plan.wants(SERVED):
@@ -132,13 +138,16 @@ async def _listen_to_served(plan: Plan, progress: Progress) -> _Served:
         if plan.wants(SAMPLE):
             with progress("speaking"):
                 spoken = await model.speak(plan.text)
+        if plan.wants(ENDS) and not is_random:
+            with progress("speaking with each voice"):
+                heard = await listen(model, TEXTS[: plan.num_utterances], None)
         if plan.wants(SPEED):
             with progress("measuring the speed"):
                 speed = await model.measure()
         info = await model.tokens.info()
     finally:
         model.stop()
-    return _Served(info, requests, codes, spoken, speed)
+    return _Served(info, requests, codes, spoken, heard, speed)
 
 
 def _compare(
@@ -161,6 +170,10 @@ def _judge_sound(plan: Plan, checkpoint: Checkpoint, served: _Served, progress: 
         if plan.wants(WORDS):
             with progress("transcribing the sample"):
                 yield _check_words(plan.text, served.sound, checkpoint.random_weights)
+    if served.heard:
+        yield ends.check_ends(served.heard)
+    elif plan.wants(ENDS):
+        yield not_run(ENDS, "random weights never end by themselves")
     if served.speed is not None:
         yield sound.show_speed(served.speed)
 

@@ -28,6 +28,7 @@ from serve_app.speech.build import Asked, build_scene
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import ContextClip, SpeechRequest
 from serve_app.speech.scene import Turn
+from serve_app.speech.takes import Takes
 
 FRAME_MS = 1000 / FRAME_RATE_HZ
 
@@ -96,7 +97,7 @@ class ServedModel:
         return [message async for message in stream if isinstance(message, AudioChunk)]
 
     async def stream(
-        self, asked: Asked, seed: int, context: tuple[ContextClip, ...] = ()
+        self, asked: Asked, seed: int, context: tuple[ContextClip, ...] = (), takes: Takes | None = None
     ) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """The answer to any scene while it is made. Raises InvalidRequest for one that is beyond the limits."""
         scene = build_scene(asked, await self.tokens.info(), self._settings)
@@ -107,7 +108,7 @@ class ServedModel:
             sampling=replace(scene.sampling, seed=seed),
             max_audio_seconds=scene.max_audio_seconds,
         )
-        async with aclosing(self.pipeline().stream(request)) as messages:
+        async with aclosing(self.pipeline().stream(request, takes=takes)) as messages:
             async for message in messages:
                 yield message
 

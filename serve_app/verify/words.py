@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from serve_app.messages import SAMPLE_RATE_HZ
 from serve_app.verify.check import WORDS, Check, judged, not_run
 
-_HEARD_RATE_HZ = 16_000
+HEARD_RATE_HZ = 16_000
 _WHISPER = "base"
 _MAX_ERROR_RATE = 0.5
 """A small recognizer alone does not make this many mistakes."""
@@ -58,7 +58,7 @@ def check_words(text: str, pcm: bytes, recognizer: Recognizer | None) -> Check:
         return not_run(WORDS, "word error rate: not measured (pip install faster-whisper)")
     samples = np.frombuffer(pcm, dtype="<i2").astype(np.float32) / 32768
     try:
-        heard = recognizer.transcribe(soxr.resample(samples, SAMPLE_RATE_HZ, _HEARD_RATE_HZ))
+        heard = recognizer.transcribe(soxr.resample(samples, SAMPLE_RATE_HZ, HEARD_RATE_HZ))
     except (OSError, RuntimeError, ValueError, httpx.HTTPError) as error:
         # A recognizer fetches its weights at first use.
         return not_run(WORDS, f"{recognizer.name} cannot listen ({type(error).__name__}: {error})".splitlines()[0])

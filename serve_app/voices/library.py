@@ -69,7 +69,8 @@ class VoiceLibrary:
         clips = [await self._taken(number, clip, owner) for number, clip in enumerate(new.clips)]
         self.check_length([len(clip.pcm) for clip in clips])
         report = {"clips": [clip.report for clip in clips]}
-        voice = Voice(new_voice_id(), owner, name, tuple(clip.text for clip in clips), consent, 0.0, 0.0, report)
+        texts = tuple(clip.text for clip in clips)
+        voice = Voice(new_voice_id(), owner, name, texts, consent, 0.0, 0.0, report, new.adapter)
         return await self.keep(voice, [clip.pcm for clip in clips])
 
     async def keep(self, voice: Voice, clips: Sequence[bytes]) -> Voice:

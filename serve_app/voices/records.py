@@ -64,6 +64,7 @@ class VoiceRecords:
             "consent_by": voice.consent.by,
             "consent_at": voice.consent_at or now,
             "created_at": now,
+            "adapter": voice.adapter,
         }
         connection.execute(insert(VOICES).values(row))
         for codec, file in codes.items():
@@ -144,4 +145,5 @@ def _voice(row: Row[Any]) -> Voice:
         consent_at=row.consent_at,
         created_at=row.created_at,
         report=json.loads(row.report),
+        adapter=row.adapter,
     )

@@ -18,6 +18,7 @@ VOICES = Table(
     Column("consent_by", Text, nullable=False),
     Column("consent_at", Double, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("adapter", String),
     UniqueConstraint("owner", "name_key", name="voices_by_name"),
 )
 

@@ -35,6 +35,8 @@ class NewVoice:
     name: str
     clips: tuple[VoiceClip, ...]
     consent: Consent
+    adapter: str | None = None
+    """Name of the adapter that speaks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ class Voice:
     created_at: float
     report: dict[str, Any] = field(default_factory=dict)
     """What was found when the recordings were taken in, and the scores of the latest audition."""
+    adapter: str | None = None
+    """Name of the adapter that speaks it."""
 
 
 def new_voice_id() -> str:

@@ -114,7 +114,8 @@ class RayCluster:
         return application["deployments"]
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        shown = {"Authorization": f"Bearer {self.env.get('RAY_AUTH_TOKEN', '')}"}
+        token = self.env.get("RAY_AUTH_TOKEN")
+        shown = {"Authorization": f"Bearer {token}"} if token else {}  # httpx sends no header that ends with a space
         return httpx.request(method, f"{self.dashboard}{path}", headers=shown, timeout=60, **more)
 
     def num_replicas(self, deployment: str) -> int:

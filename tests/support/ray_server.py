@@ -109,12 +109,12 @@ class SharedRay:
 def _wait_until_ready(url: str) -> None:
     """The proxy learns the routes of an application a moment after it runs."""
     deadline = time.monotonic() + _READY_SECONDS
-    while not _is_ready(url):
+    while not ready(url):
         assert time.monotonic() < deadline, f"not ready after {_READY_SECONDS} seconds"
         time.sleep(0.05)
 
 
-def _is_ready(url: str) -> bool:
+def ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/ready", timeout=10).status_code == 200
     except httpx.TransportError:

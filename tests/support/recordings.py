@@ -72,8 +72,9 @@ _LOSSLESS = (("mov", "alac"), ("ipod", "alac"), ("mp4", "flac"), ("matroska", "a
              ("ogg", "flac"), ("caf", "flac"), ("wav", "flac"))  # fmt: skip
 _LOSSY = (("wav", "libmp3lame"), ("wav", "adpcm_ms"), ("wav", "adpcm_ima_wav"), ("wav", "mp2"), ("mov", "adpcm_ima_qt"),
           ("mov", "aac"), ("mov", "libmp3lame"), ("ipod", "aac"), ("mp4", "libopus"), ("3gp", "aac"), ("adts", "aac"),
-          ("matroska", "aac"), ("matroska", "libmp3lame"), ("matroska", "libopus"), ("webm", "libopus"),
-          ("ogg", "libopus"), ("caf", "adpcm_ima_qt"), ("caf", "libmp3lame"), ("aiff", "adpcm_ima_qt"))  # fmt: skip
+          ("latm", "aac"), ("matroska", "aac"), ("matroska", "libmp3lame"), ("matroska", "libopus"),
+          ("webm", "libopus"), ("ogg", "libopus"), ("caf", "adpcm_ima_qt"), ("caf", "libmp3lame"),
+          ("aiff", "adpcm_ima_qt"))  # fmt: skip
 
 
 def _digits(name: str) -> int:

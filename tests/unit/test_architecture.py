@@ -34,6 +34,7 @@ LAYERS = {
     "conversations": 5.5,
     "adapters": 5,
     "voices": 5,
+    "capacity": 5,
     "speech": 6,
     "api": 7,
     "deployments": 8,

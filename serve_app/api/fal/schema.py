@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.fal.errors import in_body
 from serve_app.api.lenient import Lenient, LenientBody, always_in_schema
-from serve_app.api.native_schema import Integer, Number
+from serve_app.api.native_schema import Integer, Number, QualityWish
 from serve_app.api.openapi import body_schemas, described_body
 from serve_app.errors import InvalidRequest
 from serve_app.settings import LimitSettings
@@ -56,6 +56,7 @@ class FalInput(LenientBody):
     adapter: str | None = Field(
         default=None, max_length=64, description="Name of an adapter, as `GET /adapters` has it."
     )
+    quality: QualityWish | None = None
     normalize: bool = Field(default=True, description="Whether numbers, signs and abbreviations are spelled out.")
 
 
@@ -85,6 +86,8 @@ class FalOutput(BaseModel):
     finish_reason: str
     audio_seconds: float
     turns: list[FalTimedTurn] = []
+    quality: dict[str, Any] | None = None
+    """Scores of the takes, where `quality` asked for several."""
     notices: list[str] = []
     """Of ignored fields, lowered values, unspoken text and recordings. Left out where there are none."""
 
@@ -126,6 +129,7 @@ def asked(body: FalInput, file: AnswerFile) -> Asked:
         file=file,
         normalize=body.normalize,
         adapter=body.adapter,
+        quality=body.quality and body.quality.asked,
         remarks=body.notices,
     )
 

@@ -70,6 +70,7 @@ def _result(item: BatchItem) -> BatchResult:
         finish_reason=spoken.get("finish_reason"),
         audio_seconds=spoken.get("audio_seconds"),
         seed=spoken.get("seed"),
+        quality=spoken.get("quality"),
         error=None if job.error is None else _error(job.error),
         notices=spoken.get("notices", []),
     )

@@ -38,6 +38,8 @@ class BatchResult(BaseModel):
     finish_reason: str | None = None
     audio_seconds: float | None = None
     seed: int | None = None
+    quality: dict[str, Any] | None = None
+    """Scores of the takes, where `quality` asked for several."""
     error: OpenAiError | None = None
     notices: list[str] = []
 

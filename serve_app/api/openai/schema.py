@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from serve_app.api.bounded import check_lengths, read_json
 from serve_app.api.error_responses import invalid_request
 from serve_app.api.lenient import LenientBody
-from serve_app.api.native_schema import ContextItem, Integer, Number
+from serve_app.api.native_schema import ContextItem, Integer, Number, QualityWish
 from serve_app.api.openai.voices import DEFAULT_VOICE, speaker_of
 from serve_app.api.openapi import body_schemas, described_body
 from serve_app.audio.encode.formats import MEDIA_TYPES
@@ -38,7 +38,7 @@ Voice = Annotated[str, BeforeValidator(_plain_id, json_schema_input_type=str | V
 class SpeechOptions(LenientBody):
     """All but the text."""
 
-    model: str | None = Field(default=None, description="Any name: this server has one model.")
+    model: str | None = Field(default=None, description="One of `GET /v1/models`; any, where there is one model.")
     voice: Voice = Field(default=DEFAULT_VOICE, description="OpenAI's name of a voice, or a speaker's number.")
     instructions: str | None = Field(default=None, description="Accepted, and without effect.")
     response_format: str | None = Field(default=None, description=f"{', '.join(MEDIA_TYPES)}; mp3 by default.")
@@ -50,6 +50,7 @@ class SpeechOptions(LenientBody):
     adapter: str | None = Field(
         default=None, max_length=64, description="Name of an adapter, as `GET /adapters` has it."
     )
+    quality: QualityWish | None = None
     normalize: bool = True
     temperature: Number | None = None
     top_k: Integer | None = None
@@ -104,6 +105,7 @@ def asked(body: SpeechBody, kept_voice: str | None = None) -> Asked:
         max_audio_seconds=body.max_audio_seconds,
         normalize=body.normalize,
         adapter=body.adapter,
+        quality=body.quality and body.quality.asked,
         remarks=(*body.notices, *((_WITHOUT_EFFECT,) if (body.instructions or "").strip() else ())),
     )
 

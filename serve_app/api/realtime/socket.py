@@ -13,8 +13,9 @@ from serve_app.api.auth import key_of, key_still_good
 from serve_app.api.bounded import read_json
 from serve_app.api.error_responses import invalid_request
 from serve_app.api.places import Places
-from serve_app.api.realtime.messages import INCOMING, Failed, schema
-from serve_app.api.realtime.session import Session, failed
+from serve_app.api.realtime.messages import INCOMING, schema
+from serve_app.api.realtime.outgoing import Failed, failed
+from serve_app.api.realtime.session import Session
 from serve_app.errors import CsmServeError, Forbidden, InvalidRequest, Overloaded, Unauthorized
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings

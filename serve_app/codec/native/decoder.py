@@ -2,21 +2,22 @@
 
 import ctypes
 import functools
+import logging
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-from moshi.models.compression import MimiModel
-from moshi.modules.conv import StreamingConv1d
 from numpy.typing import NDArray
 
 from serve_app.codec.native.structures import DecoderDescription, describe
-from serve_app.codec.native.weights import decoder_weights
+from serve_app.codec.native.weights import DecoderWeights
 from serve_app.errors import StartupError
 from serve_app.model.native import build
+from serve_app.model.processor import num_threads
+from serve_app.settings import CodecSettings
+
+_log = logging.getLogger(__name__)
 
 SOURCE = Path(__file__).parent / "kernels" / "library.cpp"
 
@@ -27,21 +28,8 @@ def library() -> ctypes.CDLL:
     return build.load(build.build(build.native_flags(), source=SOURCE))
 
 
-def supports(mimi: MimiModel) -> str | None:
-    """None where `NativeSlotDecoder` can run `mimi` on this machine; else why not, in one line. May compile."""
-    device = next(mimi.parameters()).device
-    if device.type != "cpu":
-        return f"it runs on a CPU, the codec is on {device.type}"
-    if any(m.conv.conv.dilation[0] != 1 for m in mimi.decoder.modules() if isinstance(m, StreamingConv1d)):
-        return "it has no dilated convolutions"
-    parts: Any = mimi  # to a type checker all that a module holds is a tensor or a module
-    layers = parts.decoder_transformer.transformer.layers
-    if not layers:
-        return "it needs a transformer of one layer or more"
-    if mimi.encoder_frame_rate == mimi.frame_rate:
-        return "it needs more than one position a frame"
-    if layers[0].self_attn.context < mimi.encoder_frame_rate / mimi.frame_rate:
-        return "it needs a sliding_window of a frame's positions or more"
+def unusable() -> str | None:
+    """None where the kernels run on this machine; else why not, in one line. May compile."""
     try:
         library()
     except StartupError as error:
@@ -49,36 +37,40 @@ def supports(mimi: MimiModel) -> str | None:
     return None
 
 
+def native_slots(weights: DecoderWeights, settings: CodecSettings) -> "NativeSlotDecoder":
+    """With the slots and threads that the settings name. Raises StartupError where `unusable` has a reason."""
+    threads = num_threads(settings.threads)
+    _log.info("codec: the native decoder, %d slots, %d threads", settings.max_streams, threads)
+    return NativeSlotDecoder(weights, settings.max_streams, threads)
+
+
 class NativeSlotDecoder:
     """Holds the weights in the kernels' form, threads, and the state of each slot. Not thread-safe.
 
     A stream's samples depend neither on its mates nor on how its frames are grouped, bit for bit; idle slots cost
-    nothing. The Mimi it is made of is not needed any more.
+    nothing. It keeps no reference to the weights that it is made of.
     """
 
     frames_per_call = 25
     """Of each stream: enough that a call's own cost does not count, few enough that a mate of a stream which is
     replayed does not wait long."""
 
-    def __init__(self, mimi: MimiModel, num_slots: int, num_threads: int, kernels: ctypes.CDLL | None = None) -> None:
-        """`kernels` may be ones compiled otherwise. Raises StartupError where `supports` has a reason."""
-        if reason := supports(mimi):
-            raise StartupError(f"native codec: {reason}")
+    def __init__(
+        self, weights: DecoderWeights, num_slots: int, num_threads: int, kernels: ctypes.CDLL | None = None
+    ) -> None:
+        """`kernels` may be ones compiled otherwise. Raises StartupError where `unusable` has a reason."""
         self._library = kernels or library()
         if self._library.mimi_description_size() != ctypes.sizeof(DecoderDescription):
             raise StartupError("native codec: the kernels and structures.py disagree on DecoderDescription")
-        self._num_codebooks, self._num_codes = mimi.num_codebooks, mimi.cardinality
-        self._frame_samples = mimi.frame_size
+        self._num_codebooks, self._num_codes, _ = weights.table.shape
         self._free = list(reversed(range(num_slots)))
-        with torch.inference_mode():
-            weights = decoder_weights(mimi)
         self._library.mimi_create.restype = ctypes.c_void_p
         address = self._library.mimi_create(ctypes.byref(describe(weights)), ctypes.c_int64(num_slots), num_threads)
         if not address:
             raise StartupError("native codec: no memory or no threads for it")
         self._decoder = ctypes.c_void_p(address)
         weakref.finalize(self, self._library.mimi_destroy, self._decoder)
-        assert self._library.mimi_frame_samples(self._decoder) == self._frame_samples, "the strides make a frame"
+        self._frame_samples: int = self._library.mimi_frame_samples(self._decoder)
 
     @property
     def num_free(self) -> int:

@@ -1,11 +1,10 @@
-"""The C++ side's structures, field by field as in kernels/*.h, and how they are filled from tensors."""
+"""The C++ side's structures, field by field as in kernels/*.h, and how they are filled."""
 
 import ctypes
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from serve_app.codec.native.weights import BlockWeights, DecoderWeights, LayerWeights, Product
+from serve_app.codec.native.weights import Array, BlockWeights, DecoderWeights, LayerWeights, Norm, Product
 
 _POINTER, _INT64 = ctypes.c_void_p, ctypes.c_int64
 
@@ -75,9 +74,9 @@ def describe(weights: DecoderWeights) -> DecoderDescription:
     )
 
 
-def _address(tensor: Tensor) -> int:
-    assert tensor.is_contiguous() and tensor.dtype == torch.float32, "the kernels take dense float32"
-    return tensor.data_ptr()
+def _address(array: Array) -> int:
+    assert array.flags.c_contiguous and array.dtype == np.float32, "the kernels take dense float32"
+    return array.ctypes.data
 
 
 def _matrix(product: Product) -> _Matrix:
@@ -85,12 +84,16 @@ def _matrix(product: Product) -> _Matrix:
     return _Matrix(_address(product.weight), bias, *product.weight.shape)
 
 
+def _norm(norm: Norm) -> tuple[int, int]:
+    return _address(norm.weight), _address(norm.bias)
+
+
 def _layer(layer: LayerWeights) -> _Layer:
     return _Layer(
-        *map(_address, layer.attention_norm),
+        *_norm(layer.attention_norm),
         _matrix(layer.qkv),
         _matrix(layer.out),
-        *map(_address, layer.mlp_norm),
+        *_norm(layer.mlp_norm),
         _matrix(layer.up),
         _matrix(layer.down),
     )

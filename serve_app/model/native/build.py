@@ -116,12 +116,12 @@ def _fingerprint(compiler: list[str], machine_flags: tuple[str, ...], source: Pa
     # Other libraries include some of the headers here.
     for file in sorted({*_SOURCE.parent.iterdir(), *source.parent.iterdir()}):
         digest.update(file.name.encode() + file.read_bytes())
-    for part in (*compiler, _run([*compiler, "--version"]), *_FLAGS, *machine_flags, platform.platform(), _processor()):
+    for part in (*compiler, _run([*compiler, "--version"]), *_FLAGS, *machine_flags, platform.platform(), processor()):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:20]
 
 
-def _processor() -> str:
+def processor() -> str:
     """Its name and what it can do, as the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

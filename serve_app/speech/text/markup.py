@@ -6,6 +6,7 @@ over lines, each of which keeps to what a person writes.
 
 import html
 import re
+from collections import Counter
 
 from serve_app.speech.text.rule import applied, rule
 from serve_app.speech.text.tracked import Tracked
@@ -40,7 +41,8 @@ _IMAGE = re.compile(r"!\[([^\[\]\n]{0,300}+)\]\([^()\s]{0,2000}+(?:[ \t]+\"[^\"\
 _LINK = re.compile(
     r"\[([^\[\]\n]{1,300}+)\](?:\([^()\s]{0,2000}+(?:[ \t]+\"[^\"\n]{0,200}+\")?\)|\[[^\[\]\n]{0,100}+\])"
 )
-_FOOTNOTE = re.compile(r"\[\^?[0-9]{1,3}\](?!\()")
+_FOOTNOTE = re.compile(r"\[\^?[1-9][0-9]{0,2}\](?!\()")
+FOOTNOTES_KIND = "footnote marks"
 _CODE_SPAN = re.compile(r"(?<!`)(`{1,2})([^`\n]{1,300}+)\1(?!`)")
 _STRONG = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]{1,500}+)(?<!\s)\1(?![\w*])")
 _INNER_STRONG = re.compile(r"\*\*(?=[^\s*])([^*\n]{1,500}+)(?<!\s)\*\*")
@@ -57,14 +59,14 @@ _UNSTOPPED_ITEM = re.compile(
 )
 
 
-def without_markup(tracked: Tracked) -> Tracked:
-    """The text without markup. List items, headings and rows end with a full stop."""
+def without_markup(tracked: Tracked, dropped: Counter[str]) -> Tracked:
+    """The text without markup. List items, headings and rows end with a full stop. `dropped` counts footnote marks."""
     if ITEM in tracked.characters:
         tracked = tracked.sub(_OWN_MARK, " ")
     # Twice: text that was escaped once too often is common ("&amp;nbsp;", "&lt;b&gt;").
     for _ in range(2):
         tracked = applied(_without_tags(tracked), _ENTITIES)
-    tracked = _without_spans(_without_blocks(tracked))
+    tracked = _without_footnotes(_without_spans(_without_blocks(tracked)), dropped)
     return tracked.unwrapped(_UNSTOPPED_ITEM, after=".").sub(_OWN_MARK, "") if ITEM in tracked.characters else tracked
 
 
@@ -83,7 +85,14 @@ def _without_spans(tracked: Tracked) -> Tracked:
     for sign, pattern, group in _SPANS:
         if sign in tracked.characters:
             tracked = tracked.unwrapped(pattern, group)
-    return applied(tracked, _FOOTNOTES)
+    return tracked
+
+
+def _without_footnotes(tracked: Tracked, dropped: Counter[str]) -> Tracked:
+    if "[" not in tracked.characters:
+        return tracked
+    dropped[FOOTNOTES_KIND] += len(_FOOTNOTE.findall(tracked.text))
+    return tracked.sub(_FOOTNOTE, "")
 
 
 _TAGS = (
@@ -118,4 +127,3 @@ _SPANS = (
     ("~", _STRUCK, 1),
     ("\\", _ESCAPE, 1),
 )
-_FOOTNOTES = (rule(_FOOTNOTE, "", r"\["),)

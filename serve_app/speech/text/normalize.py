@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import groupby
 
 from serve_app.speech.text.characters import plain_characters
+from serve_app.speech.text.english.greek import GREEK_SYMBOLS
 from serve_app.speech.text.english.rules import as_english
 from serve_app.speech.text.lines import PARAGRAPH, paragraphs
 from serve_app.speech.text.markup import without_markup
@@ -30,7 +31,8 @@ _TIDY = (
 )
 _LINE_STARTS = (rule(r"(?<=\n)[,;:.) ]++|[ ]++(?=\n)", "", "\n"),)
 _LAST_LINE = (rule(r"[,;:]$", ".", "[,;:]"), rule(r"\n{2,}+", "\n", "\n"))
-_LETTER = re.compile(r"[^\W\d_\xb2\xb3\xb9\u2070-\u2099]")
+# Ohm and micro are units, whatever the language.
+_LETTER = re.compile(r"[^\W\d_\xb2\xb3\xb9\u2070-\u2099\u03a9\u03bc]")
 _LATIN = re.compile(r"[A-Za-z\xaa\xba\xc0-\u024f\u1e00-\u1eff]")
 _SPEAKABLE = re.compile(r"[^\W_]")
 
@@ -42,9 +44,10 @@ def normalize(text: str, language: str = ENGLISH) -> Prepared:
     written mostly in another script than Latin. The text is empty if nothing of it can be spoken.
     """
     dropped: Counter[str] = Counter()
-    tracked = paragraphs(without_markup(plain_characters(Tracked.typed(text), dropped)))
+    tracked = paragraphs(without_markup(plain_characters(Tracked.typed(text), dropped), dropped))
     if language == ENGLISH:
-        tracked = joined(as_english(part, dropped) if english else part for english, part in _by_language(tracked))
+        parts = _by_language(applied(tracked, GREEK_SYMBOLS))
+        tracked = joined(as_english(part, dropped) if english else part for english, part in parts)
     tracked = _tidy(tracked)
     if not _SPEAKABLE.search(tracked.text):
         tracked = tracked.slice(0, 0)

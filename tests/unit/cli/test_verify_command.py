@@ -51,6 +51,7 @@ def test_one_page_a_json_file_and_a_sample(tiny_checkpoint_folder: Path, tmp_pat
         "sample": "passed",
         "speed": "not run",
         "words": "not run",
+        "ends": "not run",
     }
 
 
@@ -66,6 +67,11 @@ def test_one_page_a_json_file_and_a_sample(tiny_checkpoint_folder: Path, tmp_pat
         (["--json", "/"], "--json: / cannot be written: "),
         (["--model", "no/such/folder/at/all"], "no/such/folder/at/all: no such folder; give "),
         (["--model", "/", "--text", ""], "--text: is empty: "),
+        (["--utterances", "17"], "--utterances: must be from 1 to 16"),
+        (["--model", "demo", "--compare", "demo", "demo@int8"], "--compare: names both models"),
+        (["--compare", "demo", "demo@int3"], "--compare: int3 in demo@int3 is none of "),
+        (["--compare", "demo", "no/such/folder/at/all"], "no/such/folder/at/all: no such folder; give "),
+        (["--compare", "demo", "demo", "--page", "/no/such/page.html"], "--page: /no/such/page.html cannot be "),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
@@ -100,3 +106,13 @@ def test_a_failed_check_is_one_line_and_status_1(
     last = shown.err.strip().splitlines()[-1]
     assert last.startswith("csm-serve verify: parity: a float32 model needs ") and last.endswith("or --skip parity")
     assert json.loads((tmp_path / "found.json").read_text())["failure"] in last
+
+
+@pytest.mark.slow
+def test_two_number_formats_of_one_checkpoint_side_by_side(tmp_path: Path) -> None:
+    options = ["--compare", "demo", "demo@int8", "--utterances", "2", "--device", "cpu"]
+    done = subprocess.run([*COMMAND, *options], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["demo", "demo", "demo@int8", "demo@int8"]
+    page = (tmp_path / "csm-compare.html").read_text()
+    assert page.count("<audio") == 8

@@ -24,7 +24,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
         num_bytes += len(message.get("body", b""))
         more = message.get("more_body", False)
-    await send({"type": "http.response.start", "status": 200, "headers": []})
+    headers = [header for header in scope["headers"] if header[0] == b"x-request-id"]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     if scope["path"] == "/large":
         for _ in range(64):
             await send({"type": "http.response.body", "body": bytes(2**20), "more_body": True})
@@ -68,6 +69,15 @@ def test_it_is_what_uvicorn_takes_by_itself() -> None:
     config = uvicorn.Config(app, lifespan="off")
     config.load()
     assert config.http_protocol_class is GuardedProtocol
+
+
+@pytest.mark.parametrize("sent", [b"caf\xe9", "caf\u00e9".encode()], ids=["latin-1", "utf-8"])
+async def test_a_header_reaches_serve_as_utf8(sent: bytes) -> None:
+    async with serving() as port:
+        said = await answer(
+            port, b"GET / HTTP/1.1\r\nHost: csm\r\nConnection: close\r\nX-Request-Id: " + sent + b"\r\n\r\n"
+        )
+    assert "x-request-id: caf\u00e9\r\n".encode() in said
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,10 @@ def steps() -> dict[str, MakeStep]:
     return {"plain": PlainStep, "native": step_maker("native"), **graphs}
 
 
-@pytest.fixture(scope="module", params=["plain", "native", "graphs", "too few ranks"])
+_RECORDED = [pytest.param(name, marks=pytest.mark.slow) for name in ("graphs", "too few ranks")]
+
+
+@pytest.fixture(scope="module", params=["plain", "native", *_RECORDED])
 def harness(request: pytest.FixtureRequest, base: Path) -> Harness:
     if request.param == "native":
         need("g++")

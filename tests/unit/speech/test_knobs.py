@@ -47,6 +47,14 @@ def test_a_top_k_above_the_codebook_is_lowered_with_a_remark() -> None:
     assert remarks == (f"top_k: lowered to {INFO.codebook_size}, the size of a codebook",)
 
 
+def test_a_repetition_penalty_below_one_is_off_with_a_remark() -> None:
+    params, remarks = sampled(repetition_penalty=0.9)
+    assert params.repetition_penalty == 1
+    assert [remark.partition(";")[0] for remark in remarks] == [
+        "repetition_penalty: raised to 1, which switches it off"
+    ]
+
+
 def test_a_default_above_the_codebook_is_no_fault_of_the_caller() -> None:
     params, remarks = sampled(SamplingSettings(top_k=9999))
     assert (params.top_k, remarks) == (INFO.codebook_size, ())
@@ -55,7 +63,7 @@ def test_a_default_above_the_codebook_is_no_fault_of_the_caller() -> None:
 @pytest.mark.parametrize(
     "given",
     [{"temperature": -1}, {"temperature": 5.1}, {"temperature": float("nan")}, {"top_k": -2}, {"top_p": 0},
-     {"repetition_penalty": 0.9}],
+     {"repetition_penalty": -0.9}],
     ids=str,
 )  # fmt: skip
 def test_a_value_without_a_meaning_is_refused_by_name(given: dict[str, float]) -> None:

@@ -8,7 +8,15 @@ from contextlib import aclosing
 import pytest
 
 from serve_app.errors import ContextTooLong, GenerationFailed, NotReady, Overloaded
-from serve_app.messages import Accepted, AudioChunk, Codes, FinishReason, GenerationRequest, SamplingParams
+from serve_app.messages import (
+    Accepted,
+    AdapterRef,
+    AudioChunk,
+    Codes,
+    FinishReason,
+    GenerationRequest,
+    SamplingParams,
+)
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Turn
@@ -159,3 +167,16 @@ async def test_each_answer_is_one_line_in_the_log(caplog: pytest.LogCaptureFixtu
     finally:
         logger.removeHandler(caplog.handler)
     assert "request r: eos, 0.16 s of audio, the first after 0.300 s" in caplog.messages
+
+
+async def test_how_utterances_end_is_counted_by_adapter() -> None:
+    meter = RecordingMeter()
+    decoder = FakeDecoder(Utterance(4), Utterance(4, FinishReason.RUNAWAY), Utterance(4))
+    request = SpeechRequest(
+        "r", (Turn("Hello.", 0), Turn("Hej.", 0, adapter="danish")), (), SamplingParams(seed=3), 90.0,
+        adapters={"danish": AdapterRef("danish", "/d")},
+    )  # fmt: skip
+    async for _ in SpeechPipeline(FakeEncoder(), decoder, Watcher(meter)).stream(request):
+        pass
+    ended = {name: count for name, count in meter.counted.items() if "utterances_ended" in name}
+    assert ended == {"csm_utterances_ended_total{itself,}": 1, "csm_utterances_ended_total{rescued,danish}": 1}

@@ -154,9 +154,9 @@ class Stack {
     });
   }
 
-  template <class Write>
-  void use_ranks(Scratch& scratch, const Changes& changes, int64_t begin, int64_t end, Write&& write) const {
-    ranks_.use(scratch, changes.adapted, changes.layer, changes.place, begin, end, write);
+  template <class To>
+  void use_ranks(Scratch& scratch, const Changes& changes, int64_t begin, int64_t end, To&& to) const {
+    ranks_.use(scratch, changes.adapted, changes.layer, changes.place, begin, end, to);
   }
 
   void project(Team::Member& member, Scratch& scratch, const Matrix& qkv, int num_rows, const Changes& changes,
@@ -168,8 +168,9 @@ class Stack {
         num_chunks(qkv.rows, each), [&] { inputs = pack_residual(scratch, qkv.kind, num_rows, norm); },
         [&](int64_t chunk) {
           const int64_t begin = chunk * each, end = std::min(begin + each, qkv.rows);
+          ranks_.prefetch(changes.adapted, changes.layer, changes.place, begin, end);
           multiply(qkv, inputs, begin, end, [&](int64_t row, int64_t n, float value) { qkv_[row][n] = value; });
-          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n, float value) { qkv_[token][n] += value; });
+          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n) { return qkv_[token] + n; });
         });
   }
 
@@ -184,9 +185,10 @@ class Stack {
         num_chunks(matrix.rows, each), [&] { inputs = pack(scratch, matrix.kind, view(from, num_rows)); },
         [&](int64_t chunk) {
           const int64_t begin = chunk * each, end = std::min(begin + each, matrix.rows);
-          const auto add = [&](int64_t row, int64_t n, float value) { residual_[row][n] += value; };
-          multiply(matrix, inputs, begin, end, add);
-          use_ranks(scratch, changes, begin, end, add);
+          ranks_.prefetch(changes.adapted, changes.layer, changes.place, begin, end);
+          multiply(matrix, inputs, begin, end,
+                   [&](int64_t row, int64_t n, float value) { residual_[row][n] += value; });
+          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n) { return residual_[token] + n; });
         });
   }
 
@@ -200,12 +202,14 @@ class Stack {
         num_chunks(total, each), [&] { inputs = pack_residual(scratch, gate_up.kind, num_rows, norm); },
         [&](int64_t chunk) {
           const int64_t begin = chunk * each, end = std::min(begin + each, total);
+          for (int64_t from : {begin, total + begin})
+            ranks_.prefetch(changes.adapted, changes.layer, changes.place, from, from + end - begin);
           multiply(gate_up, inputs, begin, end, [&](int64_t row, int64_t n, float value) { inner_[row][n] = value; });
           multiply(gate_up, inputs, total + begin, total + end,
                    [&](int64_t row, int64_t n, float value) { scratch.up[row][n - total - begin] = value; });
-          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n, float value) { inner_[token][n] += value; });
+          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n) { return inner_[token] + n; });
           use_ranks(scratch, changes, total + begin, total + end,
-                    [&](int token, int64_t n, float value) { scratch.up[token][n - total - begin] += value; });
+                    [&](int token, int64_t n) { return scratch.up[token] + n - total - begin; });
           for (int row = 0; row < num_rows; ++row) {
             for (int64_t i = begin; i < end; i += kLanes) {
               // What lies past the end are zeros, and stays such; chunks begin at whole vectors.

@@ -51,8 +51,6 @@ _SCALE = rf"(?: ?({_SCALE_WORDS})\b|([kKmMbBtT]|[bmtBMT][nN]|MM)\b)?"
 _MONEY_RANGE = re.compile(rf"{_SYMBOL} ?({NUMBER}){_SCALE}{_TO}(?:{_SYMBOL} ?)?({NUMBER}){_SCALE}(?![\w])")
 _MONEY = re.compile(rf"({SIGN}){_SYMBOL}(-?) ?({NUMBER}){_SCALE}(?!\w)")
 _MONEY_AFTER = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}){_SCALE} ?{_SYMBOL_AFTER}(?!\w)")
-_EURO_POINTS = re.compile(r"(?<![\w.,])[0-9]{1,3}(?:\.[0-9]{3})++(?=,[0-9]{2}(?![0-9]))")
-_EURO_COMMA = re.compile(r"(?<=\u20ac)( ?[0-9]+),([0-9]{2})(?![0-9,])|(?<![\w.,])([0-9]+),([0-9]{2})(?= ?\u20ac)")
 _MONEY_HINT = r"[$\u20ac\xa3\xa5\u20b9\u20a9\u20bd\u20bf\u20aa\u20ba]|[A-Z]{3}|Rs"
 _CENTS = re.compile(rf"(?<![\w.,])({NUMBER}) ?\xa2|\xa2 ?({NUMBER})")
 _PERCENT_RANGE = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}) ?%?{_TO}({NUMBER}) ?%")
@@ -64,6 +62,8 @@ _DEGREES = {"C": " Celsius", "F": " Fahrenheit", "K": " Kelvin", None: ""}
 _INCHES = re.compile(
     rf"(?<![\w.,'\"])({NUMBER})\"(?= ?(?:x|tall|wide|long|high|deep|by|(screen|display|monitor|pipe))\b)"
 )
+_INCH_SIGN = re.compile(rf"(?<![\w.,'\"])({NUMBER})\"(?!\w)")
+_QUOTE = re.compile('(?<![0-9])"')
 _FEET_ALONE = re.compile(r"(?<![\w.,'])([0-9]{1,3})'(?= (?:tall|wide|long|high|deep|by|x|and [0-9])\b)")
 _FEET = re.compile(r"(?<![\w.,'])([0-9]{1,2})' ?([0-9]{1,2})(?:\"|'')?(?![\w'])")
 _SIZE = re.compile(rf"(?<![\w.,-])({NUMBER})(?: ?x ?|\xd7)(?=[0-9])")
@@ -144,9 +144,15 @@ def _measure(match: re.Match[str]) -> str:
     return f"{said} per {RATES.get(per, UNIT_NAMES.get(per, (per,))[0])}" if per else said
 
 
+def _inch_sign(match: re.Match[str]) -> str:
+    """Inches, unless the sign closes a quotation."""
+    if len(_QUOTE.findall(match.string, 0, match.start())) % 2:
+        return match[0]
+    is_before_a_thing = match.string[match.end() : match.end() + 2].strip().isalpha()
+    return _counted(match[1], "inch", "inch" if is_before_a_thing else "inches")
+
+
 _RULES = (
-    rule(_EURO_POINTS, lambda match: match[0].replace(".", ""), "\u20ac", r"[0-9]\.[0-9]{3}[.,]"),
-    rule(_EURO_COMMA, lambda match: f"{match[1] or match[3]}.{match[2] or match[4]}", "\u20ac"),
     rule(_MONEY_RANGE, _money_range, "[-\u2013\u2014]", _MONEY_HINT),
     rule(
         _MONEY,
@@ -167,6 +173,7 @@ _RULES = (
     rule(_FEET, lambda match: f"{_counted(match[1], 'foot', 'feet')} {words.cardinal(match[2])}", hint="[0-9]'"),
     rule(_FEET_ALONE, lambda match: _counted(match[1], "foot", "feet"), hint="[0-9]'"),
     rule(_INCHES, lambda match: _counted(match[1], "inch", "inch" if match[2] else "inches"), hint='[0-9]"'),
+    rule(_INCH_SIGN, _inch_sign, hint='[0-9]"'),
     rule(_UNIT_OF_FRACTION, lambda match: f" {UNIT_NAMES[match[1]][0]}", hint="[/\u2044][0-9]"),
     rule(_MEASURE, _measure, hint=r"[0-9][ -]?[^\W\d_]"),
     rule(_SIZE, lambda match: f"{match[1]} by ", hint="[0-9] ?[x\xd7]"),

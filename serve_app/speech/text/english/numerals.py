@@ -23,6 +23,13 @@ _PHONE = re.compile(
     r"|(?<![\w.,/-])[0-9]{3}-[0-9]{4}(?![\w-]|\.[0-9])"
     r"|(?<![\w.,/-])\+[0-9]{1,3}(?:[ .-]?\(?[0-9]{1,5}\)?){2,6}(?![\w-]|\.[0-9])"
 )
+_TOLL_FREE = re.compile(r"(?<![\w.,/-])(1[ -])?8(?:00|33|44|55|66|77|88)-(?=[A-Z]{2,}(?:-[A-Z]{2,})*(?![\w]))")
+_SHORT_CODE = re.compile(
+    r"\b((?:call|dial|dialed|dialled|ring|phone|text) )(?![0-9]+00\b)([0-9]{3,6})(?:( or )([0-9]{3,6}))?"
+    r"(?= *(?:[.,;:!?)\n]|$)| (?:now|or|for|if|in|when|immediately|to|and|right|from|as|before|after)\b)",
+    re.IGNORECASE,
+)
+_EARLY_YEAR = re.compile(r"(?<=\b[Ii]n )10[0-9]{2}(?=[.,;:!?)](?![0-9])|$| [A-Z]| the\b| a\b)", re.MULTILINE)
 _EXTENSION = re.compile(r"(?<=[0-9]{3}-[0-9]{4}) (?:x|ext\.?) ?([0-9]{1,5})\b")
 _BLOCKS = re.compile(
     rf"{_FREE}(?:[0-9]{{4}}[ -]){{3}}[0-9]{{1,4}}{_DONE}|{_FREE}[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}{_DONE}"
@@ -55,6 +62,7 @@ _YEARS = re.compile(
     r"(?:(1[1-9][0-9]{2}|20[0-9]{2})|([0-9]{2}))(?![\w/-]|[.,][0-9])"
 )
 _RANGE = re.compile(rf"(?<![\w.,/-])({NUMBER})(?:-|\u2013| ?\u2013 ?|\u2014)(?={NUMBER}(?![\w/-]))")
+_ALWAYS = re.compile(r"(?<![\w/])24/7/365(?![\w/])")
 _RATIO = re.compile(rf"{_FREE}([0-9]{{1,4}}):(?=[0-9]{{1,4}}(?![\w:.,-]?[0-9:]))")
 _YEAR = re.compile(r"(?<![\w.,/$#+-])(1[1-9][0-9]{2}|20[0-9]{2})(?:('s)|(?![\w/]|[.,][0-9]))")
 _SCALED = re.compile(rf"(?<![\w.,])({SIGN})({NUMBER}) ?(?:(million|billion|trillion|thousand)|(M|bn|mn))\b")
@@ -88,6 +96,18 @@ def _phone(match: re.Match[str]) -> str:
     groups = re.findall("[0-9]+", match[0])
     said = [("eight hundred" if group == "800" and len(groups) > 2 else words.spelled(group)) for group in groups]
     return ("plus " if match[0].startswith("+") else "") + ", ".join(said)
+
+
+def _toll_free(match: re.Match[str]) -> str:
+    """ "1-800-" before a word. The word is said, not spelled: a listener knows where its letters are."""
+    code = match[0].strip("- ")[-3:]
+    said = "eight hundred" if code == "800" else words.spelled(code)
+    return f"{'one, ' if match[1] else ''}{said}, "
+
+
+def _short_code(match: re.Match[str]) -> str:
+    other = f"{match[3]}{words.spelled(match[4])}" if match[4] else ""
+    return f"{match[1]}{words.spelled(match[2])}{other}"
 
 
 def _ip(match: re.Match[str]) -> str:
@@ -156,6 +176,8 @@ def _joint(match: re.Match[str]) -> str:
 
 _RULES = (
     rule(_EXTENSION, lambda match: f" extension {words.spelled(match[1])}", hint="[0-9] (?:x|ext)"),
+    rule(_TOLL_FREE, _toll_free, hint="8[0-9]{2}-[A-Z]"),
+    rule(_SHORT_CODE, _short_code, words=("call", "dial", "dialed", "dialled", "ring", "phone", "text")),
     rule(_PHONE, _phone, hint=r"[0-9]{3}[ .-][0-9]{4}|\+[0-9]"),
     rule(
         _BLOCKS, lambda match: _in_groups(re.split("[ -]", match[0])), hint="[0-9]{4}[ -][0-9]{4}|[0-9]-[0-9]{2}-[0-9]"
@@ -167,6 +189,7 @@ _RULES = (
     rule(_VERSION, _version, hint=r"[0-9]\.[0-9]{1,5}\.|[vV][0-9]"),
     rule(_EXPONENT, _exponent, hint="[0-9][eE][-+0-9]"),
     rule(_POWER, _power, r"\^"),
+    rule(_ALWAYS, "twenty-four seven, three sixty-five", "/"),
     rule(_MIXED, lambda match: f"{words.cardinal(match[1])} and {_fraction(match[2], match[3], 'a')}", "[/\u2044]"),
     rule(_FRACTION, lambda match: _fraction(match[1], match[2], "one"), "[/\u2044]"),
     rule(_ORDINAL, lambda match: words.ordinal(match[1]), hint="[0-9][sSnNrRtT\u017f]"),
@@ -179,6 +202,7 @@ _RULES = (
     rule(_RATIO, lambda match: f"{words.cardinal(match[1])} to ", hint="[0-9]:[0-9]"),
     rule(_SCALED, lambda match: SIGNS[match[1]] + scaled(match[2], match[3] or match[4]), hint="[0-9] ?[a-zM]"),
     rule(_ZIP, lambda match: _in_groups(group for group in match.groups() if group), hint="[A-Z] [0-9]{5}"),
+    rule(_EARLY_YEAR, lambda match: words.year(match[0]), hint="n 10[0-9]{2}"),
     rule(_YEAR, lambda match: words.year(match[1]) + (match[2] or ""), hint="[12][0-9]{3}"),
     rule(_LONG, lambda match: digit_string(match[1]), hint="[0-9]{2}"),
     rule(_PLAIN, lambda match: SIGNS[match[1]] + words.number(match[2]), "[0-9]"),

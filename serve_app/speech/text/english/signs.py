@@ -33,7 +33,8 @@ _SUBSCRIPT = re.compile("[\u2080-\u208b]++")
 _POWER_OF_A_LETTER = re.compile(r"(?<=[A-Za-z)])\^\(?([-\u2212]?[0-9]{1,4}|[a-z])\)?(?![\w.]\w)")
 _TWO_SIGNS = {">=": "\u2265", "<=": "\u2264", "!=": "\u2260"}
 _AT_LEAST = re.compile("(?<![-=<>!])[<>!]=(?![=>])")
-_ABOUT = re.compile(r"(?<!\w)[~\u223c\u2248] ?(?=[$\u20ac\xa3]?[0-9])")
+_STARS = re.compile("\u2605+\u2606+|\u2605{2,}")
+_STARS_OF_A_NUMBER = re.compile("(?<=[0-9]) ?\u2605(?!\u2605)")
 _NUMBER_SIGN = re.compile("(?<!\\w)[#\u2116] ?(?=[0-9])")
 _MORE_THAN = re.compile(r"(?<=[0-9])\+(?= [a-zA-Z]|[.,;]? *$|[.,;] )", re.MULTILINE)
 _MINUS = re.compile(r"(?<=[\w)]) [-\u2212\u2013] (?=[(0-9])|(?<=[0-9)]) [-\u2212\u2013] (?=[a-zA-Z]\b)")
@@ -97,12 +98,19 @@ def _raised(exponent: str) -> str:
     return f" to the power of {sign}{exponent.lstrip(_MINUS_SIGNS + '+')}"
 
 
+def _stars(match: re.Match[str]) -> str:
+    """A rating. Empty stars only tell that the row is one."""
+    count = match[0].count("\u2605")
+    return f" {count} star{'' if count == 1 else 's'} "
+
+
 _BESIDE_NUMBERS = (
     rule(_SUPERSCRIPT, _superscript, "[\u2070\xb9\xb2\xb3\u2074-\u2079]"),
     rule(_SUBSCRIPT, lambda match: match[0].translate(_SUBSCRIPTS), "[\u2080-\u208b]"),
     rule(_POWER_OF_A_LETTER, lambda match: _raised(match[1]), r"\^"),
     rule(_AT_LEAST, lambda match: _TWO_SIGNS[match[0]], "=", "[<>!]="),
-    rule(_ABOUT, "about ", "[~\u223c\u2248]"),
+    rule(_STARS, _stars, "\u2605"),
+    rule(_STARS_OF_A_NUMBER, " stars", "\u2605"),
     rule(_NUMBER_SIGN, "number ", "[#\u2116]"),
     rule(_MORE_THAN, " plus", r"\+"),
     rule(_COPYRIGHT, "copyright", r"\("),

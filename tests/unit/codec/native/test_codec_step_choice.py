@@ -9,6 +9,7 @@ from serve_app.codec.decoder import SlotDecoder
 from serve_app.codec.mimi import MimiModel
 from serve_app.codec.native import decoder as native
 from serve_app.codec.native.decoder import NativeSlotDecoder
+from serve_app.codec.native.from_mimi import inexpressible
 from serve_app.codec.step_choice import make_slots
 from serve_app.errors import StartupError
 from serve_app.settings import CodecSettings
@@ -41,7 +42,7 @@ def test_the_log_says_what_decodes(new_mimi: NewMimi, caplog: pytest.LogCaptureF
     logger.addHandler(caplog.handler)  # a server's log set-up in another test ends propagation
     try:
         with caplog.at_level(logging.INFO, "serve_app"):
-            make_slots(CodecSettings(max_streams=3), new_mimi())
+            make_slots(CodecSettings(max_streams=3, threads=1), new_mimi())
     finally:
         logger.removeHandler(caplog.handler)
     assert "native decoder, 3 slots, 1 threads" in caplog.text
@@ -50,4 +51,4 @@ def test_the_log_says_what_decodes(new_mimi: NewMimi, caplog: pytest.LogCaptureF
 def test_a_mimi_that_the_kernels_cannot_express_is_named(new_mimi: NewMimi) -> None:
     mimi = new_mimi()
     mimi.decoder_transformer.transformer.layers[0].self_attn.context = 1
-    assert "sliding_window" in (native.supports(mimi) or "")
+    assert "sliding_window" in (inexpressible(mimi) or "")

@@ -15,6 +15,7 @@ from serve_app.codec.decoder_service import Slots
 from serve_app.codec.mimi import MimiModel as MoshiMimi
 from serve_app.codec.mimi import load_mimi
 from serve_app.codec.native.decoder import SOURCE, NativeSlotDecoder
+from serve_app.codec.native.from_mimi import decoder_weights
 from serve_app.model.checkpoint import open_checkpoint
 from serve_app.model.native import build
 from tests.support.small_mimi import CPU, NUM_CODEBOOKS, random_mimi, small_config
@@ -51,7 +52,7 @@ def decoded(decoder: Slots, slot: int, frames: Frames, group: int) -> NDArray[np
 
 
 def solo(mimi: MoshiMimi, frames: Frames, group: int = 1, num_threads: int = 1) -> NDArray[np.int16]:
-    decoder = NativeSlotDecoder(mimi, 2, num_threads)
+    decoder = NativeSlotDecoder(decoder_weights(mimi), 2, num_threads)
     return decoded(decoder, opened(decoder), frames, group)
 
 
@@ -97,7 +98,7 @@ def test_samples_do_not_depend_on_how_frames_are_grouped(group: int) -> None:
 def test_samples_do_not_depend_on_mates_threads_or_when_a_stream_joins(num_threads: int) -> None:
     mimi = demo_mimi()
     streams = [random_frames(mimi, 40, seed) for seed in range(9)]
-    decoder = NativeSlotDecoder(mimi, 8, num_threads)
+    decoder = NativeSlotDecoder(decoder_weights(mimi), 8, num_threads)
     rng = np.random.default_rng(0)
     slots: dict[int, int] = {}
     sound: dict[int, list[NDArray[np.int16]]] = {name: [] for name in range(9)}
@@ -124,7 +125,7 @@ def test_samples_do_not_depend_on_mates_threads_or_when_a_stream_joins(num_threa
 def test_a_reopened_slot_starts_clean_and_warm_up_leaves_no_trace() -> None:
     mimi = demo_mimi()
     frames = random_frames(mimi, 20)
-    decoder = NativeSlotDecoder(mimi, 1, 1)
+    decoder = NativeSlotDecoder(decoder_weights(mimi), 1, 1)
     decoder.warm_up()
     first = decoded(decoder, opened(decoder), frames, 20)
     decoder.close(0)
@@ -145,7 +146,7 @@ def test_loud_sound_clips_and_does_not_wrap() -> None:
 
 def test_misuse_is_noticed() -> None:
     mimi = demo_mimi()
-    decoder = NativeSlotDecoder(mimi, 2, 1)
+    decoder = NativeSlotDecoder(decoder_weights(mimi), 2, 1)
     slot = opened(decoder)
     assert decoder.decode({}) == {}
     with pytest.raises(AssertionError, match="only open slots"):
@@ -167,7 +168,7 @@ def test_older_processors_sound_the_same(flags: tuple[str, ...], tmp_path: Path)
         pytest.skip("these flags are x86's")
     mimi = small(sliding_window=7, hidden_size=48, num_filters=5)
     frames = random_frames(mimi, 20)
-    decoder = NativeSlotDecoder(mimi, 2, 2, build.load(build.build(flags, tmp_path, SOURCE)))
+    decoder = NativeSlotDecoder(decoder_weights(mimi), 2, 2, build.load(build.build(flags, tmp_path, SOURCE)))
     assert_equal_within_one(decoded(decoder, opened(decoder), frames, 3), solo(mimi, frames))
 
 

@@ -1,0 +1,25 @@
+"""What `csm-serve serve` tells Ray where it starts one for itself: Ray's defaults are those of a cluster."""
+
+import os
+
+from serve_app.deployments.spare import WORKERS_KEPT
+
+RAY_ON_ONE_MACHINE = WORKERS_KEPT | {
+    # Ray gives its workers the lowest priority but four. Here they are the server, and a busy machine would starve it.
+    "RAY_worker_niceness": "0",
+    # Ten looks a second at replicas that change a few times a day cost more than the rest of an idle server. A quarter
+    # of a second is what a failed replica waits longer for its successor.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+    # Prometheus asks every few seconds. Each export wakes a thread of every replica.
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
+    # Nobody reads what each handler of Ray's own event loops took.
+    "RAY_event_stats": "0",
+    # The log files have it.
+    "RAY_SERVE_LOG_TO_STDERR": "0",
+}
+
+
+def prepare_environment() -> None:
+    """Set what the user has not set. Call it before Ray is imported anew by its processes, so before `ray.init`."""
+    for name, value in RAY_ON_ONE_MACHINE.items():
+        os.environ.setdefault(name, value)

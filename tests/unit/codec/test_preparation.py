@@ -1,0 +1,113 @@
+"""A codec made ready by another process: it decodes alike, is made once, and leaves torch out of the replica."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serve_app.codec import preparation
+from serve_app.codec.encoder import ClipEncoder
+from serve_app.codec.fingerprint import fingerprint
+from serve_app.codec.loading import load_codec
+from serve_app.codec.mimi import MimiModel
+from serve_app.codec.native.decoder import NativeSlotDecoder
+from serve_app.codec.native.from_mimi import decoder_weights
+from serve_app.codec.native.weights import DecoderWeights
+from serve_app.codec.preparation import prepared_codec
+from serve_app.errors import CheckpointError
+from serve_app.settings import CodecSettings, Settings
+from tests.support.sounds import speech_like
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation.platformdirs, "user_cache_dir", lambda *_, **__: str(cache))
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_checkpoint_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with a voice of its own."""
+    copy = tmp_path_factory.mktemp("checkpoint") / "tiny"
+    shutil.copytree(tiny_checkpoint_folder, copy)
+    (copy / "prompts").mkdir()
+    (copy / "prompts" / "conversational_a.wav").write_bytes(speech_like(0.5))
+    return copy
+
+
+def sound_of(weights: DecoderWeights, mimi: MimiModel) -> list[int]:
+    frames = np.random.default_rng(1).integers(mimi.cardinality, size=(20, mimi.num_codebooks))
+    decoder = NativeSlotDecoder(weights, 1, 1)
+    slot = decoder.open()
+    assert slot is not None
+    return decoder.decode({slot: frames})[slot].tolist()
+
+
+def test_it_is_the_checkpoints_codec_and_it_is_made_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(model=str(folder), device="cpu")
+    made = prepared_codec(settings)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it was made twice"))
+    found = prepared_codec(settings)
+    _, mimi = load_codec(settings)
+    assert made is not None and found is not None
+    assert sound_of(found.weights, mimi) == sound_of(decoder_weights(mimi), mimi)
+    assert found.fingerprint == made.fingerprint == fingerprint(mimi)
+    voice = found.voices[0]
+    assert voice.anchor and voice.text == made.voices[0].text
+    clip = next(iter(prompt_clips(folder)))
+    assert voice.codes == ClipEncoder(mimi, 0).encode(clip)
+
+
+def prompt_clips(folder: Path) -> list[bytes]:
+    from serve_app.codec.default_voices import default_clips
+
+    return [pcm for _, _, pcm in default_clips(folder)]
+
+
+def test_other_files_are_another_codec(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(model=str(folder), device="cpu")
+    prepared_codec(settings)
+    (folder / "prompts" / "conversational_a.txt").write_text("Other words.")
+    changed = prepared_codec(settings)
+    assert changed is not None and changed.voices[0].text == "Other words."
+
+
+def test_a_replica_starts_and_decodes_without_torch(folder: Path, cache: Path) -> None:
+    prepared_codec(Settings(model=str(folder), device="cpu"))
+    code = (
+        "import sys, platformdirs; platformdirs.user_cache_dir = lambda *_, **__: sys.argv[2]\n"
+        "from serve_app.codec.decoder_service import DecoderService\n"
+        "from serve_app.codec.encoder_service import EncoderService\n"
+        "from serve_app.settings import CodecSettings, Settings\n"
+        "settings = Settings(model=sys.argv[1], device='cpu', codec=CodecSettings(load_encoder='first_clip'))\n"
+        "DecoderService.load(settings, None).stop(); EncoderService.load(settings).stop()\n"
+        "print('torch' in sys.modules, 'transformers' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder), str(cache)], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(device="cuda"), Settings(device="cpu", codec=CodecSettings(step="moshi"))],
+    ids=["card", "moshi"],
+)
+def test_moshi_is_not_prepared(settings: Settings) -> None:
+    assert prepared_codec(settings) is None
+
+
+def test_a_checkpoint_that_cannot_be_served_says_why(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "config.json").write_text('{"model_type": "csm"}')
+    with pytest.raises(CheckpointError, match="codec weights"):
+        prepared_codec(Settings(model=str(broken), device="cpu"))
