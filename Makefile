@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Containers often forbid Python to keep bytecode. Then every replica compiles torch and Ray again: seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: agents install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu bench-capacity bench-datapath bench-versus clean
+.PHONY: agents install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu gpu-session bench-capacity bench-datapath bench-versus clean
 
 install: $(STAMP)
 
@@ -81,9 +81,9 @@ test-cluster: install
 agents: install
 	CSM_TESTS_AGENTS=50 CSM_TESTS_AGENT_SECONDS=600 $(VENV)/bin/python -m pytest -q tests/unit/demo/test_agents.py
 
-# Fifteen attacks, one after the other, while somebody listens who has nothing to do with them.
+# Seventeen attacks, one after the other, while somebody listens who has nothing to do with them.
 test-abuse: install
-	$(VENV)/bin/python -m pytest -q -s -m abuse tests/unit/api tests/integration/abuse
+	$(VENV)/bin/python -m pytest -q -s -m abuse tests/integration/abuse
 
 # Nodes that are cut off and join again, lossy networks, paused processes; as root, in network namespaces of this machine.
 test-partitions: install
@@ -116,6 +116,10 @@ bench: install
 # there COMMIT says what was measured.
 bench-gpu: $(if $(filter $(VENV)/%,$(PYTHON)),install)
 	$(PYTHON) -m benchmarks.gpu $(if $(COMMIT),--commit $(COMMIT))
+
+# A borrowed card: are the kernels right, how fast are they, what is next; one page in nine minutes. DRY=1 rehearses on a CPU.
+gpu-session: $(if $(filter $(VENV)/%,$(PYTHON)),install)
+	$(PYTHON) -m benchmarks.gpu.session $(if $(COMMIT),--commit $(COMMIT)) $(if $(DRY),--dry-run)
 
 # The graph with stand-ins for its models, beside a bare FastAPI process; under five minutes.
 bench-datapath: install

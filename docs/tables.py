@@ -10,9 +10,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from serve_app import metrics
-from serve_app.settings import Settings, models_in
+from serve_app.settings import EngineSettings, Settings, models_in
 
 DOCS = Path(__file__).parent
+CARDS_GB = (8, 12, 16, 24)
 
 
 def settings_table() -> str:
@@ -42,9 +43,29 @@ def metrics_table() -> str:
     return "\n".join(rows)
 
 
+def cards_table() -> str:
+    """One row a size of card: the slots that csm-1b has there."""
+    import torch
+
+    from serve_app.engine.memory.cards import most_slots
+    from serve_app.engine.memory.plan import PlannedModel
+    from serve_app.model.presets import preset_config
+    from serve_app.model.shape import CsmShape
+
+    shape = CsmShape.from_config(preset_config("csm-1b"))
+    kinds = [PlannedModel(shape, torch.bfloat16, kind) for kind in ("none", "int8")]
+    engines = [EngineSettings(prefix_cache_mb=mb) for mb in (EngineSettings().prefix_cache_mb, 0)]
+    rows = ["| Card | bfloat16 | without a prefix cache | int8 | without a prefix cache |", "|---|---|---|---|---|"]
+    for size in CARDS_GB:
+        slots = [most_slots(kind, engine, size * 10**9) for kind in kinds for engine in engines]
+        rows.append(f"| {size} GB | {' | '.join(map(str, slots))} |")
+    return "\n".join(rows)
+
+
 BLOCKS: dict[str, tuple[Path, Callable[[], str]]] = {
     "settings": (DOCS / "configure.md", settings_table),
     "metrics": (DOCS / "observe.md", metrics_table),
+    "cards": (DOCS / "configure.md", cards_table),
 }
 
 

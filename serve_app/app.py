@@ -7,6 +7,7 @@ from ray.serve import Application
 
 from serve_app.deployments.audio_decoder import AudioDecoderDeployment
 from serve_app.deployments.context_encoder import ContextEncoderDeployment
+from serve_app.deployments.fused_decoder import FusedDecoderDeployment
 from serve_app.deployments.ingress import IngressDeployment
 from serve_app.deployments.job_runner import JobRunnerDeployment
 from serve_app.deployments.options import computes_on_gpu, deployment_options, with_gpu_shares
@@ -27,7 +28,10 @@ def build(args: BuildArgs) -> Application:
 
 
 def build_graph(settings: Settings) -> Application:
-    """Ingress and JobRunner -> ContextEncoder, and -> AudioDecoder -> TokenGenerator; Ingress -> WordAligner."""
+    """Ingress and JobRunner -> ContextEncoder, and -> AudioDecoder -> TokenGenerator; Ingress -> WordAligner.
+
+    In the fused graph, each AudioDecoder replica has its token generator inside.
+    """
     options = deployment_options(settings)
     if computes_on_gpu(settings, _cluster_has_gpu()):
         options = with_gpu_shares(options)
@@ -36,8 +40,11 @@ def build_graph(settings: Settings) -> Application:
         return serve.deployment(name=name, **options[name])(cls)
 
     encoder = deployment("ContextEncoder", ContextEncoderDeployment).bind(settings)
-    generator = deployment("TokenGenerator", TokenGeneratorDeployment).bind(settings)
-    decoder = deployment("AudioDecoder", AudioDecoderDeployment).bind(generator, settings)
+    if settings.graph == "fused":
+        decoder = deployment("AudioDecoder", FusedDecoderDeployment).bind(settings)
+    else:
+        generator = deployment("TokenGenerator", TokenGeneratorDeployment).bind(settings)
+        decoder = deployment("AudioDecoder", AudioDecoderDeployment).bind(generator, settings)
     aligner = deployment("WordAligner", WordAlignerDeployment).bind(settings)
     runner = deployment("JobRunner", JobRunnerDeployment).bind(encoder, decoder, settings)
     ingress = serve.ingress()(IngressDeployment)

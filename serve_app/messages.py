@@ -74,6 +74,8 @@ class ContextSegment:
     codes: Codes
     anchor: bool = False
     """An anchor holds a voice. It is never dropped when the context does not fit."""
+    public: bool = False
+    """It is the server's own, such as a checkpoint's voice. What is computed from it may serve every key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,10 @@ class GenerationRequest:
     """Changes the model for this utterance."""
     num_lost: int = 0
     """How many replicas it lost so far. Routing then prefers a replica other than its first."""
+    is_lossy: bool = False
+    """Its listener gets a format that loses sound. So may the way to the ingress (`codec.opus_kbps`)."""
+    owner: str = ""
+    """The key whose request it is. Empty where all callers are one. Keys share slots, and do not share caches."""
 
 
 class FinishReason(StrEnum):
@@ -224,6 +230,8 @@ class AudioChunk:
     """Replicas that the utterance had lost before these frames."""
     part: SpokenPart | None = None
     """The part that has ended, on a chunk without audio right behind it."""
+    opus: tuple[bytes, ...] = ()
+    """Between replicas only: packets instead of `pcm`."""
 
     @property
     def num_frames(self) -> int:
@@ -279,6 +287,8 @@ class ModelInfo:
     """The type of quantized matrices, "int8" or "fp8", or "none"."""
     step: str = "none"
     """The decode step: "plain", "native", "graphs" or "fused"."""
+    step_fallback: str = ""
+    """Why a slower step runs than this device is made for, such as a kernel that does not compile. Empty otherwise."""
     trained_for: TrainedFor = TrainedFor()
     checkpoint: str = ""
     """A hash of the checkpoint's weights and configuration. Empty for a stand-in."""

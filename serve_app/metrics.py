@@ -165,6 +165,11 @@ ENGINE_SLOTS = _gauge("csm_engine_slots", "slots", "Rows of the engine's batch: 
 ENGINE_CAPACITY = _gauge(
     "csm_engine_capacity", "slots", "How many slots the measured step time allows. No more sequences are admitted."
 )
+ENGINE_STEP_FALLBACK = _gauge(
+    "csm_engine_step_fallback",
+    "replicas",
+    "Replicas that run a slower step than their device is made for. `step_fallback` in `/info` says why.",
+)
 ENGINE_RUNNING = _gauge("csm_engine_running", "sequences", "Sequences that hold a row, including paused ones.")
 ENGINE_PAUSED = _gauge(
     "csm_engine_paused",

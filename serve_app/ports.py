@@ -19,8 +19,8 @@ from serve_app.messages import (
 class ContextEncoder(Protocol):
     """Encodes context audio to codes."""
 
-    async def encode(self, pcm: bytes) -> Codes:
-        """Encode signed 16 bit mono PCM at 24 kHz, padded to whole frames."""
+    async def encode(self, pcm: bytes, owner: str = "") -> Codes:
+        """Encode signed 16 bit mono PCM at 24 kHz, padded to whole frames. `owner`: the key that sends it."""
         ...
 
     async def default_voices(self) -> dict[int, ContextSegment]:

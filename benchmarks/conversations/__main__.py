@@ -13,7 +13,8 @@ from statistics import median
 from typing import Any
 
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
+
+from benchmarks.conversations.socket import TIMEOUT_SECONDS, opened
 
 CLAUSE = "Good morning to you all."
 _TURNS = (
@@ -22,45 +23,6 @@ _TURNS = (
     "Please tell me where the station is.",
     "The train leaves at seven.",
 )
-_TIMEOUT_SECONDS = 120.0
-
-
-class Socket:
-    """One conversation."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-
-    async def send(self, kind: str, **fields: object) -> None:
-        await self._socket.send(json.dumps({"type": kind, **fields}))
-
-    async def until(self, *kinds: str) -> dict[str, Any]:
-        async with asyncio.timeout(_TIMEOUT_SECONDS):
-            while True:
-                message = json.loads(await self._socket.recv())
-                assert message["type"] != "error", message
-                if message["type"] in kinds:
-                    return message
-
-    async def say(self, text: str) -> tuple[float, dict[str, Any]]:
-        """A turn word by word. Milliseconds from its last word to its first audio, and what `turn.began` said."""
-        for word in text.split()[:-1]:
-            await self.send("text", text=f"{word} ")
-        sent_at = time.perf_counter()
-        await self.send("text", text=text.split()[-1])
-        await self.send("end")
-        began = await self.until("turn.began")
-        await self.until("audio")
-        first_ms = 1000 * (time.perf_counter() - sent_at)
-        await self.until("turn.ended")
-        return first_ms, began
-
-
-async def opened(url: str, seed: int) -> Socket:
-    socket = Socket(await connect(f"{url.replace('http', 'ws', 1)}/v1/realtime/speech"))
-    await socket.send("begin", seed=seed)
-    await socket.until("ready")
-    return socket
 
 
 async def plain_ms(http: httpx.AsyncClient, text: str, seed: int) -> float:
@@ -80,6 +42,7 @@ async def first_audio(url: str, http: httpx.AsyncClient, repeats: int) -> dict[s
     for number in range(repeats + 1):
         fresh = await opened(url, number)  # an empty conversation, as a plain request has no context
         over_socket.append((await fresh.say(CLAUSE))[0])
+        await fresh.close()
         plain.append(await plain_ms(http, CLAUSE, number))
     return {"websocket_ms": median(over_socket[1:]), "generate_ms": median(plain[1:])}
 
@@ -96,6 +59,7 @@ async def with_prepare(url: str, repeats: int) -> dict[str, float]:
                 await socket.send("prepare")
                 await socket.until("prepared")
             values.append((await socket.say(CLAUSE))[0])
+            await socket.close()
     return {name: median(values[1:]) for name, values in found.items()}
 
 
@@ -104,19 +68,40 @@ async def prefill_saved(url: str, http: httpx.AsyncClient, num_turns: int) -> di
     socket, before = await opened(url, 3), await _counters(http)
     for number in range(num_turns):
         await socket.say(_TURNS[number % len(_TURNS)])
+    await socket.close()
     await asyncio.sleep(3)  # metrics are published once a second
     after = await _counters(http)
     read, restored = (after[name] - before[name] for name in ("prompt", "restored"))
     return {"prompt_positions": read, "restored_positions": restored, "saved_share": restored / read if read else 0}
 
 
+async def long_talk(url: str, http: httpx.AsyncClient, num_turns: int) -> dict[str, float]:
+    """How large context and prompt of one conversation become."""
+    socket, positions, frames = await opened(url, 4), list[int](), list[int]()
+    for number in range(num_turns):
+        _, began = await socket.say(_TURNS[number % len(_TURNS)])
+        positions.append(began["prompt_positions"])
+        frames.append((await http.get(f"/v1/conversations/{socket.conversation}")).json()["context_frames"])
+    await socket.close()
+    return {"turns": num_turns, "largest_prompt_positions": max(positions), "largest_context_frames": max(frames)}
+
+
+async def left_behind(http: httpx.AsyncClient) -> dict[str, float]:
+    """Once every socket is closed: answers, slots and streams that are still held."""
+    await asyncio.sleep(3)
+    text = (await http.get("/metrics")).text
+    return {name: _sum_of(text, name) for name in ("csm_requests_live", "csm_engine_running", "csm_decoder_streams")}
+
+
 async def _counters(http: httpx.AsyncClient) -> dict[str, float]:
     names = {"prompt": "csm_engine_prompt_positions_total", "restored": "csm_engine_restored_positions_total"}
     text = (await http.get("/metrics")).text
-    return {
-        short: sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(f"ray_{name}{{"))
-        for short, name in names.items()
-    }
+    return {short: _sum_of(text, name) for short, name in names.items()}
+
+
+def _sum_of(metrics: str, name: str) -> float:
+    """Over all replicas."""
+    return sum(float(line.rpartition(" ")[2]) for line in metrics.splitlines() if line.startswith(f"ray_{name}{{"))
 
 
 def _tone(number: int) -> str:
@@ -134,14 +119,16 @@ def _tone(number: int) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-async def _run(url: str, repeats: int, num_turns: int) -> dict[str, Any]:
-    async with httpx.AsyncClient(base_url=url, timeout=_TIMEOUT_SECONDS) as http:
+async def _run(url: str, repeats: int, num_turns: int, num_long: int) -> dict[str, Any]:
+    async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_SECONDS) as http:
         info = (await http.get("/info")).json()
         return {
             "model": info.get("model"),
             "first_audio": await first_audio(url, http, repeats),
             "prepare": await with_prepare(url, repeats),
             "prefill": await prefill_saved(url, http, num_turns),
+            "long_talk": await long_talk(url, http, num_long) if num_long else {},
+            "left_behind": await left_behind(http),
         }
 
 
@@ -150,8 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--turns", type=int, default=20)
+    parser.add_argument("--long-turns", type=int, default=200, help="0 leaves the long talk out")
     given = parser.parse_args(arguments)
-    result = asyncio.run(_run(given.url, given.repeats, given.turns))
+    result = asyncio.run(_run(given.url, given.repeats, given.turns, given.long_turns))
     print(json.dumps(result, indent=1))  # noqa: T201  the result
 
 

@@ -30,6 +30,7 @@ _GRAPH = ("-c", "from serve_app.cli import main; main()", "serve", "--model", "s
 PROFILES = (
     Profile("bare", "one FastAPI process", ("-m", "benchmarks.datapath.bare")),
     Profile("default", "our graph behind Serve's Python proxy", _GRAPH),
+    Profile("fused", "the same, generator and decoder in one process", _GRAPH, {"CSM_GRAPH": "fused"}),
     Profile(
         "haproxy",
         "our graph, throughput-optimised, behind HAProxy",

@@ -5,22 +5,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 
 from benchmarks.engine.precision import Precision
 from serve_app.errors import StartupError
-from serve_app.model.shape import CsmShape, TransformerShape
+from serve_app.model.processor import last_level_cache_bytes
+from serve_app.model.shape import CsmShape
+from serve_app.model.step_bytes import Sizes
+from serve_app.model.step_bytes import step_bytes as step_bytes_of
 
-RULE = (
-    "every matrix of the backbone and every head once a step, the depth decoder's layers once for each of its passes "
-    "(once a step where they fit the last-level cache), and each row's keys and values up to its position"
-)
 _REPEATS = 8
-_QUANTIZED_SIZES = {"int8": 1.0, "fp8": 1.0, "int4": 0.5 + 2 / 32}
-"""Bytes a weight; those of int4 with their scales."""
-_CPU_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 
 
 @dataclass(slots=True)
@@ -42,20 +37,9 @@ class Bandwidth:
 
 
 def step_bytes(shape: CsmShape, precision: Precision, batch: int, kv: int, cache_bytes: int) -> int:
-    """By `RULE`, for `batch` rows that stand at `kv`.
-
-    Not counted are norms, the scales of 8 bit weights and single embedding rows.
-    """
-    size = precision.dtype.itemsize
-    matrix_size = size if precision.is_dense else _QUANTIZED_SIZES[precision.quantization]
-    hidden, depth_hidden = shape.backbone.hidden_size, shape.depth.hidden_size
-    num_passes = shape.num_codebooks - 1
-    heads = shape.vocab_size * (hidden + num_passes * depth_hidden) + hidden * depth_hidden
-    depth = _num_weights(shape.depth) * matrix_size
-    depth_reads = 1 if depth <= cache_bytes else num_passes
-    keys = shape.backbone.num_layers * 2 * shape.backbone.num_kv_heads * shape.backbone.head_dim
-    num_bytes = _num_weights(shape.backbone) * matrix_size + heads * size + depth * depth_reads
-    return round(num_bytes + batch * kv * keys * size)
+    """By `step_bytes.RULE`, for `batch` rows that stand at `kv`."""
+    sizes = Sizes.of(precision.dtype.itemsize, precision.quantization)
+    return step_bytes_of(shape, sizes, batch, kv, cache_bytes)
 
 
 def measure_bandwidth(device: torch.device) -> Bandwidth:
@@ -70,7 +54,7 @@ def measure_bandwidth(device: torch.device) -> Bandwidth:
         return Bandwidth(rate, "torch.mv, bfloat16, 2 GiB", cache_bytes)
     readings = _cpu_readings()
     best = max(readings, key=lambda name: readings[name])
-    return Bandwidth(readings[best], f"{best}, 512 MiB", _cpu_cache_bytes())
+    return Bandwidth(readings[best], f"{best}, 512 MiB", last_level_cache_bytes())
 
 
 def _cpu_readings() -> dict[str, float]:
@@ -89,12 +73,6 @@ def _cpu_readings() -> dict[str, float]:
     return readings
 
 
-def _num_weights(stack: TransformerShape) -> int:
-    heads, keys = stack.num_heads * stack.head_dim, stack.num_kv_heads * stack.head_dim
-    layer = stack.hidden_size * (2 * heads + 2 * keys + 3 * stack.intermediate_size)
-    return stack.num_layers * layer
-
-
 def _times(matrix: torch.Tensor) -> Callable[[], object]:
     vector = torch.randn(matrix.shape[1], device=matrix.device, dtype=matrix.dtype)
     return lambda: torch.mv(matrix, vector)
@@ -110,9 +88,3 @@ def _rate(matrix: torch.Tensor, read: Callable[[], object], wait: Callable[[], N
         wait()
         best = min(best, time.perf_counter() - started)
     return matrix.nbytes / best
-
-
-def _cpu_cache_bytes() -> int:
-    units = {"K": 1 << 10, "M": 1 << 20}
-    sizes = [path.read_text().strip() for path in _CPU_CACHES.glob("index*/size")]
-    return max((int(size[:-1]) * units[size[-1]] for size in sizes if size[-1:] in units), default=0)

@@ -17,7 +17,7 @@ from importlib.util import find_spec
 
 import torch
 
-from benchmarks.engine.floor import RULE, measure_bandwidth
+from benchmarks.engine.floor import measure_bandwidth
 from benchmarks.engine.our_step import WARM_UP_STEPS, OurStep
 from benchmarks.engine.precision import PRECISIONS, Precision, dense_of
 from benchmarks.engine.random_model import config_of, random_model
@@ -29,6 +29,7 @@ from serve_app.errors import StartupError
 from serve_app.model.csm import Csm
 from serve_app.model.device import check_quantization
 from serve_app.model.presets import Preset
+from serve_app.model.step_bytes import RULE
 
 ENGINES = ("csm-serve", "transformers")
 _STEPS_MEASURED = {"tiny": 20, "small": 20, "csm-1b": 6}

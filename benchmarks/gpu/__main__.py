@@ -8,9 +8,6 @@ is left of the time is left out, and said so. `--dry-run` rehearses everything o
 """
 
 import argparse
-import os
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -22,6 +19,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.common import results_file
+from benchmarks.gpu.processes import status_of
 from benchmarks.gpu.sections import SECTIONS, Section
 
 _console = Console(width=130)
@@ -87,7 +85,7 @@ def _run(section: Section, options: argparse.Namespace, path: Path, seconds_left
     if options.commit:
         arguments += ["--commit", options.commit]
     began = time.monotonic()
-    status = _status_of([*_PYTHON, section.module, *arguments], section.limit_seconds)
+    status = status_of([*_PYTHON, section.module, *arguments], section.limit_seconds)
     took = f"{time.monotonic() - began:.0f} s"
     if status == 0:
         return Outcome(section, f"done in {took}, {path}")
@@ -95,19 +93,6 @@ def _run(section: Section, options: argparse.Namespace, path: Path, seconds_left
     if status is None:
         return Outcome(section, f"stopped at its limit of {section.limit_seconds:.0f} s{kept}", is_failure=True)
     return Outcome(section, f"failed with status {status} after {took}{kept}", is_failure=True)
-
-
-def _status_of(command: list[str], limit_seconds: float) -> int | None:
-    """None where it had to be stopped. It and all that it started are gone when this returns."""
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        return process.wait(limit_seconds)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from serve_app.api.fal.ways import FAL_HOSTS
 from serve_app.api.health import health_router
 from serve_app.api.jobs import JobsApi
 from serve_app.api.kept_answers import KeptAnswers
+from serve_app.api.key_pace import KeyPace
 from serve_app.api.methods import HeadAndOptions
 from serve_app.api.metrics_text import metrics_router
 from serve_app.api.native import NativeApi
@@ -81,11 +82,11 @@ def build_api(
     app.include_router(openai_router.openai_router(speech, settings, services))
     if services is not None:
         app.include_router(ConversationApi(speech, services.talk, settings).router())
-        app.include_router(SpeechSocket(speech, services.talk, settings, is_draining).router())
-        jobs = SceneJobs(speech.context, services.files, settings.jobs)
+        app.include_router(SpeechSocket(speech, services.talk, settings, sockets, is_draining).router())
+        jobs = SceneJobs(services.models.own, services.files, settings.jobs)
         app.include_router(JobsApi(services.queue, jobs).router())
         app.include_router(VoicesApi(services.voices, speech, settings).router())
-        app.include_router(fal_router(speech, services, settings, sockets, keys))
+        app.include_router(fal_router(services, settings, sockets, keys))
         add_unknown_paths(app)
     openai_router.add_unknown_paths(app)
     error_responses.install(app)
@@ -96,6 +97,7 @@ def build_api(
     # The last one added is the outermost, so errors inside are answered with CORS headers too.
     app.add_middleware(HeadAndOptions)
     app.add_middleware(BodyLimit, max_bytes=settings.limits.max_body_bytes, streamed=STREAMED, small=SMALL)
+    app.add_middleware(KeyPace, limits=settings.limits)
     # Runs after path rewriting, since the path decides whether a key is needed, and before any body is read.
     tokens = [] if keys is None or services is None else [FalTokens(services.tokens, keys)]
     app.add_middleware(Authentication, keys=keys, others=tokens)

@@ -18,7 +18,7 @@ from serve_app.keys.key import Scope as KeyScope
 from serve_app.keys.keys import Keys
 
 _KEYS = "csm.keys"
-_KEY = "csm.key"
+KEY_IN_SCOPE = "csm.key"
 _SCHEMES = ("key", "bearer")
 _POLICY_VIOLATION = 1008
 _TRY_AGAIN_LATER = 1013
@@ -58,9 +58,9 @@ class Authentication:
             try:
                 scope[_KEYS] = self._keys
                 if self._keys is None:
-                    scope[_KEY] = ANONYMOUS
+                    scope[KEY_IN_SCOPE] = ANONYMOUS
                 elif not _is_open(scope):
-                    scope[_KEY] = await self._key(self._keys, HTTPConnection(scope))
+                    scope[KEY_IN_SCOPE] = await self._key(self._keys, HTTPConnection(scope))
             except (StorageFailed, Unauthorized) as error:
                 await _refuse(error, scope, receive, send)
                 return
@@ -75,7 +75,7 @@ class Authentication:
 
 def key_of(connection: HTTPConnection, *scopes: KeyScope) -> Key:
     """The caller's key. Raises Forbidden where it has none of `scopes`. Not for the paths that need no key."""
-    key: Key = connection.scope[_KEY]
+    key: Key = connection.scope[KEY_IN_SCOPE]
     key.require(*scopes)
     return key
 
@@ -86,7 +86,7 @@ async def key_still_good(connection: HTTPConnection) -> Key:
     A token's own expiry counts at its first use only.
     """
     keys: Keys | None = connection.scope[_KEYS]
-    key: Key = connection.scope[_KEY]
+    key: Key = connection.scope[KEY_IN_SCOPE]
     if keys is None:
         return key
     current = await keys.confirm(key.id, key.generation)

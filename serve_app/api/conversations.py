@@ -1,6 +1,7 @@
 """Conversations over HTTP: `/v1/conversations`. Their turns are spoken like `/generate`, on what was said before."""
 
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.speech.build import Asked, AskedClip, context_of
 from serve_app.speech.call import Call
+from serve_app.speech.live.cutter import Schedule
 from serve_app.speech.scene import Scene, Turn
 from serve_app.speech.service import SpeechService
 from serve_app.speech.talk import Talk
@@ -90,10 +92,20 @@ class ConversationApi:
         """The conversation for its caller to hold. Any replica takes it back, as `state` of a new conversation."""
         return {"state": await self._talk.state(key_of(request, Scope.SPEECH), conversation_id)}
 
-    async def prepare(self, request: Request, conversation_id: str, speaker: int = 0) -> dict[str, int]:
+    async def prepare(
+        self,
+        request: Request,
+        conversation_id: str,
+        speaker: int = 0,
+        voice: str | None = None,
+        adapter: str | None = None,
+    ) -> dict[str, int]:
         """Have the model read the conversation now, so that the next turn of `speaker` begins sooner."""
         key = key_of(request, Scope.SPEECH)
-        return {"prompt_positions": await self._talk.prepare(key, conversation_id, speaker)}
+        asked = Asked(turns=[Turn("", speaker, voice=voice)], adapter=adapter)
+        with _named_as_sent():
+            scene, _ = await self._speech.live(asked, self._settings, Schedule(), key)
+        return {"prompt_positions": await self._talk.prepare(key, conversation_id, scene)}
 
     async def played(self, request: Request, conversation_id: str, turn: int, body: PlayedBody) -> TurnInfo:
         """Cut a turn to what its listener heard before interrupting."""
@@ -120,10 +132,11 @@ class ConversationApi:
     async def _speak(self, request: Request, key: Key, conversation_id: str, body: TurnBody) -> Response:
         is_streamed = bool(body.streaming)
         coding = asked_coding(request, body.format or body.response_format, body.sample_rate, WAV)
-        call = Call(request_id_of(request), key, is_streamed, trace=request.headers.get("traceparent", ""))
+        traceparent, is_lossy = request.headers.get("traceparent", ""), coding.format.is_lossy
+        call = Call(request_id_of(request), key, is_streamed, is_lossy, trace=traceparent)
         async with AsyncExitStack() as stack:
             async with while_connected(partial(disconnect, request.receive)):
-                scene = await self._scene(body)
+                scene = await self._scene(body, key)
                 speaking = self._talk.speaking(scene, call, conversation_id)
                 answer, number = await stack.enter_async_context(speaking)
                 headers = answer_headers(request, answer, scene, await self._speech.info())
@@ -133,16 +146,27 @@ class ConversationApi:
             # The place in the conversation is held until the last byte is sent.
             return streamed_audio(answer, coding, headers, stack.pop_all())
 
-    async def _scene(self, body: TurnBody) -> Scene:
+    async def _scene(self, body: TurnBody, key: Key) -> Scene:
         asked = Asked(
-            turns=[Turn(body.text or "", body.speaker)],
+            turns=[Turn(body.text or "", body.speaker, voice=body.voice)],
             sampling=body.model_dump(include=SAMPLING_FIELDS, exclude_none=True),
             seed=body.seed,
             max_audio_seconds=body.max_audio_seconds,
             normalize=body.normalize,
+            adapter=body.adapter,
             remarks=body.notices,
         )
-        return await self._speech.scene(asked, self._settings)
+        with _named_as_sent():
+            return await self._speech.scene(asked, self._settings, key)
+
+
+@contextmanager
+def _named_as_sent() -> Iterator[None]:
+    """Rename fields in errors: the caller sent `text`, not `turns[0].text`."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise error.at(error.field.removeprefix("turns[0].")) from None
 
 
 def _fields(body: bytes, settings: Settings) -> dict[str, Any]:

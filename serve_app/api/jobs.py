@@ -29,6 +29,8 @@ class JobBody(BaseModel):
     id: str
     state: JobState
     priority: str
+    application: str | None = None
+    """Whose model it is for, where a cluster serves several."""
     position: int | None = None
     """Jobs ahead of a queued one."""
     created_at: float
@@ -102,6 +104,7 @@ def _body(status: JobStatus, result: JobResult | None) -> JobBody:
         id=job.id,
         state=job.state,
         priority=job.priority,
+        application=job.application or None,
         position=status.position,
         created_at=job.created_at,
         started_at=job.started_at,

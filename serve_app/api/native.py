@@ -50,7 +50,8 @@ class NativeApi:
         key = key_of(request, Scope.SPEECH)
         body, is_streamed = await self._read_body(request)
         coding = asked_coding(request, body.format or body.response_format, body.sample_rate, WAV)
-        call = Call(request_id_of(request), key, is_streamed, trace=request.headers.get("traceparent", ""))
+        traceparent, is_lossy = request.headers.get("traceparent", ""), coding.format.is_lossy
+        call = Call(request_id_of(request), key, is_streamed, is_lossy, trace=traceparent)
         async with while_connected(partial(disconnect, request.receive)):
             with _named_as_sent(body):
                 info = await self._speech.info()

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from serve_app.api.models import Model
 from serve_app.jobs.job import NewJob
 from serve_app.settings import JobSettings
-from serve_app.speech.context_audio import ContextAudio
 from serve_app.speech.scene import FileAudio, InlineAudio, Scene
 from serve_app.store.files import FileStore
 
@@ -15,8 +15,11 @@ _MAX_RUN_SECONDS = 86_400.0
 
 
 class SceneJobs:
-    def __init__(self, context: ContextAudio, files: FileStore, settings: JobSettings) -> None:
-        self._context = context
+    """Jobs for one model."""
+
+    def __init__(self, model: Model, files: FileStore, settings: JobSettings) -> None:
+        self._application = model.application
+        self._context = model.speech.context
         self._files = files
         self._start_timeout_seconds = settings.start_timeout_seconds
 
@@ -34,6 +37,7 @@ class SceneJobs:
             cost_seconds=scene.longest_seconds,
             identity=_identity(scene),
             file_ids=_stored_ids(read, scene),
+            application=self._application,
         )
 
     async def keep_clips(self, jobs: Iterable[NewJob]) -> None:

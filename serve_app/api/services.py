@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from serve_app.api.models import Models
 from serve_app.jobs.batches import JobBatches
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.webhooks import WebhookFormat
@@ -26,7 +27,7 @@ class KeptVoices:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    speech: SpeechService
+    models: Models
     queue: JobQueue
     batches: JobBatches
     files: FileStore
@@ -38,3 +39,7 @@ class Services:
     talk: Talk
     jwks: Callable[[], dict[str, Any]]
     """The public keys that webhooks are signed with, as a JSON Web Key Set."""
+
+    @property
+    def speech(self) -> SpeechService:
+        return self.models.own.speech

@@ -4,18 +4,19 @@ Limits on seconds, channels and rates bound what a clip unpacks to, but not what
 read them: 32 MB of empty Matroska tags took 1.7 GB. There the kernel draws the line.
 """
 
+import os
 import subprocess
 import sys
 from collections import deque
-from os import environ
 from typing import NoReturn
 
 from serve_app.audio.clip import Recording
 from serve_app.audio.reader_process import ANSWER, CLIP, READY, REFUSALS, STOPPED, recording_of
-from serve_app.audio.turns import TurnLimits, Turns
 from serve_app.errors import GenerationFailed, InvalidAudio
+from serve_app.turns import TurnLimits, Turns
 
-_MAX_PROCESSES = 4
+_MAX_PROCESSES = max(2, min(4, os.cpu_count() or 1))
+"""No more than cores: one key's clips are decoded on all but one of them, and speech needs the cores too."""
 _MAX_WAITING = 64
 _MAX_WAITING_OF_OWNER = 16
 _MAX_WAIT_SECONDS = 60.0
@@ -29,7 +30,9 @@ class ClipReader:
 
     def __init__(self, most_processes: int) -> None:
         self._turns = Turns(
-            TurnLimits(most_processes, _MAX_WAITING, _MAX_WAITING_OF_OWNER, wait_seconds=_MAX_WAIT_SECONDS)
+            TurnLimits(
+                "clips wait to be decoded", most_processes, _MAX_WAITING, _MAX_WAITING_OF_OWNER, _MAX_WAIT_SECONDS
+            )
         )
         self._idle: deque[_Reader] = deque()
 
@@ -68,7 +71,7 @@ class _Reader:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # libraries write there what crafted files tell them to
-            env={**environ, **_ONE_THREAD},
+            env={**os.environ, **_ONE_THREAD},
         )
         self._receive(len(READY))
 

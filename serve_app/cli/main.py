@@ -15,6 +15,7 @@ from serve_app import __version__
 from serve_app.cli.check import check, deploy
 from serve_app.cli.doctor import doctor
 from serve_app.cli.jobs import jobs_app
+from serve_app.cli.kernels import kernels_app
 from serve_app.cli.listening import bare, require_free_port
 from serve_app.cli.plan import plan
 from serve_app.cli.replay import replay
@@ -37,6 +38,7 @@ _DELEGATES: dict[str, Any] = {
 checkpoint_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make and convert checkpoints.")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(kernels_app, name="kernels")
 app.command()(say)
 app.command()(scene)
 app.command()(doctor)

@@ -10,8 +10,8 @@ _TIMEOUT_SECONDS = 3600.0
 
 def replay(
     request_id: Annotated[str, typer.Argument(metavar="ID", help="As X-CSM-Request-Id named it, or a job's id.")],
-    url: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
-    key: Annotated[str | None, typer.Option(help="ID:SECRET.", envvar="CSM_API_KEY")] = None,
+    url: Annotated[str, typer.Option(help="Address of the server.", envvar="CSM_URL")] = "http://127.0.0.1:8000",
+    key: Annotated[str | None, typer.Option(help="ID:SECRET.", envvar="CSM_KEY")] = None,
 ) -> None:
     """Make an answer again from its receipt, and say whether the codes are equal. Exit status 1 if they are not."""
     import httpx

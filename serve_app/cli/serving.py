@@ -13,6 +13,7 @@ from ray.serve.schema import LoggingConfig
 
 from serve_app import log
 from serve_app.app import build_graph
+from serve_app.cli.children import end_children
 from serve_app.cli.listening import address_of
 from serve_app.cli.loading import showing_progress
 from serve_app.cli.machine import compiler
@@ -22,9 +23,15 @@ from serve_app.cli.start_errors import ray_failure, require_data_folder, require
 from serve_app.deployments.one_machine import prepare_environment
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.deployments.proxy_guard import PROXY_GUARDS
-from serve_app.deployments.ray_private import has_card, listens_on, serve_log_folder
+from serve_app.deployments.ray_private import (
+    has_card,
+    keep_ray_on_loopback,
+    listens_on,
+    serve_log_folder,
+    start_ray_without_helpers,
+)
 from serve_app.errors import StartupError
-from serve_app.keys.exposure import check_exposure, check_ray_authentication
+from serve_app.keys.exposure import check_exposure, check_ray_authentication, is_loopback
 from serve_app.messages import WEIGHTS_NOTICES
 from serve_app.model.apart import weights_of
 from serve_app.preflight.placement import check_shares, replicas_of
@@ -53,6 +60,8 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
     if settings.database.url is None or settings.files.url is None:
         require_data_folder(settings.data_dir)
     try:
+        if _is_local():
+            settings = _on_one_machine(settings, host)
         with progress("starting Ray"):
             _start_ray(host, port)
         with showing_progress(f"loading {settings.model}", APP_NAME):
@@ -66,6 +75,15 @@ def serve_until_stopped(settings: Settings, host: str, port: int) -> None:
             serve.delete(APP_NAME)
     finally:
         ray.shutdown()
+
+
+def _on_one_machine(settings: Settings, host: str) -> Settings:
+    """For a Ray that starts here: it listens no further than the server, and keeps a process for the next replica."""
+    if is_loopback(listens_on(host) or host):
+        keep_ray_on_loopback()
+    start_ray_without_helpers()
+    prepare_environment()
+    return settings.model_copy(update={"failover": settings.failover.model_copy(update={"spare_process": True})})
 
 
 def _stop_on_signal() -> threading.Event:
@@ -104,7 +122,7 @@ def _check_cards(settings: Settings) -> None:
             raise StartupError("device: Ray finds no CUDA device on this machine; use --device cpu or auto")
     elif settings.device != "cpu":
         options = with_gpu_shares(deployment_options(settings))
-        check_shares(replicas_of(OurApplication("", {}, []), options), settings)
+        check_shares(replicas_of(OurApplication("", "", {}, []), options), settings)
 
 
 def _warn_of_a_missing_compiler(settings: Settings) -> None:
@@ -119,8 +137,6 @@ def _start_ray(host: str, port: int) -> None:
     for variable, guard in PROXY_GUARDS.items():
         if not guard.startswith("/") or os.path.exists(guard):  # a checkout that is not installed has no commands
             os.environ.setdefault(variable, guard)
-    if _is_local():
-        prepare_environment()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     local: dict[str, Any] = {"address": "local", "include_dashboard": False} if _is_local() else {}
@@ -141,6 +157,7 @@ def _init_ray(options: dict[str, Any]) -> None:
             raise
         _log.warning("Ray did not start within its 30 s: trying once more")
         ray.shutdown()
+        end_children()  # A node that was not ready in time is not known to Ray, and its processes would stay: 250 MB.
         ray.init(**options)
 
 

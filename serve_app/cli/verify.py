@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,10 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     frames: Annotated[int, typer.Option(help="Frames to compare.")] = 3,
     text: Annotated[str, typer.Option(help="Text of the sample.")] = "Hello, this is what the model sounds like.",
     sample: Annotated[Path, typer.Option(help="File for the sample.")] = Path("csm-verify.wav"),
+    speed: Annotated[
+        bool,
+        typer.Option("--speed", help="Instead: whether this processor can speak CSM-1B in real time."),
+    ] = False,
     utterances: Annotated[int, typer.Option(help="Utterances of each speaker whose ends are watched.")] = 16,
     compare: Annotated[
         tuple[str, str] | None,
@@ -43,24 +48,21 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     from serve_app import log
     from serve_app.cli.progress import progress
     from serve_app.settings import load_settings
-    from serve_app.verify.check import SKIPPABLE
 
     given = {"model": model, "device": device, "dtype": dtype, "quantization": quantization}
     args: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if step is not None:
         args["engine"] = {"step": step}
+    if speed:
+        _show_speed()
+        return
     settings = load_settings(args)
-    if not 1 <= utterances <= _MAX_UTTERANCES:
-        raise StartupError(f"--utterances: must be from 1 to {_MAX_UTTERANCES}")
+    _require_sensible(frames, utterances, skip or ())
     if compare is not None:
         if model is not None:
             raise StartupError("--compare: names both models, so leave --model out")
         _compare(compare, settings, utterances, page)
         return
-    if not 1 <= frames <= _MAX_FRAMES:
-        raise StartupError(f"--frames: must be from 1 to {_MAX_FRAMES}")
-    if unknown := set(skip or ()) - set(SKIPPABLE):
-        raise StartupError(f"--skip: {min(unknown)} is not a check; choose from {', '.join(SKIPPABLE)}")
     _require_folder("--sample", sample)
     if json_file is not None:
         _require_folder("--json", json_file)
@@ -76,6 +78,17 @@ def verify(  # noqa: PLR0913 - each is an option of the command line
     if report.failure:
         typer.echo(f"csm-serve verify: {report.failure}", err=True)
         raise typer.Exit(1)
+
+
+def _require_sensible(frames: int, utterances: int, skip: Collection[str]) -> None:
+    from serve_app.verify.check import SKIPPABLE
+
+    if not 1 <= utterances <= _MAX_UTTERANCES:
+        raise StartupError(f"--utterances: must be from 1 to {_MAX_UTTERANCES}")
+    if not 1 <= frames <= _MAX_FRAMES:
+        raise StartupError(f"--frames: must be from 1 to {_MAX_FRAMES}")
+    if unknown := set(skip) - set(SKIPPABLE):
+        raise StartupError(f"--skip: {min(unknown)} is not a check; choose from {', '.join(SKIPPABLE)}")
 
 
 def _compare(names: tuple[str, str], settings: "Settings", utterances: int, page: Path) -> None:
@@ -104,6 +117,30 @@ def _require_folder(option: str, path: Path) -> None:
     """Raises StartupError if the file cannot be written. Called before minutes of work, not after."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise StartupError(f"{option}: {path} cannot be written: name a file in an existing folder")
+
+
+def _show_speed() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from serve_app.cli.progress import progress
+
+    with progress("reading memory"):
+        from serve_app.verify.cpu_speed import FRAME_MS, cpu_speed, verdict
+
+        speed = cpu_speed()
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _FILE_WIDTH)
+    rates = f"{speed.bytes_per_second / 1e9:.1f} GB/s with {speed.threads} threads"
+    if speed.all_threads != speed.threads:
+        rates += f", {speed.all_bytes_per_second / 1e9:.1f} with {speed.all_threads}"
+    console.print(f"{speed.instruction_set}; memory is read at {rates}")
+    table = Table("settings", "GB a frame", "step at least, ms", "frame expected, ms", "real time from, GB/s", box=None)
+    rate = max(speed.bytes_per_second, speed.all_bytes_per_second)
+    for one in speed.expectations:
+        times = f"{one.floor_ms(rate):.0f}", f"{one.frame_ms(rate):.0f}"
+        table.add_row(one.options, f"{one.num_bytes / 1e9:.2f}", *times, f"{one.real_time_bytes_per_second / 1e9:.0f}")
+    console.print(table)
+    console.print(f"A frame lasts {FRAME_MS:.0f} ms. {verdict(speed)}", soft_wrap=True)
 
 
 def _show(report: "Report") -> None:

@@ -29,6 +29,7 @@ class SlotDecoder:
         self._num_slots = num_slots
         self._device = next(mimi.parameters()).device
         self._free = list(reversed(range(num_slots)))
+        self._unclean: set[int] = set()
         _leave_encoder_out(mimi)
         with torch.inference_mode():
             mimi.streaming_forever(num_slots)
@@ -38,11 +39,11 @@ class SlotDecoder:
         return len(self._free)
 
     def open(self) -> int | None:
-        """A slot with a clean state, or None when all are taken."""
+        """A slot that begins with a clean state, or None when all are taken."""
         if not self._free:
             return None
         slot = self._free.pop()
-        self._reset([slot])
+        self._unclean.add(slot)
         return slot
 
     def close(self, slot: int) -> None:
@@ -52,6 +53,10 @@ class SlotDecoder:
     def decode(self, frames: Mapping[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]:
         """Decode the next frames, [frames, codebooks], of each given slot to their samples. Others stand still."""
         assert not frames.keys() & set(self._free), "only open slots are decoded"
+        if self._unclean:
+            # Those that were opened since together: a reset is some 245 kernels, whatever it clears.
+            self._reset(self._unclean)
+            self._unclean.clear()
         parts: dict[int, list[NDArray[np.int16]]] = {slot: [] for slot in frames}
         for number in range(max(map(len, frames.values()), default=0)):
             running = {slot: part[number] for slot, part in frames.items() if number < len(part)}

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,9 @@ from serve_app.owner_thread import Inbox, OwnerThread
 from serve_app.ports import TokenGenerator
 from serve_app.settings import CodecSettings, Settings
 from serve_app.tracing import NO_TRACER, Span, Tracer
+
+if TYPE_CHECKING:
+    from serve_app.audio.inner_opus import OpusPackets
 
 _log = logging.getLogger(__name__)
 _MEMORY = ("the audio decoder", "codec.max_streams, or raise codec.memory_fraction")
@@ -157,6 +160,7 @@ class DecoderService:
 
     async def _stream(self, request: GenerationRequest, span: Span) -> AsyncGenerator[Accepted | AudioChunk, None]:
         stream, guard = _Stream(), SilenceGuard(self._settings.silent_tail_seconds)
+        opus = _opus(self._settings.opus_kbps) if request.is_lossy else None
         has_slot = False
         try:
             async with aclosing(self._generator.generate(request)) as messages:
@@ -168,7 +172,7 @@ class DecoderService:
                         yield message
                         continue
                     chunk = await self._decode(stream, message, guard)
-                    yield chunk
+                    yield chunk if opus is None else await asyncio.to_thread(_packed, chunk, opus)
                     if chunk.finish is not None:
                         return
         finally:
@@ -279,6 +283,19 @@ class DecoderService:
     def _fail_all(self) -> None:
         for stream in self._streams:
             stream.inbox.put(GenerationFailed("the audio decoder failed while speaking; try again"))
+
+
+def _opus(kbps: int) -> "OpusPackets | None":
+    if not kbps:
+        return None
+    # FFmpeg takes memory that a decoder of PCM does without.
+    from serve_app.audio.inner_opus import OpusPackets
+
+    return OpusPackets(1000 * kbps)
+
+
+def _packed(chunk: AudioChunk, opus: "OpusPackets") -> AudioChunk:
+    return replace(chunk, pcm=b"", opus=opus.encode(chunk.pcm))
 
 
 def _slots(settings: Settings) -> Slots:

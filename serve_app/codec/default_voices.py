@@ -41,7 +41,7 @@ _PROMPTS = {
 def encoded_voices(folder: Path, encoder: Encoder) -> dict[int, ContextSegment]:
     """The prompts by speaker, as context that is never dropped. Raises CheckpointError for a broken clip."""
     return {
-        speaker: ContextSegment(text, speaker, encoder.encode(pcm), anchor=True)
+        speaker: ContextSegment(text, speaker, encoder.encode(pcm), anchor=True, public=True)
         for speaker, text, pcm in default_clips(folder)
     }
 

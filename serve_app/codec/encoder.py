@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -34,14 +35,17 @@ class ClipEncoder:
         """Encode signed 16 bit little-endian mono PCM at 24 kHz, padded with silence to a whole frame."""
         return self.encode_batch([pcm])[0]
 
-    def encode_batch(self, clips: Sequence[bytes]) -> list[Codes]:
+    def encode_batch(self, clips: Sequence[bytes], owners: Sequence[str] = ()) -> list[Codes]:
         """Encode clips together. Equal clips are encoded once, cached ones not at all.
+
+        owners: whose each clip is, if not all belong to one. An owner finds its own clips in the cache: otherwise the
+        time would tell it what others have sent.
 
         Mimi is causal, so the padding of a shorter clip cannot change its own frames. Batch size changes rounding,
         though: where two codebook entries are about equally near, a code may differ from that of a single clip.
         """
         assert all(clips), "an empty clip has no codes"
-        keys = [sha256(clip).digest() for clip in clips]
+        keys = [_key(clip, owner) for clip, owner in zip_longest(clips, owners, fillvalue="")]
         codes = {key: self._cache[key] for key in keys if key in self._cache}
         self.num_hits += sum(key in codes for key in keys)
         fresh = {key: clip for key, clip in zip(keys, clips, strict=True) if key not in codes}
@@ -62,6 +66,10 @@ class ClipEncoder:
             self._cache.move_to_end(key)
         while len(self._cache) > self._cache_entries:
             self._cache.popitem(last=False)
+
+
+def _key(clip: bytes, owner: str) -> bytes:
+    return sha256(clip).digest() + owner.encode()
 
 
 def _num_frames(clip: bytes) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol, Self
 
 from serve_app import metrics
+from serve_app.codec.encoding_line import MAX_CLIPS_PER_PASS, EncodingLine, WaitingClip
 from serve_app.codec.preparation import prepared_codec
 from serve_app.messages import Codes, ContextSegment
 from serve_app.metrics import NO_METER, Meter
@@ -14,7 +15,6 @@ from serve_app.model.out_of_memory import memory_for_start
 from serve_app.owner_thread import OwnerThread
 from serve_app.settings import Settings
 
-MAX_CLIPS_PER_PASS = 8
 _SMALL_BYTES = 32 * 2**30
 """Of memory. Below it, `auto` leaves torch out of the encoder until a recording comes, which saves 360 MB."""
 
@@ -25,7 +25,7 @@ class Clips(Protocol):
     @property
     def num_hits(self) -> int: ...
 
-    def encode_batch(self, clips: Sequence[bytes]) -> list[Codes]: ...
+    def encode_batch(self, clips: Sequence[bytes], owners: Sequence[str] = ()) -> list[Codes]: ...
 
 
 class EncoderService:
@@ -38,26 +38,27 @@ class EncoderService:
         codec: str = "",
         meter: Meter = NO_METER,
         stuck_seconds: float = math.inf,
+        shares_cache: bool = False,
     ) -> None:
+        """shares_cache: whether an owner's clip may be found in the cache although another one sent it."""
         self._encoder = encoder
         self._voices = voices
         self._codec = codec
         self._meter = meter
+        self._shares_cache = shares_cache
         self._thread = OwnerThread("encoder", stuck_seconds=stuck_seconds)
+        self._line = EncodingLine(self._encode_pass)
 
     @classmethod
     def load(cls, settings: Settings, meter: Meter = NO_METER) -> Self:
         """Load the codec and the voices that the settings name. Raises StartupError where that fails."""
         with memory_for_start("the context encoder", "codec.cache_entries, or raise codec.memory_fraction"):
-            return cls(*_parts(settings), meter=meter, stuck_seconds=MAX_CLIPS_PER_PASS * settings.codec.stuck_seconds)
+            stuck_seconds = MAX_CLIPS_PER_PASS * settings.codec.stuck_seconds
+            return cls(*_parts(settings), meter, stuck_seconds, settings.keys.share_caches)
 
-    async def encode(self, pcm: bytes) -> Codes:
-        """See `ports.ContextEncoder`."""
-        return (await self.encode_batch([pcm]))[0]
-
-    async def encode_batch(self, clips: list[bytes]) -> list[Codes]:
-        """Encode several clips in one pass."""
-        return await self._thread.call(lambda: self._encode_batch(clips))
+    async def encode(self, pcm: bytes, owner: str = "") -> Codes:
+        """See `ports.ContextEncoder`. Raises Overloaded where too many clips wait."""
+        return await self._line.encoded(pcm, owner)
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         return self._voices
@@ -65,9 +66,13 @@ class EncoderService:
     async def codec(self) -> str:
         return self._codec
 
-    def _encode_batch(self, clips: list[bytes]) -> list[Codes]:
+    async def _encode_pass(self, clips: Sequence[WaitingClip]) -> list[Codes]:
+        return await self._thread.call(lambda: self._encode_batch(clips))
+
+    def _encode_batch(self, clips: Sequence[WaitingClip]) -> list[Codes]:
         began_at, hits_before = time.perf_counter(), self._encoder.num_hits
-        codes = self._encoder.encode_batch(clips)
+        owners = () if self._shares_cache else [clip.owner for clip in clips]
+        codes = self._encoder.encode_batch([clip.pcm for clip in clips], owners)
         self._meter.observe(metrics.ENCODER_SECONDS, time.perf_counter() - began_at)
         self._meter.count(metrics.ENCODER_CLIPS, len(clips))
         if hits := self._encoder.num_hits - hits_before:
@@ -118,11 +123,11 @@ class LateClips:
     def num_hits(self) -> int:
         return 0 if self._encoder is None else self._encoder.num_hits
 
-    def encode_batch(self, clips: Sequence[bytes]) -> list[Codes]:
+    def encode_batch(self, clips: Sequence[bytes], owners: Sequence[str] = ()) -> list[Codes]:
         if self._encoder is None:
             from serve_app.codec.encoder import ClipEncoder
             from serve_app.codec.loading import load_codec
 
             _, mimi = load_codec(self._settings)
             self._encoder = ClipEncoder(mimi, self._settings.codec.cache_entries)
-        return self._encoder.encode_batch(clips)
+        return self._encoder.encode_batch(clips, owners)

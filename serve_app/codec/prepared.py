@@ -26,7 +26,7 @@ class PreparedCodec:
     """The checkpoint's own, by speaker."""
 
     def save(self, path: Path) -> None:
-        voices = [[speaker, voice.text, voice.codes.num_codebooks] for speaker, voice in self.voices.items()]
+        voices = [[speaker, voice.text] for speaker, voice in self.voices.items()]
         numbers = numbers_of(self.weights) | {"fingerprint": self.fingerprint, "voices": voices}
         arrays: dict[str, Any] = dict(arrays_of(self.weights))
         arrays |= {f"voice.{speaker}": voice.codes.to_array() for speaker, voice in self.voices.items()}
@@ -38,7 +38,9 @@ class PreparedCodec:
             numbers = json.loads(file.metadata()[_NUMBERS])
             arrays = {name: np.ascontiguousarray(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         voices = {
-            speaker: ContextSegment(text, speaker, Codes.from_array(arrays[f"voice.{speaker}"]), anchor=True)
-            for speaker, text, _ in numbers["voices"]
+            speaker: ContextSegment(
+                text, speaker, Codes.from_array(arrays[f"voice.{speaker}"]), anchor=True, public=True
+            )
+            for speaker, text in numbers["voices"]
         }
         return cls(weights_of(arrays, numbers), numbers["fingerprint"], voices)

@@ -56,7 +56,7 @@ class StandInClips:
         self.num_hits = 0
         self._num_codebooks = settings.num_codebooks
 
-    def encode_batch(self, clips: Sequence[bytes]) -> list[Codes]:
+    def encode_batch(self, clips: Sequence[bytes], owners: Sequence[str] = ()) -> list[Codes]:
         return [self._encode(clip) for clip in clips]
 
     def _encode(self, clip: bytes) -> Codes:

@@ -103,17 +103,20 @@ class Conversations:
     @writes
     def append(self, connection: Connection, place: Place, turn: Turn) -> int:
         """Add the turn and give the place back. Raises Conflict if the place was lost, and InvalidRequest."""
-        conversation = place.conversation
         if place.number >= self._settings.max_turns:
             raise InvalidRequest("turns", f"are {self._settings.max_turns} already: begin another conversation")
-        if not rows.holds(connection, conversation.id, place.holder):
-            raise Conflict("this turn took too long without a sign of life, and another one was begun: send it again")
-        number = rows.append(connection, conversation.id, turn)
-        rows.keep_from(
-            connection, conversation.id, conversation.first_kept, self._clock() + self._settings.kept_seconds
-        )
-        rows.release(connection, conversation.id, place.holder)
+        self._check_held(connection, place)
+        number = rows.append(connection, place.conversation.id, turn)
+        self._give_back(connection, place)
         return number
+
+    @writes
+    def extend(self, connection: Connection, place: Place, turn: Turn) -> int:
+        """Put the turn in place of the last one, which it went on with. Else as `append`."""
+        self._check_held(connection, place)
+        rows.replace_turn(connection, place.conversation.id, place.number - 1, turn)
+        self._give_back(connection, place)
+        return place.number - 1
 
     @writes
     def cut(self, connection: Connection, owner: str, conversation_id: str, number: int, played_ms: float) -> Turn:
@@ -142,6 +145,15 @@ class Conversations:
         rows.take(connection, owner, conversation_id, holder, now, now + self._settings.lease_seconds)
         conversation = rows.read(connection, owner, conversation_id, now)
         return Place(within(conversation, room_seconds), holder)
+
+    def _check_held(self, connection: Connection, place: Place) -> None:
+        if not rows.holds(connection, place.conversation.id, place.holder):
+            raise Conflict("this turn took too long without a sign of life, and another one was begun: send it again")
+
+    def _give_back(self, connection: Connection, place: Place) -> None:
+        conversation, until = place.conversation, self._clock() + self._settings.kept_seconds
+        rows.keep_from(connection, conversation.id, conversation.first_kept, until)
+        rows.release(connection, conversation.id, place.holder)
 
     async def _renew(self, conversation_id: str, holder: str) -> None:
         while True:

@@ -15,9 +15,16 @@ from serve_app.deployments.heartbeats import Heartbeat, with_heartbeats
 from serve_app.deployments.leases import Leases
 from serve_app.deployments.live_settings import with_user_config
 from serve_app.deployments.ray_meter import RayMeter
-from serve_app.deployments.replica import Publisher, log_http_request_id, set_up_replica, with_threads
+from serve_app.deployments.replica import (
+    Publisher,
+    ReplicaIdentity,
+    log_http_request_id,
+    set_up_replica,
+    with_threads,
+)
 from serve_app.deployments.scaling.autoscaling import RecentGrowth, SlotLoad
 from serve_app.messages import Accepted, AdapterRef, AudioChunk, Codes, GenerationRequest, ModelInfo
+from serve_app.ports import TokenGenerator
 from serve_app.settings import Settings
 from serve_app.speech.failover import ResumingGenerator
 from serve_app.tracing import open_tracer
@@ -25,18 +32,24 @@ from serve_app.tracing import open_tracer
 
 class AudioDecoderDeployment:
     async def __init__(self, generator: DeploymentHandle, settings: Settings) -> None:
-        self._identity = set_up_replica(settings)
+        identity, meter = set_up_replica(settings), RayMeter()
+        resuming = ResumingGenerator(GeneratorHandle(generator, settings.failover), settings.failover, meter)
+        await self._open(resuming, settings, identity, meter)
+
+    async def _open(
+        self, generator: TokenGenerator, settings: Settings, identity: ReplicaIdentity, meter: RayMeter
+    ) -> None:
+        self._identity = identity
         self._settings = settings
-        self._meter = RayMeter()
-        tracer = open_tracer(settings.tracing, self._identity.deployment, self._identity.id)
-        resuming = ResumingGenerator(GeneratorHandle(generator, settings.failover), settings.failover, self._meter)
-        self._service = DecoderService.load(with_threads(settings, "codec"), resuming, self._meter, tracer)
+        self._meter = meter
+        tracer = open_tracer(settings.tracing, identity.deployment, identity.id)
+        self._service = DecoderService.load(with_threads(settings, "codec"), generator, meter, tracer)
         await self._service.warm_up()
         self._leases = Leases("decoder", self._meter)
-        self._publisher = Publisher(self._publish)
+        self._publisher = Publisher(self.publish)
         self._refused = RecentGrowth()
 
-    def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
+    async def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:
         """New limits for streams that begin from now on."""
         self._service.reconfigure(with_user_config(self._settings, self._identity.deployment, user_config).codec)
 
@@ -57,15 +70,19 @@ class AudioDecoderDeployment:
         await self._service.check_adapter(ref)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """For `SlotPolicy`. Called by Serve. Streams in an engine's queue need no slot yet, so they do not count."""
+        """For `SlotPolicy`. Called by Serve."""
+        return asdict(await self._slot_load())
+
+    async def _slot_load(self) -> SlotLoad:
+        """Streams in an engine's queue need no slot yet, so they do not count."""
         stats = await self._service.stats()
         refused = self._refused.growth(stats.refused)
-        return asdict(SlotLoad(capacity=stats.slots, taken=stats.busy, waiting=stats.waiting, refused=refused))
+        return SlotLoad(capacity=stats.slots, taken=stats.busy, waiting=stats.waiting, refused=refused)
 
     async def check_health(self) -> None:
         self._service.check_health()
 
-    async def _publish(self) -> None:
+    async def publish(self) -> None:
         await self._leases.reap()
         stats = await self._service.stats()
         self._meter.set(metrics.DECODER_SLOTS, stats.slots)

@@ -2,9 +2,7 @@
 
 import logging
 
-from ray import serve
-
-from serve_app.codec.encoder_service import MAX_CLIPS_PER_PASS, EncoderService
+from serve_app.codec.encoder_service import EncoderService
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.replica import log_http_request_id, set_up_replica, with_threads
 from serve_app.messages import Codes, ContextSegment
@@ -18,15 +16,11 @@ class ContextEncoderDeployment:
         set_up_replica(settings)
         self._service = EncoderService.load(with_threads(settings, "codec"), RayMeter())
 
-    async def encode(self, pcm: bytes) -> Codes:
+    async def encode(self, pcm: bytes, owner: str) -> Codes:
         log_http_request_id()
-        codes = await self._encode_together(pcm)
+        codes = await self._service.encode(pcm, owner)
         _log.debug("encoded a clip of %d frames", codes.num_frames)
         return codes
-
-    @serve.batch(max_batch_size=MAX_CLIPS_PER_PASS, batch_wait_timeout_s=0.002)
-    async def _encode_together(self, clips: list[bytes]) -> list[Codes]:
-        return await self._service.encode_batch(clips)
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         return await self._service.default_voices()

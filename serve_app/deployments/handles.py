@@ -39,8 +39,8 @@ class EncoderHandle:
         self._handle = by_reference(handle)  # a clip of 90 s is 4.3 MB
         self._failover = failover
 
-    async def encode(self, pcm: bytes) -> Codes:
-        return await _answer(self._handle.encode.remote(pcm), self._failover.cold_wait_seconds)
+    async def encode(self, pcm: bytes, owner: str = "") -> Codes:
+        return await _answer(self._handle.encode.remote(pcm, owner), self._failover.cold_wait_seconds)
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         return await _answer(self._handle.default_voices.remote(), self._failover.cold_wait_seconds)
@@ -69,11 +69,7 @@ class GeneratorHandle:
         self._streaming = streaming(handle)
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
-        def ask(waited_seconds: float, was_refused: bool) -> Any:
-            again = replace(request, waited_seconds=waited_seconds, was_refused=was_refused)
-            return self._streaming.generate.remote(again)
-
-        return _consume(ask, self._failover, _QUEUED_HEARTBEATS, may_be_refused=True)
+        return _of_an_engine(self._streaming.generate, request, self._failover)
 
     async def info(self) -> ModelInfo:
         with our_errors():
@@ -85,22 +81,29 @@ class GeneratorHandle:
 
 
 class DecoderHandle:
-    """`ports.AudioDecoder` on a deployment."""
+    """`ports.AudioDecoder` on a deployment.
 
-    def __init__(self, handle: DeploymentHandle, failover: FailoverSettings) -> None:
+    is_fused: its replicas have an engine inside, so that requests wait and are refused there.
+    """
+
+    def __init__(self, handle: DeploymentHandle, failover: FailoverSettings, is_fused: bool = False) -> None:
         self._handle = handle
         self._failover = failover
         self._streaming = streaming(handle)
+        self._is_fused = is_fused
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        return _consume(lambda *_: self._streaming.stream.remote(request), self._failover)
+        if self._is_fused:
+            messages = _of_an_engine(self._streaming.stream, request, self._failover)
+        else:
+            messages = _consume(lambda *_: self._streaming.stream.remote(request), self._failover)
+        return _unpacked(messages) if request.is_lossy else messages
 
     async def decode(self, codes: Codes) -> bytes:
         return await _answer(self._handle.decode.remote(codes), self._failover.cold_wait_seconds)
 
     async def info(self) -> ModelInfo:
-        with our_errors():
-            return await self._handle.info.remote()
+        return await _answer(self._handle.info.remote(), self._failover.cold_wait_seconds)
 
     async def check_adapter(self, ref: AdapterRef) -> None:
         with our_errors():
@@ -116,6 +119,34 @@ async def _answer(response: Any, seconds: float) -> Any:
     except TimeoutError:
         response.cancel()
         raise NotReady(f"no replica answered within {seconds:.0f} seconds; try again") from None
+
+
+async def _unpacked(
+    messages: AsyncGenerator[Accepted | AudioChunk, None],
+) -> AsyncGenerator[Accepted | AudioChunk, None]:
+    """The same with sound in every chunk, where the decoder has sent Opus."""
+    opus = None
+    async with aclosing(messages):
+        async for message in messages:
+            if isinstance(message, AudioChunk) and message.opus:
+                # Every replica imports this file, and only an ingress has FFmpeg at hand anyway.
+                from serve_app.audio.inner_opus import OpusSound
+
+                opus = opus or OpusSound()
+                yield replace(message, pcm=opus.decode(message.opus), opus=())
+            else:
+                yield message
+
+
+def _of_an_engine(
+    method: DeploymentHandle, request: GenerationRequest, failover: FailoverSettings
+) -> AsyncGenerator[Any, None]:
+    """The messages of a request that may wait for a slot of an engine, or be refused one."""
+
+    def ask(waited_seconds: float, was_refused: bool) -> Any:
+        return method.remote(replace(request, waited_seconds=waited_seconds, was_refused=was_refused))
+
+    return _consume(ask, failover, _QUEUED_HEARTBEATS, may_be_refused=True)
 
 
 class _StillQueued(Exception):

@@ -12,9 +12,9 @@ from serve_app.deployments.live_settings import LiveSettings, with_user_config
 from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.ray_metrics_text import RayMetricsText
-from serve_app.deployments.ray_private import is_draining, proxy_guard_setting, ray_has_token, serve_host
+from serve_app.deployments.ray_private import handle_of, is_draining, proxy_guard_setting, ray_has_token, serve_host
 from serve_app.deployments.replica import set_up_replica
-from serve_app.deployments.services import open_services, speech_pipeline
+from serve_app.deployments.services import Applications, open_services, speech_pipeline
 from serve_app.keys.exposure import check_exposure, check_ray_authentication, unguarded_notice
 from serve_app.keys.keys import Keys
 from serve_app.keys.limits import Allowance
@@ -49,13 +49,21 @@ class IngressDeployment:
         meter = RayMeter()
         watcher = Watcher(meter, open_tracer(settings.tracing, self._identity.deployment, self._identity.id))
         self._pipeline = speech_pipeline(encoder, decoder, settings, meter, watcher)
+        others = {
+            name: speech_pipeline(
+                handle_of("ContextEncoder", name), handle_of("AudioDecoder", name), settings, meter, watcher
+            )
+            for name in settings.other_models
+        }
+        self._applications = Applications(self._identity.application, others)
 
     def __serve_build_asgi_app__(self) -> Any:
         """Called by Serve after the constructor, so that FastAPI is built where handles and settings exist."""
         settings = self._settings
         database = Database.open(settings.database_url, settings.database.connections)
         keys = Keys(database, settings.keys) if settings.keys.required else None
-        services = open_services(settings, database, self._pipeline, Allowance(database), self._aligner)
+        allowance, applications = Allowance(database), self._applications
+        services = open_services(settings, database, self._pipeline, allowance, self._aligner, applications)
         return build_api(services.speech, self._live, RayMetricsText(), keys, services, is_draining)
 
     def reconfigure(self, user_config: Any, rank: ReplicaRank) -> None:

@@ -13,6 +13,7 @@ from serve_app.deployments.ray_meter import RayMeter
 from serve_app.deployments.replica import set_up_replica
 from serve_app.deployments.scaling.backlog import BACKLOG, ROOM
 from serve_app.deployments.services import job_work, open_services, speech_pipeline
+from serve_app.deployments.spare import keep_spare
 from serve_app.errors import StorageFailed
 from serve_app.jobs.periodic import repeat
 from serve_app.jobs.runner import JobRunner
@@ -43,7 +44,8 @@ class JobRunnerDeployment:
         work = job_work(services, keys, settings.jobs)
         outbox = Outbox(database, settings.shared_webhooks)
         self._settings = settings
-        self._leases = JobLeases(database, settings.jobs, services.webhook_format)
+        ours = identity.application
+        self._leases = JobLeases(database, settings.jobs, services.webhook_format, application=ours)
         self._files = services.files
         self._records = services.speech.records
         self._conversations = services.talk.conversations
@@ -56,6 +58,7 @@ class JobRunnerDeployment:
             services.files,
             meter,
         )
+        self._spare = keep_spare() if settings.failover.spare_process else None
         self._running = asyncio.gather(
             self._service.run(), repeat("sweeping", self._sweep, settings.files.sweep_seconds)
         )

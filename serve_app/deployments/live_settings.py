@@ -31,6 +31,14 @@ LIVE_KEYS: dict[str, dict[str, frozenset[str]]] = {
 """By deployment and section. All other settings concern memory or models, and need a restart."""
 
 
+def live_keys(settings: Settings) -> dict[str, dict[str, frozenset[str]]]:
+    """Those of the graph that the settings ask for."""
+    if settings.graph == "separate":
+        return LIVE_KEYS
+    others = {name: sections for name, sections in LIVE_KEYS.items() if name != "TokenGenerator"}
+    return others | {"AudioDecoder": LIVE_KEYS["AudioDecoder"] | LIVE_KEYS["TokenGenerator"]}
+
+
 class LiveSettings(Settings, frozen=False):
     """Settings whose sections may be replaced while others hold the object."""
 
@@ -45,11 +53,12 @@ def with_user_config(settings: Settings, deployment: str, user_config: Any) -> S
     Raises StartupError naming the first wrong key.
     """
     where = f"user_config of {deployment}"
-    if deployment not in LIVE_KEYS:
+    known = live_keys(settings)
+    if deployment not in known:
         raise StartupError(f"{where}: none of its settings can change without a restart: leave user_config out")
     if user_config is None:
         return settings
-    sections = LIVE_KEYS[deployment]
+    sections = known[deployment]
     _check_keys(where, user_config, sections)
     changed = {}
     for name, values in user_config.items():

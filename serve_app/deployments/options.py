@@ -8,12 +8,12 @@ _DRAIN_SECONDS = 180
 """Draining waits this long for running streams. Longer ones then continue on another replica."""
 
 _GPU_SHARES = {"ContextEncoder": 0.15, "TokenGenerator": 0.6, "AudioDecoder": 0.25}
-"""One card holds all three. The shares only place replicas. `memory_fraction` limits their memory."""
+"""One card holds all of them. The shares only place replicas. `memory_fraction` limits their memory."""
 
 _COMMON: dict[str, Any] = {
     "graceful_shutdown_timeout_s": _DRAIN_SECONDS,
     "graceful_shutdown_wait_loop_s": 0.5,
-    "health_check_period_s": 2,
+    "health_check_period_s": 1,
     "health_check_timeout_s": 10,
     "max_constructor_retry_count": 3,
 }
@@ -50,8 +50,8 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
         "request_router_kwargs": {"slots": settings.engine.max_batch_size},
     }
     streams = most_in_engine(settings.engine) + _NO_BOUND
-    return {
-        "ContextEncoder": _COMMON | {"max_ongoing_requests": 32, "ray_actor_options": {"num_cpus": 0.1}},
+    options = {
+        "ContextEncoder": _COMMON | {"max_ongoing_requests": _NO_BOUND, "ray_actor_options": {"num_cpus": 0.1}},
         "TokenGenerator": _COMMON
         | {
             "max_ongoing_requests": streams,
@@ -79,6 +79,14 @@ def deployment_options(settings: Settings) -> dict[str, dict[str, Any]]:
             "ray_actor_options": {"num_cpus": 0.1},
         },
     }
+    return _fused(options) if settings.graph == "fused" else options
+
+
+def _fused(options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Decoders do the generators' work too, so requests are routed to them as to generators."""
+    generator, decoder = options.pop("TokenGenerator"), options["AudioDecoder"]
+    actor = {"num_cpus": generator["ray_actor_options"]["num_cpus"] + decoder["ray_actor_options"]["num_cpus"]}
+    return options | {"AudioDecoder": generator | {"ray_actor_options": actor}}
 
 
 def computes_on_gpu(settings: Settings, cluster_has_gpu: bool) -> bool:
@@ -90,7 +98,10 @@ def computes_on_gpu(settings: Settings, cluster_has_gpu: bool) -> bool:
 
 def with_gpu_shares(options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The options with GPU shares, so that one card holds all deployments that compute."""
+    shares = dict(_GPU_SHARES)
+    if "TokenGenerator" not in options:
+        shares["AudioDecoder"] += shares.pop("TokenGenerator")
     return options | {
         name: options[name] | {"ray_actor_options": options[name]["ray_actor_options"] | {"num_gpus": share}}
-        for name, share in _GPU_SHARES.items()
+        for name, share in shares.items()
     }

@@ -10,7 +10,7 @@ import ray
 from ray import serve
 
 from serve_app import log
-from serve_app.deployments.ray_private import http_request_id, serve_log_handlers
+from serve_app.deployments.ray_private import http_request_id, listen_where_ray_does, serve_log_handlers
 from serve_app.errors import GenerationFailed
 from serve_app.settings import Settings
 
@@ -21,16 +21,18 @@ _PUBLISH_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ReplicaIdentity:
-    """`deployment` is its name in Serve, `id` is unique among all replicas."""
+    """`application` and `deployment` are names in Serve, `id` is unique among all replicas."""
 
+    application: str
     deployment: str
     id: str
 
 
 def set_up_replica(settings: Settings) -> ReplicaIdentity:
     """The identity of this replica. From now on, this package's log records go to the replica's own log file."""
+    listen_where_ray_does()
     replica = serve.get_replica_context().replica_id
-    identity = ReplicaIdentity(replica.deployment_id.name, replica.unique_id)
+    identity = ReplicaIdentity(replica.deployment_id.app_name, replica.deployment_id.name, replica.unique_id)
     origin = {"deployment": identity.deployment, "replica": identity.id}
     log.set_up(settings.log_level, serve_log_handlers(), settings.log_format, origin)
     return identity

@@ -4,12 +4,15 @@ This is the one place that injects fal's dialect.
 """
 
 import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.adapters.registry import AdapterRegistry
 from serve_app.api.fal.webhook import FalWebhookFormat
 from serve_app.api.job_work import SceneWork
+from serve_app.api.models import Model, Models
 from serve_app.api.services import KeptVoices, Services
 from serve_app.audio.watermark.mark import open_watermark
 from serve_app.conversations.conversations import Conversations
@@ -55,9 +58,17 @@ def speech_pipeline(
     failover = settings.failover
     return SpeechPipeline(
         RetryingEncoder(EncoderHandle(encoder, failover), failover, meter),
-        ResumingDecoder(DecoderHandle(decoder, failover), failover, meter),
+        ResumingDecoder(DecoderHandle(decoder, failover, settings.graph == "fused"), failover, meter),
         watcher,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Applications:
+    """This application's name in Serve, and the pipelines of others whose models requests may name."""
+
+    own: str = ""
+    others: Mapping[str, SpeechPipeline] = field(default_factory=dict[str, SpeechPipeline])
 
 
 def open_services(
@@ -66,6 +77,7 @@ def open_services(
     pipeline: SpeechPipeline,
     allowance: Allowance,
     aligner: WordAligner | None = None,
+    applications: Applications = Applications(),
 ) -> Services:
     """Jobs, files and what they need. Raises StartupError if a store cannot be used as configured."""
     own = Secrets(database)
@@ -76,25 +88,39 @@ def open_services(
     files = FileStore(database, Objects.open(settings.files, settings.data_dir), settings.files)
     speech_files = SpeechFiles(files, file_ids_secret)
     net = GuardedClient(settings.net)
-    library = VoiceLibrary(database, files, pipeline.encoder, settings.voices)
-    speech = SpeechService(
-        pipeline,
-        ContextAudio(speech_files, net, settings),
-        speech_files,
-        allowance,
-        context_charge=settings.keys.context_charge,
-        voices=library,
-        adapters=AdapterRegistry(database, settings.adapters),
-        watermark=open_watermark(settings.watermark),
-        speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
-        ear=open_ear(settings.voices),
+    context, watermark = ContextAudio(speech_files, net, settings), open_watermark(settings.watermark)
+    ear = open_ear(settings.voices)
+
+    def speech_of(pipeline: SpeechPipeline, adapters: Mapping[str, str]) -> SpeechService:
+        speech = SpeechService(
+            pipeline,
+            context,
+            speech_files,
+            allowance,
+            context_charge=settings.keys.context_charge,
+            voices=VoiceLibrary(database, files, pipeline.encoder, settings.voices),
+            adapters=AdapterRegistry(database, adapters),
+            watermark=watermark,
+            speakers=SpeakerVoices(pipeline, speech_files, settings) if settings.voices.fixed_speakers else None,
+            ear=ear,
+        )
+        speech.records = KeptRecords(Records(database), pipeline.decoder, settings.records, aligner, watermark)
+        return speech
+
+    speech = speech_of(pipeline, settings.adapters)
+    models = Models(
+        Model(applications.own, speech),
+        {name: Model(name, speech_of(other, {})) for name, other in applications.others.items()},
     )
-    speech.records = KeptRecords(Records(database), pipeline.decoder, settings.records, aligner, speech.watermark)
+    for other in models.others.values():
+        other.speech.outcomes = speech.outcomes  # asked for by id, whichever model speaks
+    library = speech.voices
+    assert library is not None
     packs = VoicePacks(library, own, settings.voices)
     voices = KeptVoices(library, Auditions(speech, library, settings), packs)
     conversations = Conversations(database, settings.conversations)
     return Services(
-        speech=speech,
+        models=models,
         voices=voices,
         talk=Talk(speech, conversations, PortableStates(Seals(signing_secret))),
         queue=JobQueue(database, settings.shared_jobs, webhook_format),

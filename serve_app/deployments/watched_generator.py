@@ -28,12 +28,13 @@ class WatchedGenerator:
         self._published: dict[str, int] = {}
 
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames | Heartbeat, None]:
-        return self._leases.keep(with_heartbeats(self._generate(request)), request.timeout_seconds)
+        return self._leases.keep(with_heartbeats(self.messages(request)), request.timeout_seconds)
 
     async def publish(self) -> None:
         """Raises GenerationFailed once the engine has failed."""
         await self._leases.reap()
         meter, stats = self._meter, await self._service.stats()
+        meter.set(metrics.ENGINE_STEP_FALLBACK, bool((await self._service.info()).step_fallback))
         meter.set(metrics.ENGINE_SLOTS, stats.slots)
         meter.set(metrics.ENGINE_CAPACITY, stats.capacity)
         meter.set(metrics.ENGINE_RUNNING, stats.running)
@@ -48,7 +49,8 @@ class WatchedGenerator:
         self._count_growth(metrics.ENGINE_PROMPT_POSITIONS, stats.prompt_positions)
         self._count_growth(metrics.ENGINE_RESTORED_POSITIONS, stats.restored_positions)
 
-    async def _generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+    async def messages(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
+        """Without heartbeats and lease, for a consumer in the same process."""
         log.current_request_id.set(request.request_id)
         resumed_frames = request.resume.num_frames if request.resume else 0
         _log.debug("request %s: a sequence begins at frame %d", request.request_id, resumed_frames)

@@ -34,7 +34,7 @@ class Engine:
         self._settings = settings
         self._replica = replica
         self._clock = clock
-        self._scheduler = Scheduler(settings.max_waiting, settings.max_wait_seconds)
+        self._scheduler = Scheduler(settings.max_waiting, settings.max_wait_seconds, clock)
         self._step_times = StepTimes(settings.max_batch_size)
         self._pace = Pace(settings.max_lead_seconds, settings.chunk_reserve_ms / 1000)
         self._sending = Sending(settings, self._pace)
@@ -45,11 +45,18 @@ class Engine:
         self._num_set_aside = 0
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence. Raises Overloaded where the queue is full."""
+        """Queue a sequence. Raises Overloaded where the queue is full.
+
+        Of a queue that one key has filled, its last sequence is refused instead, so that another key has its place.
+        """
         scheduler = self._scheduler
         if not scheduler.has_room_for(sequence, self._admission.capacity):
             reason = f"{len(scheduler.rows)} requests are being spoken and {scheduler.num_waiting} wait already"
-            raise self._admission.refuse(reason, scheduler.rows, self._clock())
+            refusal = self._admission.refuse(reason, scheduler.rows, self._clock())
+            if (other := scheduler.makes_room_for(sequence)) is None:
+                raise refusal
+            scheduler.remove(other)
+            other.fail(FinishReason.CANCELLED, refusal)
         scheduler.add(sequence)
 
     def abort(self, sequence: Sequence) -> None:

@@ -10,7 +10,7 @@ from serve_app.engine.memory.plan import PlannedModel, announce, plan_memory, us
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.prefix_cache import PrefixCache
 from serve_app.engine.runner import EngineParts
-from serve_app.engine.steps.choice import StepName, choose_step, step_maker
+from serve_app.engine.steps.choice import ChosenStep, StepName, chosen_step, step_maker
 from serve_app.messages import WEIGHTS_NOTICES, ModelInfo
 from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
 from serve_app.model.checkpoint_hash import checkpoint_hash
@@ -39,14 +39,14 @@ def load_parts(settings: Settings) -> EngineParts:
     model = load_model(checkpoint, device, dtype, quantization)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # Free what loading and quantizing left over.
-    step = choose_step(settings.engine.step, model)
-    _log.info("the %s step computes frames", step)
+    step = chosen_step(settings.engine.step, model)
+    _log.info("the %s step computes frames", step.name)
     info = _info(checkpoint, model, step, settings.engine)
     adapters = AdapterStore(checkpoint.shape, device, dtype, settings.engine)
-    return EngineParts(_runner(model, step, info, settings.engine), TextTokenizer(checkpoint), info, adapters)
+    return EngineParts(_runner(model, step.name, info, settings.engine), TextTokenizer(checkpoint), info, adapters)
 
 
-def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSettings) -> ModelInfo:
+def _info(checkpoint: Checkpoint, model: Csm, step: ChosenStep, settings: EngineSettings) -> ModelInfo:
     shape, device = checkpoint.shape, model.device
     return ModelInfo(
         model=checkpoint.name,
@@ -59,7 +59,8 @@ def _info(checkpoint: Checkpoint, model: Csm, step: StepName, settings: EngineSe
         dtype=str(model.dtype).removeprefix("torch."),
         max_batch_size=settings.max_batch_size,
         quantization=model.quantization,
-        step=step,
+        step=step.name,
+        step_fallback=step.fallback,
         checkpoint=checkpoint_hash(checkpoint.folder, checkpoint.weight_files),
     )
 

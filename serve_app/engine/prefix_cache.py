@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from serve_app.engine.prompt import Piece
-
-_HOST = torch.device("cpu")
+from serve_app.engine.tier_copies import TierCopies, tier_copies
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +25,6 @@ class CachedPiece:
     @property
     def num_bytes(self) -> int:
         return self.kv.nbytes
-
-    def on(self, device: torch.device) -> "CachedPiece":
-        return replace(self, kv=self.kv.to(device))
 
 
 class Tier:
@@ -71,8 +67,10 @@ class PrefixCache:
     On a CPU there is only one memory, and `max_host_bytes` has no effect.
     """
 
-    def __init__(self, device: torch.device, max_device_bytes: int, max_host_bytes: int) -> None:
-        self._device = device
+    def __init__(
+        self, device: torch.device, max_device_bytes: int, max_host_bytes: int, copies: TierCopies | None = None
+    ) -> None:
+        self._copies = copies or tier_copies(device)
         self.on_device = Tier(max_device_bytes)
         self.on_host = Tier(max_host_bytes if device.type != "cpu" else 0)
 
@@ -99,11 +97,11 @@ class PrefixCache:
         self.on_device.put(key, piece)
         for evicted_key, evicted in self.on_device.evict():
             if evicted.num_bytes <= self.on_host.max_bytes:
-                self.on_host.put(evicted_key, evicted.on(_HOST))
+                self.on_host.put(evicted_key, replace(evicted, kv=self._copies.to_host(evicted.kv)))
         self.on_host.evict()
 
     def _find(self, key: bytes) -> CachedPiece | None:
         if (piece := self.on_device.get(key)) is not None:
             return piece
         piece = self.on_host.get(key)
-        return None if piece is None else piece.on(self._device)
+        return None if piece is None else replace(piece, kv=self._copies.to_device(piece.kv))

@@ -58,8 +58,8 @@ class Prompt:
     """The context's segments, in order."""
     spoken: Piece | None = None
     """The text and the resumed frames, if this replica generated them itself."""
-    root: bytes = b""
-    """What the first piece's key follows: the adapter's, since it changes keys and values."""
+    tail: bytes = b""
+    """What the key of the spoken piece follows."""
 
     @property
     def num_positions(self) -> int:
@@ -87,7 +87,7 @@ class Prompt:
         end = self.num_positions - self.num_resumed + codes.num_frames
         text_start = start + 1 if self.pieces else 0
         target = self.text_ids[text_start : self.num_positions - self.num_resumed]
-        return Piece(_chained(self.pieces[-1].key if self.pieces else self.root, target, codes), start, end)
+        return Piece(_chained(self.tail, target, codes), start, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class _Segment:
     text_ids: list[int]
     codes: Codes
     anchor: bool
+    public: bool
 
     @property
     def num_positions(self) -> int:
@@ -108,7 +109,9 @@ def build_prompt(request: GenerationRequest, tokenizer: Tokenizer, limits: Model
     shortens the answer. Raises ContextTooLong where fewer than `min_frames` frames (or one) would fit.
     """
     target = tokenizer.encode(request.speaker, request.text)
-    segments = [_Segment(tokenizer.encode(s.speaker, s.text), _checked(s, limits), s.anchor) for s in request.context]
+    segments = [
+        _Segment(tokenizer.encode(s.speaker, s.text), _checked(s, limits), s.anchor, s.public) for s in request.context
+    ]
     wanted = len(target) + request.sampling.max_frames
     kept = _drop_oldest(segments, limits.max_positions - wanted)
     room = limits.max_positions - len(target) - sum(segment.num_positions for segment in kept)
@@ -117,9 +120,8 @@ def build_prompt(request: GenerationRequest, tokenizer: Tokenizer, limits: Model
     resumed = request.resume or Codes.empty(limits.num_codebooks)
     text_ids, frames = _lay_out(kept, target, resumed, limits.num_codebooks)
     max_frames = min(request.sampling.max_frames, room)
-    root = request.adapter.key if request.adapter else b""
-    pieces = _pieces(kept, root)
-    return Prompt(text_ids, frames, resumed.num_frames, max_frames, len(segments) - len(kept), pieces, root=root)
+    pieces, tail = _pieces(kept, request)
+    return Prompt(text_ids, frames, resumed.num_frames, max_frames, len(segments) - len(kept), pieces, tail=tail)
 
 
 def _checked(segment: ContextSegment, limits: ModelLimits) -> Codes:
@@ -177,15 +179,27 @@ def _lay_out(
     return np.concatenate(text_ids), np.concatenate(frames)
 
 
-def _pieces(segments: list[_Segment], root: bytes) -> tuple[Piece, ...]:
+def _pieces(segments: list[_Segment], request: GenerationRequest) -> tuple[tuple[Piece, ...], bytes]:
+    """The pieces of the context, and what the key of a piece behind them follows.
+
+    Keys begin with the adapter's, since it changes keys and values. From the first segment on that is not public they
+    are the owner's own: otherwise the time of a request would tell it what other keys have sent.
+    """
     pieces: list[Piece] = []
-    key, start, position = root, 0, 0
+    key = request.adapter.key if request.adapter else b""
+    start, position, is_own = 0, 0, not request.owner
     for segment in segments:
+        if not (is_own or segment.public):
+            key, is_own = _owned(key, request.owner), True
         key = _chained(key, np.array(segment.text_ids, dtype=np.int64), segment.codes)
         end = position + segment.num_positions - 1
         pieces.append(Piece(key, start, end))
         start, position = end, end + 1
-    return tuple(pieces)
+    return tuple(pieces), key if is_own else _owned(key, request.owner)
+
+
+def _owned(parent: bytes, owner: str) -> bytes:
+    return hashlib.sha256(parent + owner.encode()).digest()
 
 
 def _chained(parent: bytes, text_ids: NDArray[np.int64], codes: Codes) -> bytes:

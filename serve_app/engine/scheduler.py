@@ -1,10 +1,14 @@
 """Scheduling: the waiting queue and the rows of the batch. It touches no tensor."""
 
-import heapq
 import itertools
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from serve_app.engine.sequence import Sequence
+from serve_app.messages import FRAME_RATE_HZ
+from serve_app.shares import Shares
 
 AGED_SECONDS = 120.0
 """How long a background sequence may be set aside in all."""
@@ -33,10 +37,13 @@ class Scheduler:
     of them would take too long.
     """
 
-    def __init__(self, max_waiting: int, max_wait_seconds: float) -> None:
+    def __init__(self, max_waiting: int, max_wait_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_waiting = max_waiting
         self.max_wait_seconds = max_wait_seconds
-        self._waiting: list[tuple[tuple[int, float, int], Sequence]] = []
+        self.waiting: list[Sequence] = []
+        """In no particular order."""
+        self._shares = Shares(clock)
+        """Of interactive sequences, by the seconds of audio that they may make. Jobs have theirs in the queue."""
         self._arrivals = itertools.count()
         self.rows: list[Sequence] = []
         self.num_decoding = 0
@@ -44,7 +51,7 @@ class Scheduler:
 
     @property
     def num_waiting(self) -> int:
-        return len(self._waiting)
+        return len(self.waiting)
 
     @property
     def decoding(self) -> list[Sequence]:
@@ -53,11 +60,6 @@ class Scheduler:
     @property
     def paused(self) -> list[Sequence]:
         return self.rows[self.num_decoding : self.num_decoding + self.num_paused]
-
-    @property
-    def waiting(self) -> list[Sequence]:
-        """In no particular order."""
-        return [entry[1] for entry in self._waiting]
 
     @property
     def all_sequences(self) -> list[Sequence]:
@@ -74,39 +76,83 @@ class Scheduler:
         num_before = sum(other.request.priority <= priority for other in self.all_sequences)
         return num_before < capacity + self.max_waiting
 
+    def makes_room_for(self, sequence: Sequence) -> Sequence | None:
+        """The last waiting one of the owner with most sequences, if that has more than the new one's would have."""
+        if sequence.is_background:
+            return None
+        num_of = Counter(other.request.owner for other in self.all_sequences if not other.is_background)
+        refusable = [other for other in self.waiting if not (other.is_continuation or other.is_background)]
+        victim = max(refusable, key=lambda other: (num_of[other.request.owner], other.place_of_arrival), default=None)
+        if victim is None or num_of[victim.request.owner] <= num_of[sequence.request.owner] + 1:
+            return None
+        return victim
+
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence."""
         sequence.arrival = next(self._arrivals)
+        if not sequence.is_background:
+            self._shares.came(sequence.request.owner)
         self.put_back(sequence)
 
     def put_back(self, sequence: Sequence) -> None:
         """Queue a sequence that gave up its row. It keeps its place in the order of arrival."""
-        heapq.heappush(self._waiting, (sequence.place_in_line, sequence))
+        self.waiting.append(sequence)
 
     def age(self, now: float) -> None:
         """Count background sequences that were set aside for long as interactive, so that each is heard in the end."""
-        aged = [s for s in self.waiting if s.is_background and s.seconds_aside(now) >= AGED_SECONDS]
-        for sequence in aged:
-            self._remove_waiting(sequence)
-            sequence.has_aged = True
-            self.put_back(sequence)
+        for sequence in self.waiting:
+            sequence.has_aged |= sequence.is_background and sequence.seconds_aside(now) >= AGED_SECONDS
 
     def next_to_yield(self, capacity: int) -> Sequence | None:
         """The background sequence, last to arrive, whose row an interactive one needs. None if none is needed."""
-        num_urgent = sum(not sequence.is_background for sequence in self.waiting)
+        num_urgent = self._num_urgent(capacity)
         if not num_urgent or num_urgent <= capacity - len(self.rows):
             return None
         background = [sequence for sequence in self.rows if sequence.is_background]
-        return max(background, key=lambda sequence: sequence.place_in_line[1:], default=None)
+        return max(background, key=lambda sequence: sequence.place_of_arrival, default=None)
 
     def admit(self, capacity: int) -> list[Sequence]:
-        """Give free rows to waiting sequences, by priority and then by arrival. Returns the admitted ones."""
+        """Give free rows to waiting sequences: by priority, by what their keys have used, by arrival. Returns them.
+
+        A key leaves rows free while others have come lately.
+        """
         admitted = []
-        while self._waiting and len(self.rows) < capacity:
-            sequence = heapq.heappop(self._waiting)[1]
+        while len(self.rows) < capacity and (sequence := self._next(capacity)) is not None:
+            self.waiting.remove(sequence)
             self.rows.append(sequence)
             admitted.append(sequence)
+            if not sequence.is_background:
+                self._shares.charge(sequence.request.owner, sequence.prompt.max_frames / FRAME_RATE_HZ)
         return admitted
+
+    def _num_urgent(self, capacity: int) -> int:
+        """Interactive sequences that wait and may have a row at once."""
+        room, num_urgent = self._room_of_keys(capacity), 0
+        for sequence in self.waiting:
+            if sequence.is_background:  # which may be a continuation too
+                continue
+            if sequence.is_continuation or room[sequence.request.owner] > 0:
+                num_urgent += 1
+                room[sequence.request.owner] -= 1
+        return num_urgent
+
+    def _room_of_keys(self, capacity: int) -> dict[str, int]:
+        """How many rows each key whose sequences wait may have beside those that it has."""
+        num_rows = Counter(other.request.owner for other in self.rows if not other.is_background)
+        owners = {sequence.request.owner for sequence in self.waiting}
+        return {owner: self._shares.most_places(owner, capacity) - num_rows[owner] for owner in owners}
+
+    def _next(self, capacity: int) -> Sequence | None:
+        room = self._room_of_keys(capacity)
+
+        def may_go(sequence: Sequence) -> bool:
+            return sequence.is_continuation or sequence.is_background or room[sequence.request.owner] > 0
+
+        def place(sequence: Sequence) -> tuple[int, float, tuple[float, int]]:
+            used = 0.0 if sequence.is_background else self._shares.place(sequence.request.owner)
+            return sequence.priority, used, sequence.place_of_arrival
+
+        return min(filter(may_go, self.waiting), key=place, default=None)
 
     @property
     def prefilling(self) -> list[tuple[int, Sequence]]:
@@ -136,13 +182,13 @@ class Scheduler:
         """Remove and return the sequences that waited too long for a row, or whose own time is up."""
         overdue = [s for s in self.waiting if now > self._waits_until(s)]
         for sequence in overdue:
-            self._remove_waiting(sequence)
+            self.waiting.remove(sequence)
         return overdue
 
     def remove(self, sequence: Sequence) -> list[Move]:
         """Take out a running or waiting sequence. Returns the moves that close the gap its row leaves."""
         if sequence not in self.rows:
-            self._remove_waiting(sequence)
+            self.waiting = [other for other in self.waiting if other is not sequence]
             return []
         moves = []
         gap = self.rows.index(sequence)
@@ -171,7 +217,3 @@ class Scheduler:
         if sequence.is_continuation:
             return sequence.expires_at
         return min(sequence.arrived_at + self.max_wait_seconds, sequence.expires_at)
-
-    def _remove_waiting(self, sequence: Sequence) -> None:
-        self._waiting = [entry for entry in self._waiting if entry[1] is not sequence]
-        heapq.heapify(self._waiting)

@@ -79,9 +79,12 @@ class Sequence:
         return self.aside_seconds + (0.0 if self.aside_since is None else now - self.aside_since)
 
     @property
-    def place_in_line(self) -> tuple[int, float, int]:
-        """Sorts by priority, then by arrival."""
-        return 0 if self.has_aged else self.request.priority, self.arrived_at, self.arrival
+    def priority(self) -> int:
+        return 0 if self.has_aged else self.request.priority
+
+    @property
+    def place_of_arrival(self) -> tuple[float, int]:
+        return self.arrived_at, self.arrival
 
     @property
     def is_continuation(self) -> bool:

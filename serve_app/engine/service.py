@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 from serve_app.engine.engine import Engine
@@ -39,11 +40,15 @@ _MEMORY = (
 class TokenService:
     """Satisfies `ports.TokenGenerator` in this process."""
 
-    def __init__(self, parts: EngineParts, settings: EngineSettings, replica: str = "local") -> None:
+    def __init__(
+        self, parts: EngineParts, settings: EngineSettings, replica: str = "local", shares_prefixes: bool = False
+    ) -> None:
+        """shares_prefixes: whether a key's context may be found in the prefix cache although another one sent it."""
         self._tokenizer = parts.tokenizer
         self._adapters = parts.adapters
         self._info = info = parts.info
         self._limits = ModelLimits(info.num_codebooks, info.codebook_size, info.max_positions)
+        self._shares_prefixes = shares_prefixes
         self._engine = Engine(parts.runner, settings, replica)
         engine = self._engine
         self._thread = OwnerThread(
@@ -55,7 +60,7 @@ class TokenService:
         """Load the model that the settings name. Raises StartupError where that fails."""
         sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
         with memory_for_start(*_MEMORY):
-            return cls(_parts(settings), settings.engine, replica)
+            return cls(_parts(settings), settings.engine, replica, settings.keys.share_caches)
 
     async def warm_up(self) -> None:
         """Generate a little with all slots in use, then with one, so that the first requests meet a warm engine.
@@ -85,7 +90,8 @@ class TokenService:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Accepted | TokenFrames, None]:
         """See `ports.TokenGenerator`. Raises InvalidRequest, ContextTooLong, Overloaded or GenerationFailed."""
         # Tokenizing takes long enough to stall the other streams of this loop.
-        prompt = await asyncio.to_thread(build_prompt, request, self._tokenizer, self._limits)
+        read_as = replace(request, owner="") if self._shares_prefixes else request
+        prompt = await asyncio.to_thread(build_prompt, read_as, self._tokenizer, self._limits)
         adapter = None if request.adapter is None else await asyncio.to_thread(self._load, request.adapter)
         inbox: Inbox[Accepted | TokenFrames] = Inbox()
         sequence = Sequence(request, prompt, inbox.put, time.monotonic() - request.waited_seconds, adapter)

@@ -61,6 +61,8 @@ class NewJob:
     """What of the input tells two requests apart. None: all of it."""
     file_ids: tuple[str, ...] = ()
     """Files that were stored for the job alone. They are deleted once no job needs them."""
+    application: str = ""
+    """The application whose model it is for: the runners of others leave it. Empty: any runner takes it."""
 
     @property
     def fingerprint(self) -> str:
@@ -118,6 +120,8 @@ class Job:
     """Why the last attempt ended without a result."""
     error: JobError | None
     inference_seconds: float | None
+    application: str = ""
+    """Whose model it is for."""
 
 
 @dataclass(frozen=True, slots=True)

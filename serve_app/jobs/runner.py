@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from serve_app.jobs.periodic import PAUSE_SECONDS, repeat
 from serve_app.jobs.transitions import JobLeases
 from serve_app.metrics import NO_METER, Meter
 from serve_app.settings import JobSettings
+from serve_app.shares import Shares
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class JobRunner:
         self._is_stopping = False
         self._paused_until = 0.0
         self._paused_keys: dict[str, float] = {}
+        self._shares = Shares()
 
     @property
     def num_running(self) -> int:
@@ -125,6 +128,7 @@ class JobRunner:
             job = await self._leases.lease(self._owner, self._excluded_keys())
             if job is None:
                 return False
+            self._shares.came(job.key_id)
             progress = Progress()
             run = _Run(job, progress, asyncio.create_task(self._do(job, progress)))
             self._runs[job.run_id] = run
@@ -200,7 +204,13 @@ class JobRunner:
     def _excluded_keys(self) -> set[str]:
         now = time.monotonic()
         self._paused_keys = {key: until for key, until in self._paused_keys.items() if until > now}
-        return set(self._paused_keys)
+        return {*self._paused_keys, *self._keys_at_their_share()}
+
+    def _keys_at_their_share(self) -> set[str]:
+        """Keys that leave the other places of this runner to those whose jobs came lately."""
+        running = Counter(run.job.key_id for run in self._runs.values())
+        most = self._settings.max_running
+        return {key for key, number in running.items() if number >= self._shares.most_places(key, most)}
 
     def _note(self, job: LeasedJob, state: JobState | None) -> None:
         if state is None:

@@ -1,8 +1,10 @@
 """Queries for a job's status, result and log. Only the result query reads the output."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import count
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, bindparam, case, func, insert, select, tuple_
@@ -18,6 +20,7 @@ _POSITION = (
     .select_from(_AHEAD)
     .where(
         _AHEAD.c.state == JobState.QUEUED,
+        _AHEAD.c.application == JOBS.c.application,
         tuple_(_AHEAD.c.rank, _AHEAD.c.turn, _AHEAD.c.number) < tuple_(JOBS.c.rank, JOBS.c.turn, JOBS.c.number),
     )
     .correlate(JOBS)
@@ -86,8 +89,9 @@ def statuses(connection: Connection, logs_after: Mapping[str, int | None]) -> di
     rows = connection.execute(select(*_COLUMNS).where(JOBS.c.id.in_(logs_after))).all()
     positions: dict[int, int] = {}
     if any(row.state == JobState.QUEUED for row in rows):
-        queued = select(JOBS.c.number).where(JOBS.c.state == JobState.QUEUED).order_by(*IN_TURN)
-        positions = {number: position for position, number in enumerate(connection.scalars(queued))}
+        queued = select(JOBS.c.number, JOBS.c.application).where(JOBS.c.state == JobState.QUEUED).order_by(*IN_TURN)
+        ahead: defaultdict[str, Iterator[int]] = defaultdict(count)
+        positions = {row.number: next(ahead[row.application]) for row in connection.execute(queued)}
     logs = _logs_of(connection, {row.number: after for row in rows if (after := logs_after[row.id]) is not None})
     return {row.id: JobStatus(job_of(row), positions.get(row.number), logs.get(row.number, ())) for row in rows}
 

@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from serve_app.errors import InvalidRequest, LimitReached, NotRetryable, Overloaded
 from serve_app.jobs.job import PRIORITIES, JobState, NewJob
@@ -54,13 +54,13 @@ def _with_idempotency_key(connection: Connection, new: NewJob) -> str | None:
     if len(new.idempotency_key or "") > MAX_IDEMPOTENCY_KEY_CHARS:
         raise InvalidRequest("idempotency_key", f"has more than {MAX_IDEMPOTENCY_KEY_CHARS} characters: send a UUID")
     found = connection.execute(
-        select(JOBS.c.id, JOBS.c.fingerprint).where(
+        select(JOBS.c.id, JOBS.c.fingerprint, JOBS.c.application).where(
             JOBS.c.key_id == new.key_id, JOBS.c.idempotency_key == new.idempotency_key
         )
     ).first()
     if found is None:
         return None
-    if found.fingerprint != new.fingerprint:
+    if found.fingerprint != new.fingerprint or found.application not in ("", new.application):
         raise InvalidRequest("idempotency_key", "was used for another request: send a new one with each request")
     return found.id
 
@@ -71,7 +71,7 @@ def _repeated(connection: Connection, submission: Submission, settings: JobSetti
     job_id = connection.scalar(
         select(JOBS.c.id)
         .where(
-            JOBS.c.fingerprint == submission.new.fingerprint,
+            *_equal(submission.new),
             unanswered > submission.now - settings.resend_seconds,
             unanswered <= submission.now - settings.resend_wait_seconds,
         )
@@ -90,13 +90,17 @@ def _is_being_answered(connection: Connection, submission: Submission, settings:
     earlier = connection.scalar(
         select(JOBS.c.id)
         .where(
-            JOBS.c.fingerprint == submission.new.fingerprint,
+            *_equal(submission.new),
             unanswered > submission.now - min(settings.resend_wait_seconds, settings.resend_seconds),
             unanswered <= submission.came_at,
         )
         .limit(1)
     )
     return earlier is not None
+
+
+def _equal(new: NewJob) -> tuple[ColumnElement[bool], ...]:
+    return JOBS.c.fingerprint == new.fingerprint, JOBS.c.application == new.application
 
 
 def again(connection: Connection, job: Row[Any]) -> NewJob:
@@ -116,19 +120,19 @@ def again(connection: Connection, job: Row[Any]) -> NewJob:
         webhook_url=stored.webhook_url,
         headers=json.loads(stored.headers),
         file_ids=tuple(files),
+        application=job.application,
     )
 
 
 def _insert(connection: Connection, submission: Submission, settings: JobSettings) -> str:
     new, now = submission.new, submission.now
-    waiting = connection.scalar(select(func.count()).select_from(JOBS).where(JOBS.c.state == JobState.QUEUED))
+    queued = (JOBS.c.state == JobState.QUEUED, JOBS.c.application == new.application)
+    waiting = connection.scalar(select(func.count()).select_from(JOBS).where(*queued))
     if (waiting or 0) >= settings.max_queued:
         raise Overloaded(
             f"{waiting} jobs are waiting, the limit is jobs.max_queued: try again later", retry_after_seconds=5
         )
-    ours = connection.scalar(
-        select(func.count()).select_from(JOBS).where(JOBS.c.key_id == new.key_id, JOBS.c.state == JobState.QUEUED)
-    )
+    ours = connection.scalar(select(func.count()).select_from(JOBS).where(JOBS.c.key_id == new.key_id, *queued))
     if (ours or 0) >= settings.max_queued_per_key:
         raise LimitReached(
             f"{ours} jobs of this key are waiting, the limit is jobs.max_queued_per_key: try again later", 5
@@ -150,7 +154,8 @@ def _insert(connection: Connection, submission: Submission, settings: JobSetting
             idempotency_key=new.idempotency_key,
             fingerprint=new.fingerprint,
             unanswered_since=now,
-            turn=next_turn(connection, new.key_id, new.cost_seconds),
+            turn=next_turn(connection, new.application, new.key_id, new.cost_seconds),
+            application=new.application,
         )
         .returning(JOBS.c.number)
     )

@@ -38,7 +38,9 @@ JOBS = Table(
     Column("error", Text),
     Column("inference_seconds", Double),
     Column("turn", Double, nullable=False, server_default="0"),  # see `shares`
+    Column("application", String, nullable=False, server_default=""),  # whose model it is for; empty: any
     Index("jobs_in_turns", "state", "rank", "turn", "number"),
+    Index("jobs_in_turns_of_application", "state", "application", "rank", "turn", "number"),
     Index("jobs_of_key", "key_id", "state"),
     Index("jobs_ended", "ended_at"),
     Index("jobs_fingerprint", "fingerprint"),
@@ -56,7 +58,7 @@ INPUTS = Table(
 SHARES = Table(
     "job_shares",
     METADATA,
-    Column("key_id", String, primary_key=True),
+    Column("key_id", String, primary_key=True),  # behind the name of an application
     Column("used", Double, nullable=False),  # see `shares`
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, select, update
 
 from serve_app.errors import Cancelled, CsmServeError, RunnerLost, StartTimeout, UnknownJob
 from serve_app.jobs import webhooks
@@ -42,7 +42,10 @@ class JobLeases:
         settings: JobSettings,
         webhook_format: WebhookFormat,
         clock: Clock | None = None,
+        application: str = "",
     ) -> None:
+        """application: whose jobs are leased, and those that are for any."""
+        self._ours = JOBS.c.application.in_({"", application})
         self._database = database
         self._settings = settings
         self._webhook_format = webhook_format
@@ -58,22 +61,25 @@ class JobLeases:
 
     @reads
     def _is_waiting(self, connection: Connection, excluded_keys: Collection[str]) -> bool:
-        waiting = select(JOBS.c.number).where(_may_start(self._now(connection)), JOBS.c.key_id.not_in(excluded_keys))
+        waiting = select(JOBS.c.number).where(*self._next(self._now(connection), excluded_keys))
         return connection.scalar(waiting.limit(1)) is not None
+
+    def _next(self, now: float, excluded_keys: Collection[str]) -> tuple[ColumnElement[bool], ...]:
+        return self._ours, _may_start(now), JOBS.c.key_id.not_in(excluded_keys)
 
     @writes
     def _take(self, connection: Connection, owner: str, excluded_keys: Collection[str]) -> LeasedJob | None:
         now = self._now(connection)
         job = connection.execute(
             select(JOBS)
-            .where(_may_start(now), JOBS.c.key_id.not_in(excluded_keys))
+            .where(*self._next(now, excluded_keys))
             .order_by(*IN_TURN)
             .limit(1)
             .with_for_update(skip_locked=True)
         ).first()
         if job is None:
             return None
-        note_leased(connection, job.turn)
+        note_leased(connection, job.application, job.turn)
         stored = connection.execute(select(INPUTS).where(INPUTS.c.number == job.number)).one()
         _move(
             connection,
@@ -179,7 +185,7 @@ class JobLeases:
     def backlog(self, connection: Connection) -> Backlog:
         unfinished = (JobState.QUEUED, JobState.RUNNING)
         columns = (JOBS.c.state, func.count(), func.min(JOBS.c.created_at))
-        query = select(*columns).where(JOBS.c.state.in_(unfinished)).group_by(JOBS.c.state)
+        query = select(*columns).where(self._ours, JOBS.c.state.in_(unfinished)).group_by(JOBS.c.state)
         found = {state: (count, oldest) for state, count, oldest in connection.execute(query)}
         now = self._now(connection)
         queued, since = found.get(JobState.QUEUED, (0, now))

@@ -70,8 +70,13 @@ class WebhookFormat(Protocol):
 class Deliverer(Protocol):
     """Posts webhooks, as `net.guarded.GuardedClient` does."""
 
-    async def post(self, url: str, content: bytes, headers: dict[str, str], timeout_seconds: float) -> int:
-        """The status of the answer. Redirects are not followed. Raises DeliveryFailed, DeliveryRefused."""
+    async def post(
+        self, url: str, content: bytes, headers: dict[str, str], timeout_seconds: float, owner: str = ""
+    ) -> int:
+        """The status of the answer. Redirects are not followed. `owner` is the key whose webhook it is.
+
+        Raises DeliveryFailed, DeliveryRefused.
+        """
         ...
 
 
@@ -237,7 +242,8 @@ class WebhookSender:
         headers = {"Content-Type": "application/json"}
         headers |= self._format.headers(webhook.id, webhook.key_id, body, self._clock())
         try:
-            status = await self._deliverer.post(webhook.url, body, headers, self._settings.timeout_seconds)
+            timeout_seconds = self._settings.timeout_seconds
+            status = await self._deliverer.post(webhook.url, body, headers, timeout_seconds, webhook.key_id)
         except DeliveryFailed as error:
             await self._failed(webhook, str(error), for_good=isinstance(error, DeliveryRefused))
             return

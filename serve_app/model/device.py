@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from serve_app.errors import StartupError
-from serve_app.model import threads
+from serve_app.model import processor
 from serve_app.model.matrix import QuantizationChoice
 
 
@@ -16,6 +16,8 @@ def pick_device(name: str) -> torch.device:
         raise StartupError("device: torch finds no CUDA device; use --device cpu or auto")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        settle_libraries()
     return torch.device(name)
 
 
@@ -42,6 +44,19 @@ def limit_memory(device: torch.device, fraction: float, cuda: CudaLimit = torch.
         cuda.set_per_process_memory_fraction(fraction)
 
 
+def settle_libraries() -> None:
+    """Keeps CUDA's libraries from choices that cost more than they gain here. Without a card it changes nothing.
+
+    cuDNN's attention plans anew for every length, some 30 ms each, on the thread that computes all streams. The codec
+    is float32, which TF32 would round to 10 bits, and its samples must not depend on which algorithm was fastest.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a host tensor to `device` without waiting for the work that the device still has to do."""
     if device.type == "cpu":
@@ -51,8 +66,8 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def use_threads(num_threads: int) -> None:
-    """Set torch's CPU threads, 0 as in `threads.num_threads`."""
-    torch.set_num_threads(threads.num_threads(num_threads))
+    """Set torch's CPU threads, 0 as in `processor.num_threads`."""
+    torch.set_num_threads(processor.num_threads(num_threads))
 
 
 def pick_quantization(name: QuantizationChoice, device: torch.device) -> QuantizationChoice:

@@ -7,18 +7,20 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpcore
 import httpx
 
 from serve_app import __version__
-from serve_app.errors import DeliveryFailed, DeliveryRefused, DownloadFailed, FileTooLarge, InvalidRequest
+from serve_app.errors import DeliveryFailed, DeliveryRefused, DownloadFailed, FileTooLarge, InvalidRequest, Overloaded
 from serve_app.net.addresses import AllowedHosts
 from serve_app.net.pinned import PinnedBackend, Resolver, SystemResolver
 from serve_app.net.urls import checked_url
 from serve_app.settings import NetSettings
+from serve_app.turns import TurnLimits, Turns
 
-_MAX_CONNECTIONS = 64
+_CONNECTIONS = TurnLimits("downloads wait", at_once=64, waiting=512, waiting_of_owner=128, wait_seconds=60.0)
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BROKEN_OFF = (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError, OSError)
 """OSError stands for ssl.SSLError: httpcore does not wrap TLS errors after the handshake."""
@@ -39,24 +41,25 @@ class GuardedClient:
         self._settings = settings
         self._allowed = AllowedHosts(settings.allowed_hosts)
         self._tls = tls or httpx.create_ssl_context()
-        self._backend = PinnedBackend(self._allowed, resolver or SystemResolver())
-        self._places = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self._resolver = resolver or SystemResolver()
+        self._places = Turns(_CONNECTIONS)
 
     def check_url(self, field: str, url: str) -> None:
         """Check a URL without using the network. Raises InvalidRequest."""
         checked_url(field, url, self._allowed)
 
-    async def fetch(self, field: str, url: str, max_bytes: int | None = None) -> bytes:
+    async def fetch(self, field: str, url: str, max_bytes: int | None = None, owner: str = "") -> bytes:
         """The content of `url`, up to `max_bytes` and `net.max_download_bytes`, within `net.timeout_seconds`.
 
-        `field` names the URL in errors. Raises InvalidRequest for a URL that is not allowed, FileTooLarge, and
+        `field` names the URL in errors. `owner` is the key that names it: its slow hosts hold up its own downloads.
+        Raises InvalidRequest for a URL that is not allowed, Overloaded where too many downloads wait, FileTooLarge, and
         DownloadFailed for every other failure.
         """
         first = checked_url(field, url, self._allowed)
         limit = min(max_bytes or self._settings.max_download_bytes, self._settings.max_download_bytes)
         try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                return await self._follow(field, first, limit)
+            async with asyncio.timeout(self._settings.timeout_seconds), self._places.awaited(owner):
+                return await self._follow(field, first, limit, owner)
         except TimeoutError:
             raise DownloadFailed(
                 field, f"was not downloaded within {self._settings.timeout_seconds:g} seconds: name a faster host"
@@ -70,8 +73,10 @@ class GuardedClient:
         except _BROKEN_OFF:
             raise DownloadFailed(field, "names a host that broke off or does not speak HTTP: try another one") from None
 
-    async def post(self, url: str, content: bytes, headers: Mapping[str, str], timeout_seconds: float) -> int:
-        """The status of the answer. The body is not read, and redirects are not followed.
+    async def post(
+        self, url: str, content: bytes, headers: Mapping[str, str], timeout_seconds: float, owner: str = ""
+    ) -> int:
+        """The status of the answer. The body is not read, and redirects are not followed. `owner` as for `fetch`.
 
         Raises DeliveryRefused for a URL that is not allowed, DeliveryFailed if no answer came.
         """
@@ -81,8 +86,14 @@ class GuardedClient:
             raise DeliveryRefused(str(error)) from None
         own = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
         try:
-            async with asyncio.timeout(timeout_seconds), self._request("POST", target, own, content) as response:
+            async with (
+                asyncio.timeout(timeout_seconds),
+                self._places.awaited(owner),
+                self._request("POST", target, own, owner, content) as response,
+            ):
                 return response.status
+        except Overloaded:
+            raise DeliveryFailed("too many webhooks of this key are being sent") from None
         except TimeoutError:
             raise DeliveryFailed(f"the receiver did not answer within {timeout_seconds:g} seconds") from None
         except (httpcore.ConnectError, httpcore.ConnectTimeout):
@@ -92,9 +103,10 @@ class GuardedClient:
         except _BROKEN_OFF:
             raise DeliveryFailed("the receiver broke off or does not speak HTTP") from None
 
-    async def _follow(self, field: str, url: httpx.URL, limit: int) -> bytes:
+    async def _follow(self, field: str, url: httpx.URL, limit: int, owner: str) -> bytes:
         for _ in range(self._settings.max_redirects + 1):
-            async with self._request("GET", url, [(b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]) as response:
+            wanted = [(b"Accept", b"*/*"), (b"Accept-Encoding", b"identity")]
+            async with self._request("GET", url, wanted, owner) as response:
                 location = _header(response, b"location") if response.status in _REDIRECTS else ""
                 if not location:
                     return await _body(field, response, limit)
@@ -113,20 +125,20 @@ class GuardedClient:
 
     @asynccontextmanager
     async def _request(
-        self, method: str, url: httpx.URL, headers: Headers, content: bytes | None = None
+        self, method: str, url: httpx.URL, headers: Headers, owner: str, content: bytes | None = None
     ) -> AsyncGenerator[httpcore.Response, None]:
         every = [(b"Host", url.netloc), (b"User-Agent", f"csm-serve/{__version__}".encode()), (b"Connection", b"close")]
         if content is not None:
             every.append((b"Content-Length", str(len(content)).encode()))
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         # Not httpcore's pool: it can keep the connection of a cancelled request for ever (1.0.9).
-        connection = httpcore.AsyncHTTPConnection(target.origin, self._tls, network_backend=self._backend)
-        async with self._places:
-            try:
-                async with connection.stream(method, target, headers=every + headers, content=content) as response:
-                    yield response
-            finally:
-                await connection.aclose()
+        backend = PinnedBackend(self._allowed, partial(self._resolver, owner=owner))
+        connection = httpcore.AsyncHTTPConnection(target.origin, self._tls, network_backend=backend)
+        try:
+            async with connection.stream(method, target, headers=every + headers, content=content) as response:
+                yield response
+        finally:
+            await connection.aclose()
 
 
 async def _body(field: str, response: httpcore.Response, limit: int) -> bytes:

@@ -5,31 +5,43 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
-from typing import cast
+from typing import Protocol, cast
 
 import httpcore
 
 from serve_app.net.addresses import Address, AllowedHosts
+from serve_app.turns import TurnLimits, Turns
 
-Resolver = Callable[[str, int], Awaitable[list[str]]]
+Lookup = Callable[[str, int], Awaitable[list[str]]]
 """Maps host and port to addresses. Raises OSError."""
 
 _CONNECT_SECONDS = 5.0
 _MAX_ADDRESSES = 4
-_MAX_LOOKUPS = 8
+_MAX_LOOKUPS = 16
+_LOOKUPS = TurnLimits("names wait to be looked up", _MAX_LOOKUPS, waiting=512, waiting_of_owner=128, wait_seconds=60.0)
+
+
+class Resolver(Protocol):
+    async def __call__(self, host: str, port: int, *, owner: str) -> list[str]:
+        """The addresses of `host`. `owner` is the key that names it. Raises OSError, and Overloaded."""
+        ...
 
 
 class SystemResolver:
-    """The system's resolver in its own threads, so that a slow name server blocks no thread that decodes audio."""
+    """The system's resolver in its own threads, so that a slow name server blocks no thread that decodes audio.
+
+    Keys take turns, since a lookup that nobody answers keeps its thread after its request has left.
+    """
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_MAX_LOOKUPS, "resolver")
+        self._turns = Turns(_LOOKUPS)
 
-    async def __call__(self, host: str, port: int) -> list[str]:
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        return [str(address[0]) for *_, address in found]
+    async def __call__(self, host: str, port: int, *, owner: str) -> list[str]:
+        ticket = await self._turns.taken(owner)
+        looking_up = self._threads.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        looking_up.add_done_callback(lambda _: self._turns.leave(ticket))
+        return [str(address[0]) for *_, address in await asyncio.wrap_future(looking_up)]
 
 
 class PinnedBackend(httpcore.AsyncNetworkBackend):
@@ -38,9 +50,9 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
     A refused address gives the same error as a closed port, so that a URL reveals nothing about the network here.
     """
 
-    def __init__(self, allowed: AllowedHosts, resolver: Resolver) -> None:
+    def __init__(self, allowed: AllowedHosts, lookup: Lookup) -> None:
         self._allowed = allowed
-        self._resolver = resolver
+        self._lookup = lookup
         self._sockets = cast(httpcore.AsyncNetworkBackend, httpcore.AnyIOBackend())
 
     async def connect_tcp(
@@ -65,7 +77,7 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
     async def _addresses(self, host: str, port: int) -> list[Address]:
         """The addresses of `host`. One forbidden address refuses them all, since an honest name has none."""
         try:
-            found = [ip_address(text) for text in await self._resolver(host, port)]
+            found = [ip_address(text) for text in await self._lookup(host, port)]
         except (OSError, UnicodeError):
             raise httpcore.ConnectError() from None
         if not all(self._allowed.address(host, address) for address in found):

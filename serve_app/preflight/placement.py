@@ -1,5 +1,6 @@
 """Checks that replicas fit: on a card with others, and on a cluster's nodes."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -63,7 +64,7 @@ class _Opened:
         needs, own = replicas.needs, {}
         if replicas.most_on_node is not None:
             # Ray does the same: each node has 1 of a resource of the deployment's own.
-            needs, own = needs | {replicas.deployment: 1 / replicas.most_on_node}, {replicas.deployment: 1.0}
+            needs, own = needs | {replicas.key: 1 / replicas.most_on_node}, {replicas.key: 1.0}
         for _, free in self.free:
             if _fits(needs, own | free):
                 free.update(own | free)
@@ -104,11 +105,7 @@ def _replicas(name: str, key: str, options: dict[str, Any]) -> Replicas:
 
 def check_shares(replicas: Iterable[Replicas], settings: Settings) -> None:
     """Raises StartupError for an impossible share of a card, or a card whose memory is promised twice."""
-    fractions = {
-        "TokenGenerator": settings.engine.memory_fraction,
-        "AudioDecoder": settings.codec.memory_fraction,
-        "ContextEncoder": settings.codec.memory_fraction,
-    }
+    fractions = _memory_fractions(settings)
     computing = [each for each in replicas if each.deployment in fractions]
     for each in computing:
         if each.share > 1:
@@ -121,19 +118,51 @@ def check_shares(replicas: Iterable[Replicas], settings: Settings) -> None:
                 f"{each.key}.ray_actor_options.num_gpus: is not given and device is cuda, so {each.deployment} would "
                 "be started where it sees no card: give its share of one"
             )
-    on_cards = [each for each in computing if each.share > 0]
-
-    def promised(counts: Sequence[int]) -> float:
-        return sum(n * fractions[each.deployment] for n, each in zip(counts, on_cards, strict=True))
-
-    worst = max(_sharing_a_card(on_cards), key=promised)
-    if promised(worst) > 1 + _ROUNDING:
-        who = ", ".join(f"{n} {each.deployment}" for n, each in zip(worst, on_cards, strict=True) if n)
+    promised, who = _most_promised([(each, fractions[each.deployment]) for each in computing])
+    if promised > 1 + _ROUNDING:
         raise StartupError(
             f"engine.memory_fraction {settings.engine.memory_fraction:g} and codec.memory_fraction "
-            f"{settings.codec.memory_fraction:g} promise {promised(worst):.2f} of a card's memory, since num_gpus lets "
+            f"{settings.codec.memory_fraction:g} promise {promised:.2f} of a card's memory, since num_gpus lets "
             f"{who} share one: lower them, or raise num_gpus"
         )
+
+
+def check_shared_cards(applications: Iterable[tuple[Sequence[Replicas], Settings]]) -> None:
+    """Raises StartupError where applications may share a card and promise more memory than it has."""
+    computing = [
+        (each, fraction)
+        for replicas, settings in applications
+        for each in replicas
+        if (fraction := _memory_fractions(settings).get(each.deployment)) is not None
+    ]
+    promised, who = _most_promised(computing)
+    if promised > 1 + _ROUNDING:
+        raise StartupError(
+            f"applications: memory_fraction promises {promised:.2f} of a card's memory, since num_gpus lets {who} of "
+            "several applications share one: lower it, or raise num_gpus"
+        )
+
+
+def _memory_fractions(settings: Settings) -> dict[str, float]:
+    """By deployment, for those that compute."""
+    engine, codec = settings.engine.memory_fraction, settings.codec.memory_fraction
+    if settings.graph == "fused":
+        return {"AudioDecoder": engine + codec, "ContextEncoder": codec}
+    return {"TokenGenerator": engine, "AudioDecoder": codec, "ContextEncoder": codec}
+
+
+def _most_promised(computing: Sequence[tuple[Replicas, float]]) -> tuple[float, str]:
+    """The largest part of a card's memory that replicas which may share one take together, and which those are."""
+    on_cards = [pair for pair in computing if pair[0].share > 0]
+
+    def promised(counts: Sequence[int]) -> float:
+        return sum(n * fraction for n, (_, fraction) in zip(counts, on_cards, strict=True))
+
+    worst = max(_sharing_a_card([each for each, _ in on_cards]), key=promised)
+    who: Counter[str] = Counter()
+    for number, (each, _) in zip(worst, on_cards, strict=True):
+        who[each.deployment] += number
+    return promised(worst), ", ".join(f"{number} {name}" for name, number in who.items() if number)
 
 
 def _sharing_a_card(replicas: Sequence[Replicas]) -> Iterator[tuple[int, ...]]:

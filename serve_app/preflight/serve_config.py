@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from ray.runtime_env import RuntimeEnv
 from ray.serve.config import AutoscalingPolicy, RequestRouterConfig
 from ray.serve.request_router import RequestRouter
-from ray.serve.schema import RayActorOptionsSchema, ServeDeploySchema
+from ray.serve.schema import RayActorOptionsSchema, ServeApplicationSchema, ServeDeploySchema
 
 from serve_app.deployments.scaling.prefix_router import PrefixRouter, RoutingRules
 from serve_app.errors import StartupError
@@ -30,9 +30,10 @@ _MAX_PORT = 65535
 
 @dataclass(frozen=True, slots=True)
 class OurApplication:
-    """This server's application in a Serve config. `key` is its place, such as `applications[0]`."""
+    """One of this server's applications in a Serve config. `key` is its place, such as `applications[0]`."""
 
     key: str
+    name: str
     args: dict[str, Any]
     deployments: list[dict[str, Any]]
     env_vars: dict[str, str] = field(default_factory=dict)
@@ -74,8 +75,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def check_serve_config(config: dict[str, Any]) -> OurApplication:
-    """Check every key and value that Serve reads. Raises StartupError naming the first wrong one."""
+def check_serve_config(config: dict[str, Any]) -> list[OurApplication]:
+    """This server's applications, at least one. Raises StartupError naming the first wrong key or value."""
     _check(ServeDeploySchema, config, "")
     # As Serve reads it: "0.6" is a number where it wants one.
     read = ServeDeploySchema.model_validate(config).model_dump(exclude_unset=True)
@@ -86,9 +87,9 @@ def check_serve_config(config: dict[str, Any]) -> OurApplication:
         for index, application in enumerate(read["applications"])
         if application["import_path"] == IMPORT_PATH
     ]
-    if len(ours) != 1:
-        raise StartupError(f"applications: {len(ours)} have import_path {IMPORT_PATH}, one must")
-    return ours[0]
+    if not ours:
+        raise StartupError(f"applications: none has import_path {IMPORT_PATH}, one must")
+    return ours
 
 
 def _our_application(key: str, values: dict[str, Any]) -> OurApplication:
@@ -97,7 +98,8 @@ def _our_application(key: str, values: dict[str, Any]) -> OurApplication:
         raise StartupError(f"{key}.route_prefix: {prefix} must begin with / and not end with one: give / for all paths")
     args = {str(name): value for name, value in values.get("args", {}).items()}
     env_vars = values.get("runtime_env", {}).get("env_vars") or {}
-    return OurApplication(key, args, values.get("deployments", []), env_vars)
+    name = values.get("name", ServeApplicationSchema.model_fields["name"].default)
+    return OurApplication(key, name, args, values.get("deployments", []), env_vars)
 
 
 def _check(model: type[BaseModel], values: dict[str, Any], at: str) -> None:

@@ -51,6 +51,15 @@ class RecordedPart:
 
 
 @dataclass(frozen=True, slots=True)
+class Rest:
+    """What an answer that broke off has still to speak: typed text behind its last part."""
+
+    text: str
+    is_complete: bool
+    """Whether no more text comes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """`codes` are those of all parts, one after the other. Pauses have none."""
 
@@ -71,6 +80,8 @@ class Record:
     codes: Codes
     notes: Mapping[str, Any] = field(default_factory=dict)
     """What made it another record than a plain answer's: the turn that was regenerated, and from which record."""
+    rest: Rest | None = None
+    """None: it has ended, or nobody may go on with it."""
 
     @property
     def num_frames(self) -> int:
@@ -120,6 +131,7 @@ class Record:
             "parts": [asdict(part) for part in self.parts],
             "num_codebooks": self.codes.num_codebooks,
             "notes": dict(self.notes),
+            "rest": None if self.rest is None else asdict(self.rest),
         }
 
     @property
@@ -131,9 +143,16 @@ class Record:
         """From `description` and `all_codes`."""
         values = dict(value)
         size = values.pop("num_codebooks")
-        context, rest = segments_of(values.pop("context"), data, size)
+        context, spoken = segments_of(values.pop("context"), data, size)
         parts = tuple(map(RecordedPart.from_json, values.pop("parts")))
-        return cls(context=context, parts=parts, codes=Codes(rest, size), **values)
+        rest = values.pop("rest", None)
+        return cls(
+            context=context,
+            parts=parts,
+            codes=Codes(spoken, size),
+            rest=None if rest is None else Rest(**rest),
+            **values,
+        )
 
 
 def described(segment: ContextSegment) -> dict[str, Any]:

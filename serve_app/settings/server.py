@@ -62,6 +62,9 @@ class Settings(SecretsApart):
     Unset: the one that the adapter names; for weights in Sesame's layout `sesame/csm-1b`."""
     adapters: dict[str, str] = Field(default={})
     """Adapters that requests may name: folders or Hub repositories by name. See docs/fine-tunes.md."""
+    other_models: list[str] = Field(default=[])
+    """Names of other applications of the cluster whose models requests may ask for here; see docs/configure.md,
+    Serve several models."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where models run. `auto` takes CUDA if there is a GPU."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -70,6 +73,9 @@ class Settings(SecretsApart):
     """Smaller matrices in backbone and depth decoder. int8 and fp8 take half of bfloat16's bytes, int4 takes 0.28.
     fp8 needs a Hopper GPU or later, int4 a CPU. `auto` takes none on CUDA. On a CPU it takes int8 for each matrix whose
     rounding error is at most 2.5%. docs/benchmarks.md shows the effect on the answers and how `auto` measures."""
+    graph: Literal["separate", "fused"] = "separate"
+    """`fused` runs the token generator in the processes of the audio decoder: one hop less, and one process a card
+    instead of two. `separate` scales the two by themselves."""
     data_dir: Path = Field(default_factory=lambda: Path(platformdirs.user_data_dir("csm-serve", appauthor=False)))
     """Folder for database, files and secrets. Default: the platform's folder for application data."""
     public_url: str | None = Field(default=None, pattern=r"^https?://[^/\s]+(/[^\s]*)?$")

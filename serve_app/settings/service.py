@@ -154,6 +154,9 @@ class KeySettings(Section):
     """Audio a minute of keys that were created without a limit of their own. 0 is no limit."""
     concurrency: int = Field(default=0, ge=0)
     """Requests at once of such keys. 0 is no limit."""
+    share_caches: bool = False
+    """A key's context may be found in the caches of encoder and generator although another key sent it. That saves work
+    where one owner has all keys, and tells by time what other keys have sent."""
     context_charge: float = Field(default=0.1, ge=0, le=1)
     """Seconds of audio that a key is charged for each second of context audio, whose encoding is work too."""
 

@@ -104,6 +104,9 @@ class CodecSettings(Section):
     # with 2 random layers of sharp attention at full layer scale, where 125 frames left up to 242 LSB.
     replay_frames: int = Field(default=250, ge=1)
     """Frames that are decoded again to rebuild a stream on another decoder replica. 250 rebuild it to within 1 LSB."""
+    opus_kbps: int = Field(default=0, ge=0, le=256)
+    """Sound for listeners of MP3, Opus and AAC goes from the decoder to the ingress as Opus of this bit rate. 0 sends
+    PCM, which costs less CPU and is exact. See docs/scale.md."""
     cache_entries: int = Field(default=256, ge=0)
     """Context clips whose codes the encoder remembers."""
     stuck_seconds: float = Field(default=60.0, gt=0)
@@ -137,6 +140,11 @@ class LimitSettings(Section):
     """Length of a whole answer, and the default of requests that name none."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Size of a request's body."""
+    max_requests_per_key: int = Field(default=512, ge=1)
+    """Requests of one key that one ingress replica answers at once, whatever they ask for. One more gets 429."""
+    bytes_per_second_per_key: int = Field(default=16 * 1024 * 1024, ge=0)
+    """What one ingress replica reads from one key, on average. What comes faster waits, and the key's answers with it.
+    A request counts as 32 KiB at least, a WebSocket that is opened as 1 MiB. 0 is no limit."""
     max_status_streams: int = Field(default=1000, ge=1)
     """Status streams that one ingress replica keeps open. One more gets 429."""
     max_status_streams_per_key: int = Field(default=50, ge=1)
@@ -173,6 +181,9 @@ class FailoverSettings(Section):
     """How long a stream waits for another replica. A new replica loads its model first."""
     cold_wait_seconds: float = Field(default=180.0, gt=0)
     """How long a request waits while no replica runs, as after scaling to zero. Then it gets 503."""
+    spare_process: bool = False
+    """Keep a process of about 110 MB in which Ray and this server are imported. A replica that has to start takes it,
+    and starts sooner. `csm-serve serve` sets it where it starts Ray on this machine."""
     max_missed_heartbeats: int = Field(default=5, ge=2)
     """A replica sends a heartbeat every second to its waiting callers. After this many missed in a row it counts as
     lost: its machine lost power or network."""

@@ -35,7 +35,7 @@ async def replayed(speech: SpeechService, record: Record, call: Call) -> Verdict
         raise InvalidRequest("request_id", "names an answer with a regenerated turn: replay the answer it came from")
     kept = record.num_given
     before = Before(record.context[:kept], record.context[kept:])
-    scene = _scene(record, _turns(record), record.seed)
+    scene = scene_of(record, _turns(record), record.seed)
     scene = replace(scene, part_seeds={part.number: part.seed for part in record.parts})
     again = await _spoken(speech, scene, replace(call, record_seconds=0.0), before)
     return _verdict(record, again, await speech.info())
@@ -49,7 +49,7 @@ async def regenerated(speech: SpeechService, record: Record, turn: int, seed: in
     earlier = [number for number, part in enumerate(record.parts) if part.turn < turn]
     kept = record.num_given
     before = Before(record.context[:kept], (*record.context[kept:], *record.segments(earlier)))
-    scene = _scene(record, turns[turn : turn + 1], seed)
+    scene = scene_of(record, turns[turn : turn + 1], seed)
     new = await _spoken(speech, scene, replace(call, record_seconds=0.0), before)
     return _spliced(record, turn, new)
 
@@ -66,7 +66,8 @@ def _turns(record: Record) -> list[Turn]:
     return [Turn.from_json(turn) for turn in record.scene["turns"]]
 
 
-def _scene(record: Record, turns: Sequence[Turn], seed: int | None) -> Scene:
+def scene_of(record: Record, turns: Sequence[Turn], seed: int | None) -> Scene:
+    """`turns` as the answer of `record` was spoken, whose context comes from the record itself."""
     return Scene(
         turns=tuple(turns),
         context=(),

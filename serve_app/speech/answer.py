@@ -1,6 +1,5 @@
 """An answer while it is being spoken, for every dialect."""
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -10,12 +9,13 @@ from typing import Any, Self
 
 from serve_app.errors import GenerationFailed, StorageFailed
 from serve_app.keys.limits import Taken
-from serve_app.messages import Accepted, AudioChunk, FinishReason, SpokenPart
+from serve_app.messages import FRAME_RATE_HZ, Accepted, AudioChunk, FinishReason, SpokenPart
 from serve_app.records.record import Record
 from serve_app.speech.outcomes import Outcome
 from serve_app.speech.recorder import Recorder
 from serve_app.speech.takes import Takes
 from serve_app.speech.timeline import TimedText, timed_turns
+from serve_app.speech.unbroken import to_its_end
 from serve_app.store.stored_file import StoredFile
 
 _log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Answer:
         self.request = recorder.request
         self.accepted = accepted
         self.notices = notices
-        self.outcome = Outcome(accepted.request_id, accepted.seed)
+        self.outcome = Outcome(accepted.request_id, accepted.seed, recorder.request.frames_before)
         self.parts: list[SpokenPart] = []
         """Those that have ended so far."""
         self.stored: StoredAnswer | None = None
@@ -131,8 +131,8 @@ class Answer:
     async def _keep_record(self) -> None:
         """The answer does not fail for want of a record."""
         try:
-            # The record of an answer whose caller left is written too.
-            await asyncio.shield(asyncio.ensure_future(self._recorder.keep_once()))
+            # The record of an answer whose caller left is written too, while the answer still holds its place.
+            await to_its_end(self._recorder.keep_once())
         except StorageFailed:
             _log.warning("request %s: its record cannot be kept", self.accepted.request_id)
 
@@ -141,7 +141,8 @@ class Answer:
             self.first_audio_at = time.monotonic()
         self.outcome = self.outcome.heard(chunk.num_frames, chunk.turn, chunk.spoken_chars)
         self._note(chunk.finish)
-        self._taken.settle(self.outcome.audio_seconds + (self._takes.dropped_seconds if self._takes else 0.0))
+        made = self.outcome.audio_seconds - self.request.frames_before / FRAME_RATE_HZ
+        self._taken.settle(made + (self._takes.dropped_seconds if self._takes else 0.0))
         if chunk.part is not None:
             self.parts.append(chunk.part)
         if self._store is not None:

@@ -18,6 +18,8 @@ class Call:
     request_id: str
     key: Key
     is_streamed: bool = False
+    is_lossy: bool = False
+    """The format of the answer loses sound, so the way to it may too."""
     priority: int = 0
     """Above 0: background work, which may run again with the same id after a crash."""
     start_timeout_seconds: float | None = None
@@ -37,6 +39,8 @@ class Before:
 
     given: tuple[ContextSegment, ...] = ()
     history: tuple[ContextSegment, ...] = ()
+    broken_off: Record | None = None
+    """The same answer, which broke off and is gone on with."""
 
 
 NOTHING_BEFORE = Before()

@@ -32,8 +32,8 @@ class Fetcher(Protocol):
         """Check without network access. Raises InvalidRequest."""
         ...
 
-    async def fetch(self, field: str, url: str) -> bytes:
-        """The bytes at `url`. Raises InvalidRequest, or DownloadFailed if they cannot be fetched."""
+    async def fetch(self, field: str, url: str, *, owner: str = "") -> bytes:
+        """The bytes at `url`, for the key `owner`. Raises InvalidRequest, Overloaded, or DownloadFailed."""
         ...
 
 
@@ -104,16 +104,16 @@ class ContextAudio:
 
     async def _recording(self, path: str, item: ContextSource, owner: str, at_once: asyncio.Semaphore) -> Recording:
         async with at_once:
-            data = await self._bytes(path, item.audio)
+            data = await self._bytes(path, item.audio, owner)
             work = partial(read_recording, path, data, self._max_seconds, owner)
             # Decoding on the event loop would stall every stream of this process.
             return await asyncio.get_running_loop().run_in_executor(_READERS, work)
 
-    async def _bytes(self, path: str, audio: Audio) -> bytes:
+    async def _bytes(self, path: str, audio: Audio, owner: str) -> bytes:
         if isinstance(audio, InlineAudio):
             return audio.data
         if isinstance(audio, UrlAudio):
-            return await self._net.fetch(path, audio.url)
+            return await self._net.fetch(path, audio.url, owner=owner)
         return await self._files.read(path, audio.file_id, self._max_bytes)
 
 

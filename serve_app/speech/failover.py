@@ -62,7 +62,12 @@ class ResumingDecoder:
         self._meter = meter
 
     def stream(self, request: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        return _resuming(self._decoder.stream, request, _Attempts(self._settings, self._meter, "decoder"))
+        attempts = _Attempts(self._settings, self._meter, "decoder")
+
+        def ask(goes_on: GenerationRequest) -> AsyncGenerator[Accepted | AudioChunk, None]:
+            return self._decoder.stream(replace(goes_on, num_lost=attempts.num_losses))
+
+        return _resuming(ask, request, attempts)
 
     async def decode(self, codes: Codes) -> bytes:
         attempts = _Attempts(self._settings, self._meter, "decoder")
@@ -83,8 +88,8 @@ class RetryingEncoder:
         self._settings = settings
         self._meter = meter
 
-    async def encode(self, pcm: bytes) -> Codes:
-        return await self._answer(lambda: self._encoder.encode(pcm))
+    async def encode(self, pcm: bytes, owner: str = "") -> Codes:
+        return await self._answer(lambda: self._encoder.encode(pcm, owner))
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         return await self._answer(self._encoder.default_voices)

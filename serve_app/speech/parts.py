@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from serve_app.messages import Codes
 from serve_app.speech.scene import Turn
 from serve_app.speech.text.splitting import Break, Piece
 
@@ -23,6 +24,8 @@ class Part:
     """Typed characters of the turns before this one."""
     is_last: bool
     """Known to be the answer's last. While text is still coming, no part is."""
+    resume: Codes | None = None
+    """What was spoken of it before the answer broke off."""
 
     @property
     def is_only(self) -> bool:

@@ -30,7 +30,7 @@ from serve_app.speech.takes import Takes
 from serve_app.speech.watch import Watcher
 
 _ENCODED_AT_ONCE = 4
-"""Clips of one request. The encoder takes clips in order of arrival, so those of other requests get their turn."""
+"""Clips of one request. The encoder takes a key's clips in order, so those of its other requests get their turn."""
 
 
 _READ_ALONG = "Hm."
@@ -78,9 +78,9 @@ class SpeechPipeline:
                     watched.note(message)
                     yield message
 
-    async def segments(self, clips: Sequence[ContextClip]) -> tuple[ContextSegment, ...]:
-        """Recordings as context, in codes."""
-        codes = await self._encoded(clips, "")
+    async def segments(self, clips: Sequence[ContextClip], owner: str) -> tuple[ContextSegment, ...]:
+        """Recordings of a key as context, in codes."""
+        codes = await self._encoded(clips, "", owner)
         return tuple(ContextSegment(clip.text, clip.speaker, each) for clip, each in zip(clips, codes, strict=True))
 
     async def prepare(self, request: SpeechRequest) -> int:
@@ -94,7 +94,14 @@ class SpeechPipeline:
             memory.add(segment)
         speaker = request.turns[0].speaker
         reading = GenerationRequest(
-            request.request_id, _READ_ALONG, speaker, memory.segments(), SamplingParams(max_frames=1), priority=1
+            request_id=request.request_id,
+            text=_READ_ALONG,
+            speaker=speaker,
+            context=memory.segments(),
+            sampling=SamplingParams(max_frames=1),
+            priority=1,
+            adapter=request.adapter_of(0),
+            owner=request.owner,
         )
         positions = 0
         async with aclosing(self.decoder.stream(reading)) as messages:
@@ -112,6 +119,7 @@ class SpeechPipeline:
         num_dropped = len(request.context) - len(kept)
         context = await self._context(replace(request, context=kept))
         spoken = Spoken(request, context, info.trained_for.longest_context_seconds)
+        is_accepted = False
         async for part in parts:
             if (pause := spoken.pause_before(part)) is not None:
                 yield pause
@@ -125,7 +133,8 @@ class SpeechPipeline:
                         if takes is not None and takes.seed is not None:
                             spoken.drawn_with(takes.seed)
                         yield spoken.take(message)
-                    elif part.number == 0:
+                    elif not is_accepted:
+                        is_accepted = True
                         dropped = message.dropped_segments + num_dropped
                         accepted = replace(message, request_id=request.request_id, dropped_segments=dropped)
                         yield replace(accepted, context=asked.context, num_given=len(context))
@@ -153,7 +162,7 @@ class SpeechPipeline:
 
     async def _context(self, request: SpeechRequest) -> list[ContextSegment]:
         """A voice for each speaker of the scene, kept or the checkpoint's, and the caller's clips."""
-        encoded = await self._encoded(request.context, request.trace)
+        encoded = await self._encoded(request.context, request.trace, request.owner)
         given = [
             ContextSegment(clip.text, clip.speaker, codes, anchor=opens_voice(clip, request.context, request.voices))
             for clip, codes in zip(request.context, encoded, strict=True)
@@ -166,16 +175,16 @@ class SpeechPipeline:
         defaults = [voices[speaker] for speaker in sorted(missing) if speaker in voices]
         return [*request.voices, *defaults, *given]
 
-    async def _encoded(self, clips: Sequence[ContextClip], trace: str) -> list[Codes]:
+    async def _encoded(self, clips: Sequence[ContextClip], trace: str, owner: str) -> list[Codes]:
         if not clips:
             return []
         with self._watcher.tracer.span("encode", trace, clips=len(clips)):
             at_once = asyncio.Semaphore(_ENCODED_AT_ONCE)
-            return await asyncio.gather(*(self._encode(clip, at_once) for clip in clips))
+            return await asyncio.gather(*(self._encode(clip, owner, at_once) for clip in clips))
 
-    async def _encode(self, clip: ContextClip, at_once: asyncio.Semaphore) -> Codes:
+    async def _encode(self, clip: ContextClip, owner: str, at_once: asyncio.Semaphore) -> Codes:
         async with at_once:
-            return await self.encoder.encode(clip.pcm)
+            return await self.encoder.encode(clip.pcm, owner)
 
     async def default_voices(self) -> dict[int, ContextSegment]:
         """The checkpoint's own voices by speaker. Asked once."""

@@ -7,7 +7,8 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from serve_app.messages import Accepted, AudioChunk, Codes, ContextSegment, ModelInfo
-from serve_app.records.record import Record, RecordedPart, Resume
+from serve_app.records.record import Record, RecordedPart, Rest, Resume
+from serve_app.speech.live.text import LiveText
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Turn
 from serve_app.speech.text.splitting import Break, Piece
@@ -24,21 +25,29 @@ class Recorder:
         info: ModelInfo,
         notes: Mapping[str, Any] | None = None,
         keepers: Sequence[Callable[[Record], Awaitable[None]]] = (),
+        text: LiveText | None = None,
+        earlier: Record | None = None,
     ) -> None:
-        """`keepers` store the record, where it is to be stored."""
+        """`keepers` store the record, where it is to be stored. `text`: what is spoken while it comes.
+
+        earlier: the record of the same answer before it broke off, which this one goes on with.
+        """
         self.request = request
         self._keepers = keepers
         self._info = info
         self._notes = notes or {}
         self._created_at = time.time()
-        self._context: tuple[ContextSegment, ...] = ()
-        self._num_given = 0
-        self._parts: list[RecordedPart] = []
-        self._codes: list[bytes] = []
+        self._text = text
+        self._earlier = earlier
+        self._context: tuple[ContextSegment, ...] = earlier.context if earlier else ()
+        self._num_given = earlier.num_given if earlier else 0
+        self._parts: list[RecordedPart] = [*earlier.parts] if earlier else []
+        self._codes: list[bytes] = [earlier.codes.data] if earlier else []
         self._finish: str | None = None
 
     def accept(self, accepted: Accepted) -> None:
-        self._context, self._num_given = accepted.context, accepted.num_given
+        if self._earlier is None:
+            self._context, self._num_given = accepted.context, accepted.num_given
 
     def take(self, chunk: AudioChunk) -> None:
         if chunk.finish is not None:
@@ -93,7 +102,14 @@ class Recorder:
             parts=tuple(self._parts),
             codes=Codes(b"".join(self._codes), self._info.num_codebooks),
             notes=self._notes,
+            rest=self._rest(),
         )
+
+    def _rest(self) -> Rest | None:
+        if self._finish is not None or self._text is None or self._text.is_forgotten:
+            return None
+        spoken = self._parts[-1].end if self._parts else 0
+        return Rest(self._text.typed_from(spoken), self._text.is_closed)
 
     def _turns(self) -> Sequence[Turn]:
         """The request's, or what was spoken of a text that was still growing."""

@@ -34,6 +34,8 @@ class SpeechRequest:
     """What was said before, in codes. The oldest give way where they do not fit."""
     is_streamed: bool = True
     """True if a listener may play it while it is generated. An answer that is sent whole has no deadlines."""
+    is_lossy: bool = False
+    """See `messages.GenerationRequest`."""
     priority: int = 0
     """Above 0: background work. See `messages.GenerationRequest`."""
     arrived_at: float = dataclasses.field(default_factory=time.monotonic, compare=False)
@@ -45,6 +47,10 @@ class SpeechRequest:
     """Seeds of utterances by their number, instead of those that follow from the request's."""
     voices: tuple[ContextSegment, ...] = ()
     """Kept voices of its speakers. They come before the context."""
+    owner: str = ""
+    """The key whose request it is. Empty where all callers are one."""
+    frames_before: int = 0
+    """Of this answer, before it broke off."""
 
     def adapter_of(self, turn: int) -> AdapterRef | None:
         """The one that speaks turn number `turn`."""

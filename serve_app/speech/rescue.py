@@ -60,7 +60,7 @@ class Rescue:
     _held: "_Held" = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        self._held = _Held(plausible_frames(self.num_words))
+        self._held = _Held(plausible_frames(self.num_words), self.request.resume)
 
     async def messages(self) -> AsyncGenerator[Accepted | AudioChunk, None]:
         """The decoder's stream of this utterance. The last chunk carries `finish`, EOS if it ended or was rescued."""
@@ -110,10 +110,11 @@ class Rescue:
 class _Held:
     """The frames of one utterance: those that were sent, and after them those that are held back."""
 
-    def __init__(self, plausible: int) -> None:
+    def __init__(self, plausible: int, sent: Codes | None) -> None:
+        """`sent`: before the stream broke off, and now goes on."""
         self._plausible = plausible
-        self._sent: list[Codes] = []
-        self._num_sent = 0
+        self._sent: list[Codes] = [] if sent is None else [sent]
+        self._num_sent = 0 if sent is None else sent.num_frames
         self._waiting: list[AudioChunk] = []
         self._has_spoken = False
         self._silent_frames = 0

@@ -45,6 +45,11 @@ class SpeakerVoices:
         self._voices: dict[int, ContextSegment | None] = {}
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    @property
+    def known(self) -> list[ContextSegment]:
+        """Those that were asked for before."""
+        return [voice for voice in self._voices.values() if voice is not None]
+
     async def segments(self, speakers: Iterable[int]) -> tuple[ContextSegment, ...]:
         """Voices of those speakers whom the checkpoint gives none. The first call for a speaker speaks it.
 
@@ -74,7 +79,7 @@ class SpeakerVoices:
                 _log.warning("speaker %d has no voice: its sentence did not end by itself", speaker)
                 return None
             kept = await self._files.put_voice(codes_file([codes]), *parts)
-        return ContextSegment(text, speaker, codes_of(kept)[0], anchor=True)
+        return ContextSegment(text, speaker, codes_of(kept)[0], anchor=True, public=True)
 
     async def _spoken(self, speaker: int, scene: Scene) -> Codes | None:
         """The codes of the first try that ends by itself."""

@@ -34,7 +34,7 @@ class Spoken:
         for segment in request.history:
             self._context.add(segment)
         self._max_frames = _num_frames(request.max_audio_seconds)
-        self._num_frames = 0
+        self._num_frames = request.frames_before
         self._spoken_chars = 0
         self._played_out_at = 0.0
         self._chunks: list[AudioChunk] = []
@@ -61,8 +61,8 @@ class Spoken:
         return self.frames_left <= 0 or self._finish in (FinishReason.CANCELLED, FinishReason.ERROR)
 
     def next_request(self, part: Part) -> GenerationRequest:
-        self._part, self._part_began = part, self._num_frames
-        request, is_first = self._request, part.number == 0
+        self._part, self._part_began = part, self._num_frames - _spoken_before(part)
+        request, is_first = self._request, part.number == 0 and part.resume is None
         seed = request.part_seeds.get(part.number, sub_seed(request.sampling.seed, part.number))
         self._utterance = _utterance(part, seed)
         return GenerationRequest(
@@ -73,14 +73,17 @@ class Spoken:
             sampling=replace(
                 request.sampling,
                 seed=seed,
-                max_frames=min(frame_cap(part.piece.num_words), self.frames_left),
+                max_frames=min(frame_cap(part.piece.num_words), self.frames_left + _spoken_before(part)),
             ),
+            resume=part.resume,
             priority=request.priority if is_first or request.priority > 0 else _CONTINUING,
             becomes_context=not part.is_last,
             paced=request.is_streamed,
+            is_lossy=request.is_lossy,
             lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
             trace=request.trace,
             adapter=request.adapter_of(part.turn),
+            owner=request.owner,
         )
 
     def drawn_with(self, seed: int) -> None:
@@ -110,7 +113,8 @@ class Spoken:
         """Keep the part as context of the next. Returns a chunk without audio that says where the part stands."""
         assert self._chunks, "a stream ends with a chunk that carries finish"
         self._no_codes = Codes.empty(self._chunks[0].codes.num_codebooks)
-        codes = replace(self._no_codes, data=b"".join(chunk.codes.data for chunk in self._chunks))
+        before = part.resume or self._no_codes
+        codes = replace(before, data=b"".join((before.data, *(chunk.codes.data for chunk in self._chunks))))
         self._chunks.clear()
         self._is_whole = part.is_last
         self._spoken_chars = part.chars_before + (part.piece.end if self._ended_itself else part.piece.start)
@@ -134,6 +138,10 @@ class Spoken:
         return replace(
             chunk, first_frame=first_frame, turn=self._turn, utterance=self._utterance, spoken_chars=self._spoken_chars
         )
+
+
+def _spoken_before(part: Part) -> int:
+    return part.resume.num_frames if part.resume is not None else 0
 
 
 def _utterance(part: Part, seed: int) -> Utterance:

@@ -10,7 +10,7 @@ from serve_app.conversations.conversations import Conversations, Place, within
 from serve_app.conversations.from_record import turn_of
 from serve_app.conversations.portable import PortableStates, State
 from serve_app.conversations.turn import Passage, Turn
-from serve_app.errors import InvalidRequest
+from serve_app.errors import Conflict, InvalidRequest
 from serve_app.keys.key import Key
 from serve_app.messages import ContextSegment
 from serve_app.records.record import Record
@@ -60,26 +60,40 @@ class Talk:
 
     async def open(self, scene: Scene, call: Call, place: Place, text: LiveText | None = None) -> Answer:
         """The answer as the next turn at `place`, to which what was spoken of it is added at its end."""
-        positions = 0
+        return await self._opened(scene, call, place, text, await self.before(place.conversation))
 
-        async def add(record: Record) -> None:
+    async def go_on(self, scene: Scene, before: Before, call: Call, place: Place, text: LiveText) -> Answer:
+        """The answer that is the last turn, from the frame at which it broke off, as `gone_on` has prepared it.
+
+        Raises Conflict where the conversation has gone on without it.
+        """
+        assert before.broken_off is not None, "gone_on names it"
+        if not is_last_turn(before.broken_off, place.conversation):
+            raise Conflict("the conversation has gone on: this turn stays as far as it was spoken")
+        return await self._opened(scene, call, place, text, before)
+
+    async def _opened(self, scene: Scene, call: Call, place: Place, text: LiveText | None, before: Before) -> Answer:
+        positions = 0
+        add = self.conversations.append if before.broken_off is None else self.conversations.extend
+
+        async def keep(record: Record) -> None:
             turn = turn_of(record, positions)
             if turn is not None:
-                await self.conversations.append(place, turn)
+                await add(place, turn)
 
-        call = replace(call, on_record=add)
-        answer = await self._speech.open(scene, call, text, await self.before(place.conversation))
+        answer = await self._speech.open(scene, replace(call, on_record=keep), text, before)
         positions = answer.accepted.prompt_tokens
         return answer
 
-    async def prepare(self, key: Key, conversation_id: str, speaker: int) -> int:
+    async def prepare(self, key: Key, conversation_id: str, scene: Scene) -> int:
         """Have the model read the conversation, so that the next turn begins sooner. The positions that it read.
 
+        scene: one turn, without its text.
         It reads in the background: a request with a listener goes first. Raises Overloaded where no slot is free.
         """
         conversation = await self.conversations.get(key.id, conversation_id)
         conversation = within(conversation, await self.room_seconds())
-        return await self._speech.prepare(await self.before(conversation), speaker, key)
+        return await self._speech.prepare(scene, await self.before(conversation), key)
 
     async def before(self, conversation: Conversation) -> Before:
         """What the next turn is conditioned on."""
@@ -95,6 +109,10 @@ class Talk:
         """What the model has learnt to follow, and no more than half of its positions: the rest is text and reply."""
         info = await self._speech.info()
         return min(info.trained_for.longest_context_seconds, info.max_positions * 0.08 / 2)
+
+
+def is_last_turn(record: Record, conversation: Conversation) -> bool:
+    return bool(conversation.turns) and conversation.turns[-1].request_id == record.request_id
 
 
 def before(conversation: Conversation, default_speakers: Collection[int]) -> Before:

@@ -76,7 +76,7 @@ class VoiceLibrary:
     async def keep(self, voice: Voice, clips: Sequence[bytes]) -> Voice:
         """Keep a voice of `clips` as they are: signed 16 bit mono PCM at 24 kHz. Raises as `add` for name and quota."""
         await self._records.check_room(voice.name, voice.owner, self._settings.max_per_key)
-        codec, codes = await self._codec_name(), [await self._encoder.encode(clip) for clip in clips]
+        codec, codes = await self._codec_name(), [await self._encoder.encode(clip, voice.owner) for clip in clips]
         source = await self._store(sound_file(clips), voice.owner)
         encoded = await self._store(codes_file(codes), voice.owner)
         return await self._records.add(voice, source, {codec: encoded}, self._settings.max_per_key)
@@ -130,7 +130,7 @@ class VoiceLibrary:
                 return codes_of(await self._files.read_all(file, _MAX_FILE_BYTES))
             except UnknownFile:
                 raise UnknownVoice(voice.id) from None
-        codes = [await self._encoder.encode(clip) for clip in await self.sound(voice)]
+        codes = [await self._encoder.encode(clip, voice.owner) for clip in await self.sound(voice)]
         file = await self._store(codes_file(codes), voice.owner)
         await self._records.add_codes(voice.id, voice.owner, codec, file)
         return codes

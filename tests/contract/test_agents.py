@@ -1,4 +1,5 @@
-"""Real clients of voice agents against both dialects: ElevenLabs' SDK, LiveKit's plugins, Pipecat's services."""
+"""Real clients of voice agents against both dialects: ElevenLabs' SDK, LiveKit's plugins, Pipecat's services, and
+Home Assistant's wyoming_openai."""
 
 import json
 import os
@@ -16,6 +17,7 @@ from tests.support.system_packages import require
 AGENTS = Path(__file__).parent / "agents"
 ROOT = next(p for p in Path(__file__).resolve().parents if (p / "pyproject.toml").exists())
 SENTENCES = "One two three four five. Six seven eight nine ten."
+WYOMING = "wyoming-openai==0.8.0"
 SECONDS = 1.2
 """A frame for each of ten words, and a pause of five frames."""
 PADDING = 0.1
@@ -27,14 +29,26 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.fixture(scope="session")
 def python() -> Path:
     """Of an environment with these clients, which is made once and kept under build/."""
+    return environment("agents", "3.11", "-r", str(AGENTS / "requirements.txt"))
+
+
+@pytest.fixture(scope="session")
+def newer_python() -> Path:
+    """Of an environment with wyoming_openai, which wants a newer Python than the server."""
+    own = sorted(map(str, Path.home().glob(".pyenv/versions/3.1[2-9]*/bin/python")))  # uv itself looks only in PATH
+    return environment("wyoming", own[-1] if own else ">=3.12", WYOMING)
+
+
+def environment(name: str, version: str, *wanted: str) -> Path:
     uv = shutil.which("uv") or str(ROOT / ".venv" / "bootstrap" / "bin" / "uv")
     require("uv", Path(uv).exists(), "needs uv, to install the clients")
-    folder = ROOT / "build" / "agents"
-    made = subprocess.run((uv, "venv", "-q", "--allow-existing", "--python", "3.11", folder), capture_output=True)
-    install = (uv, "pip", "install", "-q", "--python", folder / "bin" / "python", "-r", AGENTS / "requirements.txt")
+    folder = ROOT / "build" / name
+    making = (uv, "venv", "-q", "--allow-existing", "--no-python-downloads", "--python", version, folder)
+    made = subprocess.run(making, capture_output=True, text=True)
+    require("python", made.returncode == 0, f"needs Python {version}: {made.stderr.strip().splitlines()[-1:]}")
+    install = (uv, "pip", "install", "-q", "--python", folder / "bin" / "python", *wanted)
     done = subprocess.run(install, capture_output=True, text=True, timeout=600)
-    problem = done.stderr.strip().splitlines()[-1:]
-    require("uv", made.returncode == done.returncode == 0, f"the clients cannot be installed: {problem}")
+    require("uv", done.returncode == 0, f"the clients cannot be installed: {done.stderr.strip().splitlines()[-1:]}")
     return folder / "bin" / "python"
 
 
@@ -72,6 +86,7 @@ def test_the_sdks_example_in_the_docs_works(python: Path, server: Server, tmp_pa
 
 
 def test_livekits_plugins(python: Path, server: Server) -> None:
+    server.decoder.go_on.clear()  # other tests of this server have set it
     found = told(python, "livekit_speech.py", server.url)
     server.decoder.go_on.set()
     for way in (
@@ -90,6 +105,7 @@ def test_livekits_plugins(python: Path, server: Server) -> None:
 
 
 def test_pipecats_services(python: Path, server: Server) -> None:
+    server.decoder.go_on.clear()  # other tests of this server have set it
     found = told(python, "pipecat_speech.py", server.url)
     server.decoder.go_on.set()
     assert len(found) == 5
@@ -98,3 +114,11 @@ def test_pipecats_services(python: Path, server: Server) -> None:
         assert heard["words"] == SENTENCES, way
         # Five words of what the barge-in broke off were heard too.
         assert heard["seconds"] == pytest.approx(SECONDS + (0.4 if "barge-in" in way else 0)), way
+
+
+def test_home_assistants_wyoming_openai(newer_python: Path, server: Server) -> None:
+    found = told(newer_python, "wyoming_speech.py", server.url)
+    assert found["openai"]["voices"] == ["alloy", "echo"]
+    assert {"0", "1", "alloy", "verse"} <= set(found["kokoro"]["voices"])
+    for heard in found.values():
+        assert (heard["rate"], heard["seconds"]) == (24_000, pytest.approx(SECONDS))

@@ -3,6 +3,7 @@
 import base64
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,17 @@ def test_every_format_is_spoken_in_its_rate(http: httpx.Client, name: str) -> No
     else:
         seconds = len(decoded(codec, answer.content)) / 24_000
     assert seconds == pytest.approx(4 * 0.08, abs=0.12)
+
+
+@pytest.mark.parametrize("path", ["", "/stream", "/with-timestamps", "/stream/with-timestamps"])
+def test_a_body_that_comes_after_its_headers_is_read(server: Server, path: str) -> None:
+    def pieces() -> Iterator[bytes]:
+        for piece in (b'{"text": "One two ', b'three four."}'):
+            time.sleep(0.05)  # each goes in a packet of its own
+            yield piece
+
+    answer = httpx.post(f"{server.url}{SPEECH}{path}", content=pieces(), timeout=30)
+    assert answer.status_code == 200, answer.text
 
 
 def test_times_of_a_whole_text(http: httpx.Client) -> None:

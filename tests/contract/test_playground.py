@@ -18,6 +18,7 @@ from serve_app.settings import LimitSettings
 from tests.support.browser import chromium, opened
 from tests.support.contract_server import Server, serving
 from tests.support.prefix_proxy import below
+from tests.support.sounds import speech_like
 from tests.support.system_packages import need
 from tests.support.waiting import until
 
@@ -181,6 +182,7 @@ def test_a_recording_from_the_microphone_becomes_context(page: Page, server: Ser
     # Its beeps come once a second: one of them must be in it.
     expect(page.locator("#record-time")).to_have_text(re.compile(r"^(1\.[3-9]|[2-9]\.)"))
     page.get_by_role("button", name="Stop recording").click()
+    expect(page.get_by_label("Words spoken in it")).to_be_visible()
     speak(page, "Hi.")
     expect(page.get_by_role("alert")).to_contain_text("transcript")
     page.get_by_label("Words spoken in it").fill("beep")
@@ -191,6 +193,34 @@ def test_a_recording_from_the_microphone_becomes_context(page: Page, server: Ser
     assert len(clip) > 1.0 * 48_000
     context = server.decoder.requests[-1].context
     assert [(segment.text, segment.speaker) for segment in context] == [("beep", 7)]
+
+
+def test_a_clip_is_kept_as_a_voice_and_chosen(page: Page, server: Server, tmp_path: Path) -> None:
+    (tmp_path / "ann.wav").write_bytes(speech_like(4.0))
+    page.get_by_label("Add files").set_input_files(tmp_path / "ann.wav")
+    page.get_by_label("Words spoken in it").fill("These are the words.")
+    page.get_by_role("button", name="Keep as a voice: ann.wav").click()
+    page.get_by_label("Name").fill("Ann")
+    page.get_by_label("How the person").fill("I agree.")
+    page.get_by_label("Who says so").fill(" ")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("consent")
+    page.get_by_label("Who says so").fill("Ann Example")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    expect(page.locator("#voice-status")).to_contain_text("Ann is kept.")
+    expect(page.get_by_label("Words spoken in it")).to_have_count(0)
+    page.reload()
+    page.get_by_label("Kept voice").select_option("Ann")
+    speak(page, "Hi.")
+    status(page).to_contain_text("Spoken: ")
+    assert [segment.text for segment in server.decoder.requests[-1].context] == ["These are the words."]
+    for language in ("curl", "OpenAI", "fal"):
+        page.get_by_label("Language").select_option(language)
+        assert '"Ann"' in page.locator("#code").inner_text()
+    page.get_by_label("Kept voice").select_option("")
+    speak(page, "Hi.")
+    until(lambda: not server.decoder.requests[-1].context, "the speaker's own voice speaks")
+    httpx.delete(f"{server.url}/voices/Ann").raise_for_status()
 
 
 PROGRAMS = {
@@ -300,8 +330,10 @@ def test_on_a_phone_nothing_is_cut_off_and_axe_finds_nothing(
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert violations(page) == []
-        page.evaluate("document.getElementById('key-dialog').showModal()")
-        assert violations(page) == []
+        for dialog in ("keep-dialog", "key-dialog"):
+            page.evaluate(f"document.getElementById('{dialog}').showModal()")
+            assert violations(page) == []
+            page.evaluate(f"document.getElementById('{dialog}').close()")
 
 
 def violations(page: Page) -> list[Any]:

@@ -25,7 +25,14 @@ os.environ |= (
 )
 
 _FOLDER = Path(__file__).parent
-_STARTS_ITS_OWN_RAY = ("test_haproxy_profile", "test_partitions", "test_readme", "test_two_nodes", "test_ways_to_run")
+_STARTS_ITS_OWN_RAY = (
+    "test_haproxy_profile",
+    "test_partitions",
+    "test_readme",
+    "test_two_nodes",
+    "test_voices_on_two_nodes",
+    "test_ways_to_run",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -67,4 +67,4 @@ async def test_a_warm_second_replica_goes_on_soon(model: str, kind: str, tmp_pat
         f" {', '.join(shown)} ms; before, of all streams, median {statistics.median(undisturbed) * 1000:.0f} ms\n"
     )
     if model == "stand-in":
-        assert statistics.median(gaps) < 0.5
+        assert statistics.median(gaps) < statistics.median(undisturbed) + 0.5

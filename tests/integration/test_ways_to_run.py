@@ -7,8 +7,10 @@ import subprocess
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from serve_app.keys.exposure import is_loopback
 from tests.support.ray_server import free_port
 from tests.support.server_process import BIN, ROOT, environment, running
 
@@ -20,6 +22,17 @@ def speaks(url: str, **body: object) -> httpx.Response:
     assert response.status_code == 200, response.text
     assert len(response.content) == 44 + 6 * 3840
     return response
+
+
+def beyond_loopback(server_pid: int) -> list[str]:
+    """What other machines could reach of the server's processes, Ray's included."""
+    processes = [psutil.Process(server_pid), *psutil.Process(server_pid).children(recursive=True)]
+    names = {process.pid: process.name() for process in processes}
+    return [
+        f"{names[at.pid]} on {at.laddr}"
+        for at in psutil.net_connections("tcp")
+        if at.pid in names and at.status == psutil.CONN_LISTEN and not is_loopback(at.laddr.ip.removeprefix("::ffff:"))
+    ]
 
 
 def require_port_8000() -> None:
@@ -36,6 +49,7 @@ def test_vox_serves_command_line(tiny_checkpoint_folder: Path, tmp_path: Path) -
     command = [PYTHON, "-m", "serve_app.launch", "--model", str(tiny_checkpoint_folder), "--port", str(port), *flags]
     with running(command, url, environment(tmp_path)) as process:
         speaks(url)
+        assert not beyond_loopback(process.pid)
         info = httpx.get(f"{url}/info").json()
         assert (info["sampling"]["temperature"], info["sampling"]["top_p"], info["max_batch_size"]) == (0.7, 0.9, 2)
         taken = subprocess.run(

@@ -1,18 +1,22 @@
 """A server under attack, as somebody hears it who has nothing to do with it; and what the attack leaves behind."""
 
 import asyncio
+import base64
 import json
 import os
 import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import httpx
 import psutil
 
+from tests.support.made_up_clips import encoded, sine
 from tests.support.ray_server import Server
 from tests.support.server_process import ROOT
 from tests.support.stand_in_graph import held, server_processes
@@ -26,26 +30,39 @@ MOST_MB = {"ProxyActor": 900, "Ingress": 1600, "other": 1600}
 """Memory that a process may take under attack: what its bounds add up to, and what it takes when it is calm."""
 
 
+Brings = Literal["nothing", "clip", "url"]
+
+
 @dataclass(slots=True)
 class Bystander:
-    """Somebody with another key, who asks for a short text again and again."""
+    """Somebody with another key, who asks for a short text again and again; with a new clip each time, if need be."""
 
     server: Server
     key: str
-    waits: list[float] = field(default_factory=list)
+    num_clips: int = 0
 
-    async def hear(self, times: int) -> float:
+    async def hear(self, times: int, brings: Brings = "nothing") -> float:
         """The median wait for the first audio."""
         headers = {"Authorization": f"Bearer {self.key}"}
         waits = []
-        async with httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=120) as client:
+        async with (
+            httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=120) as client,
+            clip_host() as url_of,
+        ):
             for _ in range(times):
-                waits.append(await self._first_audio(client))
-        self.waits += waits
+                waits.append(await self._first_audio(client, self._context(brings, url_of)))
         return statistics.median(waits)
 
-    async def _first_audio(self, client: httpx.AsyncClient) -> float:
-        body = {"text": "Hello.", "streaming": True, "max_audio_seconds": 0.4, "temperature": 0}
+    def _context(self, brings: Brings, url_of: Callable[[bytes], str]) -> list[dict[str, str]]:
+        if brings == "nothing":
+            return []
+        self.num_clips += 1
+        clip = encoded(sine(24_000, 1.0 + self.num_clips / 24_000), 24_000, "WAV")
+        audio = url_of(clip) if brings == "url" else base64.b64encode(clip).decode()
+        return [{"text": "Before.", "audio": audio}]
+
+    async def _first_audio(self, client: httpx.AsyncClient, context: list[dict[str, str]]) -> float:
+        body = {"text": "Hello.", "streaming": True, "max_audio_seconds": 0.4, "temperature": 0, "context": context}
         asked_at, heard_at, num_bytes = time.monotonic(), 0.0, 0
         async with client.stream("POST", "/generate", json=body) as answer:
             assert answer.status_code == 200, (answer.status_code, await answer.aread())
@@ -54,6 +71,26 @@ class Bystander:
                 heard_at = heard_at or (time.monotonic() if num_bytes > 44 else 0.0)
         assert num_bytes > 44, "no sound"
         return heard_at - asked_at
+
+
+@asynccontextmanager
+async def clip_host() -> AsyncIterator[Callable[[bytes], str]]:
+    """Gives a clip an address at which it can be fetched."""
+    clips: dict[str, bytes] = {}
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split()[1].decode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(clips[path]) + clips[path])
+        await writer.drain()
+        writer.close()
+
+    def address(clip: bytes) -> str:
+        clips[path := f"/{len(clips)}.wav"] = clip
+        return f"http://127.0.0.1:{port}{path}"
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        yield address
 
 
 @dataclass(slots=True)
@@ -92,7 +129,7 @@ class Result:
     peak_mb: int
 
     def line(self, name: str) -> str:
-        times = self.attacked / max(self.calm, _FLOOR_SECONDS)
+        times = self.attacked / self.calm
         waits = f"first audio {self.calm * 1000:.0f} ms calm, {self.attacked * 1000:.0f} ms attacked ({times:.2f} x)"
         return f"\n{name}: {waits}, largest process {self.peak_mb} MB, the attacker saw {self.seen}\n"
 
@@ -102,13 +139,13 @@ class Result:
 
 
 async def under_attack(
-    server: Server, attacker_key: str, bystander: Bystander, name: str, seconds: float, times: int = MEASURED
+    server: Server, attacker_key: str, bystander: Bystander, name: str, seconds: float, brings: Brings
 ) -> Result:
     """Calm, attacked and calm again. Asserts all but the speed: memory, replicas, and what is left behind."""
-    await bystander.hear(3)
+    await bystander.hear(3, brings)
     watched, before = Watched(), open_connections(server)
     looking = asyncio.create_task(watched.keep_looking())
-    calm = await bystander.hear(times)
+    calm = await bystander.hear(MEASURED, brings)
     attack = await asyncio.create_subprocess_exec(
         *(
             "nice",
@@ -128,13 +165,13 @@ async def under_attack(
     )
     try:
         await asyncio.sleep(1.5)
-        attacked = await bystander.hear(times)
+        attacked = await bystander.hear(MEASURED, brings)
         output, _ = await asyncio.wait_for(attack.communicate(), seconds + 120)
     finally:
         if attack.returncode is None:
             attack.kill()
     assert attack.returncode == 0, f"the attacker failed with {attack.returncode}"
-    calm = max(calm, await bystander.hear(times))
+    calm = max(calm, await bystander.hear(MEASURED, brings))
     looking.cancel()
     assert not (lost := watched.lost()), f"replaced: {lost}"
     assert not (large := watched.too_large()), f"too much memory, in MB: {large}"

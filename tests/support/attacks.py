@@ -211,6 +211,26 @@ async def context_flood(site: Site) -> None:
     await _posts(site, 4, "/generate", json=await asyncio.to_thread(_with_context, 16, 20, 24_000))
 
 
+async def request_flood(site: Site) -> None:
+    """More long answers at once than the server has slots and places to wait."""
+    await _posts(site, 60, "/generate", json={"text": "It goes on and on. " * 20, "max_audio_seconds": 20})
+
+
+async def slow_hosts(site: Site) -> None:
+    """Context at addresses where a call is taken and never answered."""
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        site.seen["calls"] += 1
+        with suppress(asyncio.CancelledError):  # asyncio would report it, at the end
+            await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as hole:
+        port = hole.sockets[0].getsockname()[1]
+        context = [{"text": "Before.", "audio": f"http://127.0.0.1:{port}/{number}.wav"} for number in range(16)]
+        await _posts(site, 40, "/generate", json={"text": "Hello.", "max_audio_seconds": 1, "context": context})
+
+
 async def status_streams(site: Site) -> None:
     queue = "/fal/queue/fal-ai/csm-1b"
     async with site.client() as client:
@@ -239,7 +259,8 @@ async def webhook_black_holes(site: Site) -> None:
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         site.seen["calls"] += 1
-        await reader.read()
+        with suppress(asyncio.CancelledError):  # asyncio would report it, at the end
+            await reader.read()
         writer.close()
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as hole, site.client() as client:
@@ -287,6 +308,8 @@ ATTACKS: dict[str, Attack] = {
         msgpack_bombs,
         decode_flood,
         context_flood,
+        slow_hosts,
+        request_flood,
         sockets,
         status_streams,
         webhook_black_holes,

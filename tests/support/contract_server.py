@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import uvicorn
 from sqlalchemy import update
 
 from serve_app.api.app import build_api
-from serve_app.deployments.services import job_work, open_services
+from serve_app.deployments.services import Applications, job_work, open_services
 from serve_app.errors import GenerationFailed, Overloaded
 from serve_app.jobs.runner import JobRunner
 from serve_app.jobs.transitions import JobLeases
@@ -83,6 +83,8 @@ class Server:
     database: Database
     settings: Settings
     keys: Keys
+    others: Mapping[str, TalkingDecoder]
+    """The decoders of other applications, by name."""
 
     @property
     def host(self) -> str:
@@ -99,25 +101,32 @@ def serving(
     folder: Path, *, needs_keys: bool = False, ssl: dict[str, str] | None = None, port: int = 0, **sections: Any
 ) -> Iterator[Server]:
     """Until the block ends. `sections` are those of the settings. `port` 0 is a free one."""
+    application = "csm"
     # Otherwise the first request of a speaker would be preceded by one of the server's own.
     voices = {"fixed_speakers": False} | sections.pop("voices", {})
     settings = Settings(data_dir=folder, voices=voices, **sections)
     database = Database.open(settings.database_url)
     decoder, encoder, keys = TalkingDecoder(), FakeEncoder(), Keys(database, settings.keys)
+    others = {name: TalkingDecoder() for name in settings.other_models}
 
     def build() -> tuple[Any, list[Loop]]:
-        pipeline = SpeechPipeline(encoder, decoder)
-        services = open_services(settings, database, pipeline, Allowance(database))
+        pipelines = {application: SpeechPipeline(encoder, decoder)}
+        pipelines |= {name: SpeechPipeline(encoder, other) for name, other in others.items()}
+        ours = Applications(application, {name: pipelines[name] for name in others})
+        services = open_services(settings, database, pipelines[application], Allowance(database), None, ours)
         checked = keys if needs_keys else None
         app = build_api(services.speech, settings, keys=checked, services=services)
-        leases = JobLeases(database, settings.jobs, services.webhook_format)
-        runner = JobRunner(leases, job_work(services, checked, settings.jobs), settings.jobs, "contract")
         outbox = Outbox(database, settings.webhooks)
         sender = WebhookSender(outbox, services.net, services.webhook_format, settings.webhooks)
-        return app, [runner.run, sender.run]
+        return app, [sender.run, *(runner_of(name, pipeline, checked) for name, pipeline in pipelines.items())]
+
+    def runner_of(name: str, pipeline: SpeechPipeline, checked: Keys | None) -> Loop:
+        own = open_services(settings, database, pipeline, Allowance(database))
+        leases = JobLeases(database, settings.jobs, own.webhook_format, application=name)
+        return JobRunner(leases, job_work(own, checked, settings.jobs), settings.jobs, name).run
 
     with in_thread(build, ssl or {}, port) as url:
-        yield Server(url, decoder, encoder, database, settings, keys)
+        yield Server(url, decoder, encoder, database, settings, keys, others)
     database.close()
 
 

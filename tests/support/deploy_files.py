@@ -34,7 +34,7 @@ def read(path: Path) -> Any:
 
 
 def replicas(serve_config: dict[str, Any]) -> list[Replicas]:
-    application = check_serve_config(serve_config)
+    [application] = check_serve_config(serve_config)
     return replicas_of(application, with_gpu_shares(deployment_options(load_settings(application.args))))
 
 

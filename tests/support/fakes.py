@@ -42,7 +42,7 @@ class FakeEncoder:
         self.codec_name = "fake"
         self.clips: list[bytes] = []
 
-    async def encode(self, pcm: bytes) -> Codes:
+    async def encode(self, pcm: bytes, owner: str = "") -> Codes:
         self.clips.append(pcm)
         # The later a clip was sent the sooner it is done, so that order is seen to come from the request.
         for _ in range(10 - len(self.clips)):

@@ -19,6 +19,9 @@ from tests.support.ray_server import free_port
 from tests.support.server_process import BIN, environment
 
 MARK = "CLUSTER_OF_TEST"
+_KEEP_UP = ("/bin/sh", "-c", 'until "$@"; do sleep 1; done', "sh")
+_TRIES = 3
+"""Ray gives up a node that did not start within 30 s, as on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +53,25 @@ class RayCluster:
         Path(f"{self.folder}/ray/ray_current_cluster").unlink(missing_ok=True)
         dashboard = ["--include-dashboard=true", f"--dashboard-port={self.dashboard_port}"]
         head = ["--head", f"--port={self.gcs_port}", f"--ray-client-server-port={free_port()}", *dashboard]
-        self._start("head", [*head, f"--temp-dir={self.folder}/ray", *options], env)
-        until(lambda: self._ask("GET", "/api/version").is_success, "the head answers")
+        for _ in range(_TRIES):
+            starting = self._start("head", [*head, f"--temp-dir={self.folder}/ray", *options], env)
+            until(lambda p=starting: p.poll() is not None or self._is_answering(), "the head answers")
+            if starting.poll() is None:
+                return
+            self.kill("head")
+        raise AssertionError(f"Ray's head does not start: {(self.folder / 'head.log').read_text()[-2000:]}")
 
-    def start_node(self, name: str, *options: str, within: Sequence[str] = ()) -> None:
-        """`within`: what the command runs in, such as a network namespace."""
-        self._start(name, [f"--address={self.gcs_address}", *options], {}, within)
+    def _is_answering(self) -> bool:
+        return self._ask("GET", "/api/version").is_success
 
-    def _start(self, name: str, options: list[str], env: dict[str, str], within: Sequence[str] = ()) -> None:
+    def start_node(self, name: str, *options: str, within: Sequence[str] = (), is_kept_up: bool = False) -> None:
+        """`within`: what the command runs in, such as a network namespace. `is_kept_up`: it is started again when it
+        ends, as by a service manager, until it is killed here."""
+        self._start(name, [f"--address={self.gcs_address}", *options], {}, (*within, *(_KEEP_UP if is_kept_up else ())))
+
+    def _start(
+        self, name: str, options: list[str], env: dict[str, str], within: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
         command = [
             *within,
             str(BIN / "ray"),
@@ -68,7 +82,7 @@ class RayCluster:
         ]
         common = ["--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=100000000"]
         with (self.folder / f"{name}.log").open("ab") as log:
-            subprocess.Popen(
+            return subprocess.Popen(
                 [*command, *common],
                 env=self.env | {MARK: f"{self.folder}/{name}"} | env,
                 stdout=log,
@@ -100,7 +114,8 @@ class RayCluster:
         return application["deployments"]
 
     def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
-        shown = {"Authorization": f"Bearer {self.env.get('RAY_AUTH_TOKEN', '')}"}
+        token = self.env.get("RAY_AUTH_TOKEN")
+        shown = {"Authorization": f"Bearer {token}"} if token else {}  # httpx sends no header that ends with a space
         return httpx.request(method, f"{self.dashboard}{path}", headers=shown, timeout=60, **more)
 
     def num_replicas(self, deployment: str) -> int:
@@ -114,7 +129,7 @@ class RayCluster:
 
     def drain(self, resource: str, seconds: int) -> None:
         """Drain the node that has it, as `csm-serve watch-spot` does on the node itself."""
-        answer = httpx.get(f"{self.dashboard}/api/v0/nodes", params={"detail": "true"}, timeout=10).raise_for_status()
+        answer = self._ask("GET", "/api/v0/nodes", params={"detail": "true"}).raise_for_status()
         nodes = answer.json()["data"]["result"]["result"]
         (node_id,) = [
             node["node_id"] for node in nodes if node["resources_total"].get(resource) and node["state"] == "ALIVE"

@@ -1,5 +1,6 @@
 """The Ray and the Serve that the integration tests of one process share, and the address of what runs there."""
 
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -9,7 +10,8 @@ import httpx
 import pytest
 
 APP = "csm"
-AUTHENTICATION = {"RAY_AUTH_MODE": "disabled"}
+AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+"""As the launcher starts Ray, with a token of these tests' own."""
 _READY_SECONDS = 120
 _ENVIRONMENT = {
     # Values of metrics are half a second old at most.
@@ -107,12 +109,12 @@ class SharedRay:
 def _wait_until_ready(url: str) -> None:
     """The proxy learns the routes of an application a moment after it runs."""
     deadline = time.monotonic() + _READY_SECONDS
-    while not _is_ready(url):
+    while not ready(url):
         assert time.monotonic() < deadline, f"not ready after {_READY_SECONDS} seconds"
         time.sleep(0.05)
 
 
-def _is_ready(url: str) -> bool:
+def ready(url: str) -> bool:
     try:
         return httpx.get(f"{url}/ready", timeout=10).status_code == 200
     except httpx.TransportError:

@@ -20,7 +20,7 @@ class NoNetwork:
 
     def check_url(self, field: str, url: str) -> None: ...
 
-    async def fetch(self, field: str, url: str) -> bytes:
+    async def fetch(self, field: str, url: str, *, owner: str = "") -> bytes:
         raise DownloadFailed(field, "nothing there")
 
 

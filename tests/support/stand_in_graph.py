@@ -19,7 +19,8 @@ from serve_app.engine.stand_in import frame_codes
 from serve_app.settings import Settings, StandInSettings
 from tests.support.ray_server import Server, shared_ray
 
-TEXT = "A long story, told to the end whatever happens. " * 8
+TEXT = "A long story that is told to the end whatever happens and " * 8 + "then it is over."
+"""One sentence, so that it is one utterance, of whose length only the request decides."""
 _HELD = ("requests_live", "engine_running", "engine_waiting", "engine_streams", "decoder_busy", "decoder_streams")
 _SAMPLE = re.compile(r'ray_csm_(\w+)\{.*?deployment="(\w+)".*?replica="(\w+)".*?\} (\S+)')
 

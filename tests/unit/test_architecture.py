@@ -14,6 +14,8 @@ LAYERS = {
     "client": 0.5,
     "settings": 1,
     "log": 1,
+    "shares": 1,
+    "turns": 1.2,
     "messages": 1.5,
     "ports": 1.6,
     "owner_thread": 2,

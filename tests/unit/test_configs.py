@@ -39,7 +39,7 @@ def deployments(application: Application) -> set[str]:
 
 
 def test_a_config_that_names_deployments_names_all_that_are_built(config: dict[str, Any]) -> None:
-    application = check_serve_config(config)
+    [application] = check_serve_config(config)
     named = [deployment["name"] for deployment in application.deployments]
     assert len(set(named)) == len(named)
     assert set(named) in (set(), deployments(build_graph(load_settings(application.args))))

@@ -14,6 +14,7 @@ BASE_UNITS = {"seconds", "ratio", "requests", "sequences", "streams", "slots", "
     "jobs",
     "webhooks",
     "utterances",
+    "replicas",
 }
 
 

@@ -1,10 +1,8 @@
-"""When each character is said. Where a part of the answer begins and ends is exact.
-
-In between, its characters share its time evenly.
-"""
+"""When each character is said, as both kinds of answers have it."""
 
 from dataclasses import dataclass, field
 
+from serve_app.align.characters import Edges
 from serve_app.messages import FRAME_RATE_HZ, SpokenPart
 
 
@@ -16,11 +14,10 @@ class Aligned:
     starts: list[float] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
 
-    def add(self, text: str, start: float, end: float) -> None:
-        step = (end - start) / len(text) if text else 0.0
+    def add(self, text: str, edges: Edges) -> None:
         self.chars += text
-        self.starts += [start + step * number for number in range(len(text))]
-        self.ends += [start + step * (number + 1) for number in range(len(text))]
+        self.starts += edges[:-1].tolist()
+        self.ends += edges[1:].tolist()
 
     def in_seconds(self) -> dict[str, list[str] | list[float]]:
         """As answers over HTTP have it."""

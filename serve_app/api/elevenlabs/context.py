@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
+from serve_app.align.characters import spoken_edges
 from serve_app.api.elevenlabs.alignment import Aligned, seconds_of
 from serve_app.api.elevenlabs.messages import SocketQuery, alignment_message, audio_message, final_message
 from serve_app.audio.encode.formats import Coding
@@ -54,7 +55,7 @@ class Context:
         """Until all is spoken, and the last message is sent. Raises what `SpeechService.open` and an answer raise."""
         if await self._text.ready():
             self.is_busy = True
-            call = Call(uuid.uuid4().hex, key, is_streamed=self._coding.speed <= 1)
+            call = Call(uuid.uuid4().hex, key, self._coding.speed <= 1, self._coding.format.is_lossy)
             async with (
                 LiveEncoder(self._coding) as encoder,
                 await speech.open(self._scene, call, self._text) as answer,
@@ -78,8 +79,9 @@ class Context:
         # Clients that ask for `sync_alignment` count from the beginning of the text, others from message to message.
         since, self._told_until = (0.0 if self._query.sync_alignment else self._told_until), end
         typed, spoken = Aligned(), Aligned()
-        typed.add(self._text.typed_until(part.end_char), start - since, end - since)
-        spoken.add(f"{part.text} ", start - since, end - since)
+        for aligned, text in ((typed, self._text.typed_until(part.end_char)), (spoken, f"{part.text} ")):
+            # Exact at both ends of the part. A socket waits for no aligner.
+            aligned.add(text, spoken_edges(text, (), start - since, end - since))
         return alignment_message(typed, spoken)
 
 

@@ -14,16 +14,15 @@ from fastapi.responses import JSONResponse
 from serve_app.api.answers import answer_headers, streamed_audio, whole_audio
 from serve_app.api.auth import key_of
 from serve_app.api.codings import AUDIO_CONTENT
-from serve_app.api.elevenlabs.alignment import Aligned, seconds_of
 from serve_app.api.elevenlabs.errors import documented
 from serve_app.api.elevenlabs.output_formats import DEFAULT, coding_named
-from serve_app.api.elevenlabs.schema import SPEECH_BODY, asked, parse
+from serve_app.api.elevenlabs.schema import SPEECH_BODY, ElevenLabsSpeechBody, asked, parse
+from serve_app.api.elevenlabs.times import CharacterTimes
 from serve_app.api.elevenlabs.voices import turn_with
 from serve_app.api.request_ids import request_id_of
 from serve_app.api.streaming import StreamedAnswer, disconnect, while_connected
 from serve_app.audio.encode.formats import Coding
-from serve_app.keys.key import Scope
-from serve_app.messages import SpokenPart
+from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.speech.answer import Answer
 from serve_app.speech.call import Call
@@ -35,10 +34,18 @@ _ERRORS = documented(401, 403, 404, 413, 422, 429, 500, 503)
 
 
 @dataclass(frozen=True, slots=True)
+class _AskedFor:
+    key: Key
+    voice_id: str
+    body: ElevenLabsSpeechBody
+    coding: Coding
+
+
+@dataclass(frozen=True, slots=True)
 class _Opened:
     answer: Answer
     coding: Coding
-    text: str
+    times: CharacterTimes
     headers: dict[str, str]
 
 
@@ -67,89 +74,74 @@ class ElevenLabsSpeech:
 
     async def convert(self, request: Request, voice_id: str, output_format: str = DEFAULT) -> Response:
         """Speak a text, sent once it is complete."""
+        asked_for = await _read(request, voice_id, output_format)
         async with while_connected(partial(disconnect, request.receive)):
-            opened = await self._opened(request, voice_id, output_format, is_streamed=False)
+            opened = await self._opened(request, asked_for, is_streamed=False)
             return await whole_audio(opened.answer, opened.coding, opened.headers)
 
     async def stream(self, request: Request, voice_id: str, output_format: str = DEFAULT) -> Response:
         """Speak a text, sent while it is spoken."""
+        asked_for = await _read(request, voice_id, output_format)
         async with while_connected(partial(disconnect, request.receive)):
-            opened = await self._opened(request, voice_id, output_format, is_streamed=True)
+            opened = await self._opened(request, asked_for, is_streamed=True)
         return streamed_audio(opened.answer, opened.coding, opened.headers)
 
     async def with_timestamps(self, request: Request, voice_id: str, output_format: str = DEFAULT) -> Response:
         """Speak a text, and tell when each of its characters is said."""
+        asked_for = await _read(request, voice_id, output_format)
         async with while_connected(partial(disconnect, request.receive)):
-            opened = await self._opened(request, voice_id, output_format, is_streamed=False)
-            async with opened.answer as answer:
-                pcm = await answer.pcm()
-        times = _Times(opened.text, opened.coding.speed)
-        for part in answer.parts:
-            times.add(part)
-        audio = await encoded_whole(pcm, opened.coding)
-        return JSONResponse(_content(audio, times.taken()), headers=opened.headers)
+            opened = await self._opened(request, asked_for, is_streamed=False)
+            async with opened.answer as answer, opened.times as times, aclosing(answer.chunks()) as chunks:
+                pcm: list[bytes] = []
+                async for chunk in chunks:
+                    times.take(chunk)
+                    pcm.append(chunk.pcm)
+                audio = await encoded_whole(b"".join(pcm), opened.coding)
+                return JSONResponse(_content(audio, await times.all()), headers=opened.headers)
 
     async def stream_with_timestamps(self, request: Request, voice_id: str, output_format: str = DEFAULT) -> Response:
         """The same while it is spoken: a JSON object in each line."""
+        asked_for = await _read(request, voice_id, output_format)
         async with while_connected(partial(disconnect, request.receive)):
-            opened = await self._opened(request, voice_id, output_format, is_streamed=True)
+            opened = await self._opened(request, asked_for, is_streamed=True)
         return StreamedAnswer(_lines(opened), "application/json", opened.answer, headers=opened.headers)
 
-    async def _opened(self, request: Request, voice_id: str, output_format: str, is_streamed: bool) -> _Opened:
-        key = key_of(request, Scope.SPEECH)
-        body = parse(await request.body())
-        speed = body.voice_settings.speed
-        coding = coding_named(output_format, speed)
-        turn = await turn_with(voice_id, body.text, self._speech, key)
+    async def _opened(self, request: Request, asked_for: _AskedFor, is_streamed: bool) -> _Opened:
+        key, body, speed = asked_for.key, asked_for.body, asked_for.coding.speed
+        turn = await turn_with(asked_for.voice_id, body.text, self._speech, key)
         # Pacing holds a stream back to the speed of speech, and this listener may hear it faster.
-        call = Call(
-            request_id_of(request), key, is_streamed and speed <= 1, trace=request.headers.get("traceparent", "")
-        )
+        is_paced, traceparent = is_streamed and speed <= 1, request.headers.get("traceparent", "")
+        call = Call(request_id_of(request), key, is_paced, asked_for.coding.format.is_lossy, trace=traceparent)
         info = await self._speech.info()
         scene = await self._speech.scene(asked(body, turn, self._settings), self._settings, key)
         # The status waits for admission: a refusal is raised here, and never after a 200.
         answer = await self._speech.open(scene, call)
         text = scene.turns[0].text
         theirs = {"request-id": answer.accepted.request_id, "character-cost": str(len(text))}
-        return _Opened(answer, coding, text, answer_headers(request, answer, scene, info) | theirs)
+        times = CharacterTimes(text, speed, self._speech.aligner)
+        return _Opened(answer, asked_for.coding, times, answer_headers(request, answer, scene, info) | theirs)
 
 
-class _Times:
-    """Times of the typed characters and of the spoken ones. What is not spoken goes with the part behind it."""
-
-    def __init__(self, text: str, speed: float) -> None:
-        self._text = text
-        self._speed = speed
-        self._told = 0
-        self._typed, self._spoken = Aligned(), Aligned()
-
-    def add(self, part: SpokenPart) -> None:
-        start, end = seconds_of(part, self._speed)
-        self._typed.add(self._text[self._told : part.end_char], start, end)
-        self._spoken.add(f"{part.text} ", start, end)
-        self._told = part.end_char
-
-    def taken(self) -> dict[str, Any]:
-        """What was added since the last call; null if nothing was."""
-        typed, spoken = self._typed, self._spoken
-        self._typed, self._spoken = Aligned(), Aligned()
-        return {
-            "alignment": typed.in_seconds() if typed.chars else None,
-            "normalized_alignment": spoken.in_seconds() if spoken.chars else None,
-        }
+async def _read(request: Request, voice_id: str, output_format: str) -> _AskedFor:
+    """The body is read before anybody waits for the client to leave, which would take the body's messages."""
+    key = key_of(request, Scope.SPEECH)
+    body = parse(await request.body())
+    return _AskedFor(key, voice_id, body, coding_named(output_format, body.voice_settings.speed))
 
 
 async def _lines(opened: _Opened) -> AsyncGenerator[str, None]:
-    times = _Times(opened.text, opened.coding.speed)
-    async with LiveEncoder(opened.coding) as encoder, aclosing(opened.answer.chunks()) as chunks:
+    async with (
+        LiveEncoder(opened.coding) as encoder,
+        opened.times as times,
+        aclosing(opened.answer.chunks()) as chunks,
+    ):
         header = await encoder.feed(b"")
         async for chunk in chunks:
-            if chunk.part is not None:
-                times.add(chunk.part)
+            times.take(chunk)
             if chunk.pcm and (audio := header + await encoder.feed(chunk.pcm)):
                 header = b""
-                yield f"{json.dumps(_content(audio, times.taken()))}\n"
-        yield f"{json.dumps(_content(header + await encoder.finish(), times.taken()))}\n"
+                yield f"{json.dumps(_content(audio, times.known()))}\n"
+        yield f"{json.dumps(_content(header + await encoder.finish(), await times.all()))}\n"
 
 
 def _content(audio: bytes, times: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from serve_app.api.fal.preferences import preferences_of
 from serve_app.api.fal.scene_reader import SceneReader
 from serve_app.api.fal.schema import INPUT_BODY, FalOutput
 from serve_app.api.fal.ways import APP, PREFIX, Surface, way_of
+from serve_app.api.models import Model
 from serve_app.api.places import Places
 from serve_app.api.scene_jobs import SceneJobs
 from serve_app.api.services import Services
@@ -37,10 +38,7 @@ from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry
 from serve_app.jobs.status_feed import POLL_SECONDS, StatusFeed
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
-from serve_app.speech.service import SpeechService
 
-_QUEUE = f"{PREFIX}/{Surface.QUEUE}{APP}"
-_JOB = f"{_QUEUE}/requests/{{request_id}}"
 _SUBMIT_ERRORS = input_errors(413, 422) | infra_errors(401, 403, 404, 429, 503)
 _ERRORS = infra_errors(401, 403, 404)
 _PING_SECONDS = 15.0
@@ -52,27 +50,32 @@ class CancelStatus(BaseModel):
 
 
 class QueueApi:
-    def __init__(self, reader: SceneReader, speech: SpeechService, services: Services, settings: Settings) -> None:
-        self._reader = reader
+    """The queue of one model, which fal knows as the application `app`."""
+
+    def __init__(self, model: Model, services: Services, settings: Settings, streams: Places, app: str = APP) -> None:
+        """streams: counts the status streams of all models together."""
+        self._app = app
+        self._reader = SceneReader(model.speech, settings)
         self._services = services
-        self._jobs = SceneJobs(speech.context, services.files, settings.jobs)
+        self._jobs = SceneJobs(model, services.files, settings.jobs)
         self._feed = StatusFeed(services.queue.statuses)
-        limits = settings.limits
-        self._streams = Places("status streams", limits.max_status_streams, limits.max_status_streams_per_key)
+        self._streams = streams
 
     def router(self) -> APIRouter:
         router = APIRouter(route_class=FalRoute, tags=["fal"])
         add = router.add_api_route
+        queue = f"{PREFIX}/{Surface.QUEUE}{self._app}"
+        job = f"{queue}/requests/{{request_id}}"
         submit: dict[str, Any] = {"methods": ["POST"], "openapi_extra": INPUT_BODY, "responses": _SUBMIT_ERRORS}
         result: dict[str, Any] = {"methods": ["GET"], "response_model": FalOutput, "responses": _RESULT_ERRORS}
-        add(f"{_JOB}/status", self.status, methods=["GET"], responses=_STATUS)
-        add(_QUEUE, self.submit, **submit)
-        add(f"{_QUEUE}/{{path:path}}", self.submit, include_in_schema=False, **submit)
-        add(f"{_JOB}/status/stream", self.status_stream, methods=["GET"], response_class=Response, responses=_EVENTS)
-        add(_JOB, self.result, **result)
-        add(f"{_JOB}/response", self.result, include_in_schema=False, **result)
-        add(_JOB, self.delete, methods=["DELETE"], status_code=204, responses=_ERRORS | infra_errors(400))
-        add(f"{_JOB}/cancel", self.cancel, methods=["PUT"], responses=_CANCEL)
+        add(f"{job}/status", self.status, methods=["GET"], responses=_STATUS)
+        add(queue, self.submit, **submit)
+        add(f"{queue}/{{path:path}}", self.submit, include_in_schema=False, **submit)
+        add(f"{job}/status/stream", self.status_stream, methods=["GET"], response_class=Response, responses=_EVENTS)
+        add(job, self.result, **result)
+        add(f"{job}/response", self.result, include_in_schema=False, **result)
+        add(job, self.delete, methods=["DELETE"], status_code=204, responses=_ERRORS | infra_errors(400))
+        add(f"{job}/cancel", self.cancel, methods=["PUT"], responses=_CANCEL)
         return router
 
     async def submit(self, request: Request, fal_webhook: str | None = None) -> Response:
@@ -84,7 +87,7 @@ class QueueApi:
         queue = self._services.queue
         read = await self._reader.read(request, is_job=True)
         traceparent, start_timeout = request.headers.get("traceparent", ""), preferences.start_timeout_seconds
-        new = await self._jobs.new(read, APP.lstrip("/"), key.id, traceparent, start_timeout)
+        new = await self._jobs.new(read, self._app.lstrip("/"), key.id, traceparent, start_timeout)
         job = await queue.submit(
             replace(
                 new,
@@ -162,7 +165,7 @@ class QueueApi:
 
     def _content(self, request: Request, status: JobStatus) -> dict[str, Any]:
         job = status.job
-        base = way_of(request).url(Surface.QUEUE, f"{APP}/requests/{job.id}")
+        base = way_of(request).url(Surface.QUEUE, f"{self._app}/requests/{job.id}")
         content: dict[str, Any] = {
             "status": _WORDS[job.state],
             "request_id": job.id,

@@ -29,7 +29,6 @@ from serve_app.settings import LimitSettings
 from serve_app.speech.call import Call
 from serve_app.speech.service import SpeechService
 
-_REALTIME = f"{PREFIX}/{Surface.RUN}{APP}/realtime"
 _IDLE_SECONDS = 60.0
 DEFAULT_BUFFER, MAX_BUFFER = 2, 60
 MAX_WAITING_BYTES = 32 * 1024 * 1024
@@ -42,8 +41,10 @@ class RealtimeApi:
         speech: SpeechService,
         sockets: Places | None = None,
         idle_seconds: float = _IDLE_SECONDS,
+        app: str = APP,
     ) -> None:
         """sockets: counts those of all dialects together."""
+        self._path = f"{PREFIX}/{Surface.RUN}{app}/realtime"
         self._sockets = sockets or socket_places(LimitSettings())
         self._waiting = Places("bytes of inputs", MAX_WAITING_BYTES * 16, MAX_WAITING_BYTES * 2)
         self._reader = reader
@@ -52,7 +53,7 @@ class RealtimeApi:
 
     def router(self) -> APIRouter:
         router = APIRouter()
-        router.add_api_websocket_route(_REALTIME, self.connect)
+        router.add_api_websocket_route(self._path, self.connect)
         return router
 
     async def connect(self, socket: WebSocket) -> None:

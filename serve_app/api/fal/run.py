@@ -24,7 +24,6 @@ from serve_app.speech.call import Call
 from serve_app.speech.scene import Scene
 from serve_app.speech.service import SpeechService
 
-_RUN = f"{PREFIX}/{Surface.RUN}{APP}"
 _ERRORS = input_errors(413, 422) | infra_errors(401, 403, 404, 429, 500, 503, 504)
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "Chunks of audio; the last event is the whole output."}
@@ -32,7 +31,8 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 
 
 class RunApi:
-    def __init__(self, reader: SceneReader, speech: SpeechService) -> None:
+    def __init__(self, reader: SceneReader, speech: SpeechService, app: str = APP) -> None:
+        self._path = f"{PREFIX}/{Surface.RUN}{app}"
         self._reader = reader
         self._speech = speech
 
@@ -42,9 +42,9 @@ class RunApi:
         run: dict[str, Any] = {"methods": ["POST"], "openapi_extra": INPUT_BODY}
         whole: dict[str, Any] = run | {"response_model": FalOutput, "responses": _ERRORS}
         events: dict[str, Any] = run | {"response_class": Response, "responses": _EVENTS | _ERRORS}
-        add(f"{_RUN}/stream", self.stream, **events)
-        add(_RUN, self.run, **whole)
-        add(f"{_RUN}/{{path:path}}", self.run, include_in_schema=False, **whole)
+        add(f"{self._path}/stream", self.stream, **events)
+        add(self._path, self.run, **whole)
+        add(f"{self._path}/{{path:path}}", self.run, include_in_schema=False, **whole)
         return router
 
     async def run(self, request: Request) -> Response:

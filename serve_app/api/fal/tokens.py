@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 
 from serve_app.api.auth import key_of
 from serve_app.api.fal.errors import FalRoute, infra_errors, input_errors
-from serve_app.api.fal.ways import APP, PREFIX, Surface, way_of
+from serve_app.api.fal.ways import APP, PREFIX, Surface, app_of, way_of
 from serve_app.api.services import Services
 from serve_app.errors import InvalidRequest, Unauthorized
 from serve_app.keys.key import ANONYMOUS, Key, Scope
@@ -79,6 +79,9 @@ class FalTokens:
 class TokenApi:
     def __init__(self, services: Services, settings: Settings) -> None:
         self._services = services
+        self._apps = {_ALIAS, APP.lstrip("/")}
+        for name in services.models.others:
+            self._apps |= {name, app_of(name).lstrip("/")}
         self._upload_seconds = settings.files.upload_seconds
 
     def router(self) -> APIRouter:
@@ -98,7 +101,7 @@ class TokenApi:
 
     async def app_token(self, request: Request, body: TokenRequest) -> JSONResponse:
         """A token that acts for this key on `run` and `realtime` for the requested time."""
-        if not {_ALIAS, APP.lstrip("/")}.intersection(body.allowed_apps):
+        if self._apps.isdisjoint(body.allowed_apps):
             raise InvalidRequest("allowed_apps", f"must contain {_ALIAS}, the app of this server")
         return JSONResponse(self._token(request, Use.APP, body.token_expiration))
 

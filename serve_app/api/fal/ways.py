@@ -7,7 +7,9 @@ from typing import Self
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-APP = "/fal-ai/csm-1b"
+_OWNER = "/fal-ai/"
+APP = f"{_OWNER}csm-1b"
+"""fal's id of this application's own model."""
 PREFIX = "/fal"
 """Each surface is a folder below this path."""
 
@@ -31,6 +33,11 @@ FAL_HOSTS = {
 _ITS_HOST = {surface: host for host, surface in reversed(FAL_HOSTS.items())}
 _QUEUE_HOST = "queue."
 _KEY = "csm.fal.way"
+
+
+def app_of(application: str) -> str:
+    """fal's id of the model of another application."""
+    return f"{_OWNER}{application}"
 
 
 @dataclass(frozen=True, slots=True)

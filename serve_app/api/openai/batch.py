@@ -11,10 +11,12 @@ from fastapi.responses import JSONResponse
 
 from serve_app.api.auth import key_of
 from serve_app.api.fal.ways import Surface, Way
+from serve_app.api.models import Model
 from serve_app.api.openai.batch_answers import answer_of, with_audio
 from serve_app.api.openai.batch_schema import BATCH_BODY, BatchAnswer, BatchDeleted, asked_of, at_item, parse_batch
 from serve_app.api.openai.errors import PREFIX, documented
 from serve_app.api.openai.schema import SpeechBody
+from serve_app.api.openai.speech import named
 from serve_app.api.origin import origin_of
 from serve_app.api.places import Places
 from serve_app.api.scene_jobs import SceneJobs
@@ -27,7 +29,6 @@ from serve_app.jobs.status_feed import StatusFeed
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 from serve_app.speech.scene import Scene
-from serve_app.speech.service import SpeechService
 
 _BATCHES = f"{PREFIX}/audio/speech/batch"
 _BATCH = f"{_BATCHES}/{{batch_id}}"
@@ -38,12 +39,10 @@ _ID = re.compile(r"[\da-f-]{36}", re.ASCII)
 
 
 class OpenAiBatches:
-    def __init__(self, speech: SpeechService, services: Services, settings: Settings) -> None:
+    def __init__(self, services: Services, settings: Settings) -> None:
         limits = settings.limits
-        self._speech = speech
         self._services = services
         self._settings = settings
-        self._jobs = SceneJobs(speech.context, services.files, settings.jobs)
         self._feed = StatusFeed(services.queue.statuses)
         self._waiting = Places("batches that are waited for", limits.max_downloads, limits.max_downloads_per_key)
 
@@ -69,9 +68,9 @@ class OpenAiBatches:
             traceparent = request.headers.get("traceparent", "")
             # All are checked before the first is kept.
             scenes = [await self._scene(index, body, key, cdn) for index, body in enumerate(bodies)]
-            jobs = [await self._jobs.new(scene, _ENDPOINT, key.id, traceparent) for scene in scenes]
+            jobs = [await self._jobs(model).new(scene, _ENDPOINT, key.id, traceparent) for model, scene in scenes]
             batch_id = await self._services.batches.submit(jobs, key.id, request.headers.get("idempotency-key") or None)
-            await self._jobs.keep_clips(jobs)
+            await self._jobs(self._services.models.own).keep_clips(jobs)
             # The jobs go on if the client leaves.
             async with while_connected(partial(disconnect, request.receive)):
                 await self._wait(batch_id, key, wait_seconds)
@@ -108,12 +107,16 @@ class OpenAiBatches:
             raise UnknownBatch(batch_id[:40])
         return await self._services.batches.items(batch_id, key_of(request, Scope.SPEECH).id)
 
-    async def _scene(self, index: int, body: SpeechBody, key: Key, cdn: str) -> Scene:
+    def _jobs(self, model: Model) -> SceneJobs:
+        return SceneJobs(model, self._services.files, self._settings.jobs)
+
+    async def _scene(self, index: int, body: SpeechBody, key: Key, cdn: str) -> tuple[Model, Scene]:
         await asyncio.sleep(0)  # short texts are prepared on the event loop, and a batch may have many
         try:
-            kept = await self._speech.kept_voice(body.voice, key)
-            scene = await self._speech.scene(asked_of(body, kept.id if kept else None, cdn), self._settings, key)
-            return await self._speech.context.locate(scene, cdn)
+            model = await named(self._services.models, body)
+            kept = await model.speech.kept_voice(body.voice, key)
+            scene = await model.speech.scene(asked_of(body, kept.id if kept else None, cdn), self._settings, key)
+            return model, await model.speech.context.locate(scene, cdn)
         except InvalidRequest as error:
             raise at_item(index, error) from None
 

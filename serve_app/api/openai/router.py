@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter, FastAPI, HTTPException
 
+from serve_app.api.models import Models
 from serve_app.api.openai.batch import OpenAiBatches
 from serve_app.api.openai.catalogue import catalogue_router
 from serve_app.api.openai.errors import PREFIX
@@ -16,12 +17,13 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def openai_router(speech: SpeechService, settings: Settings, services: Services | None = None) -> APIRouter:
-    """Without `services` there are no batches, and no voices are kept."""
+    """Without `services` there are no batches, no kept voices, and no models beside that of `speech`."""
     router = APIRouter()
+    models = Models.only(speech) if services is None else services.models
     if services is not None:
-        router.include_router(OpenAiBatches(speech, services, settings).router())
-    router.include_router(OpenAiSpeech(speech, settings).router())
-    router.include_router(catalogue_router(speech))
+        router.include_router(OpenAiBatches(services, settings).router())
+    router.include_router(OpenAiSpeech(models, settings).router())
+    router.include_router(catalogue_router(models))
     router.include_router(verify_router(speech.watermark, settings))
     if services is not None:
         router.include_router(kept_voices_router(services.voices, settings))

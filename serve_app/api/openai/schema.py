@@ -38,7 +38,7 @@ Voice = Annotated[str, BeforeValidator(_plain_id, json_schema_input_type=str | V
 class SpeechOptions(LenientBody):
     """All but the text."""
 
-    model: str | None = Field(default=None, description="Any name: this server has one model.")
+    model: str | None = Field(default=None, description="One of `GET /v1/models`; any, where there is one model.")
     voice: Voice = Field(default=DEFAULT_VOICE, description="OpenAI's name of a voice, or a speaker's number.")
     instructions: str | None = Field(default=None, description="Accepted, and without effect.")
     response_format: str | None = Field(default=None, description=f"{', '.join(MEDIA_TYPES)}; mp3 by default.")

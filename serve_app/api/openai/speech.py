@@ -11,8 +11,10 @@ from fastapi import APIRouter, Request, Response
 from serve_app.api.answers import answer_headers, streamed_audio, whole_audio
 from serve_app.api.auth import key_of
 from serve_app.api.codings import AUDIO_CONTENT, asked_coding, coding_headers
+from serve_app.api.models import Model, Models
+from serve_app.api.openai.catalogue import own_names
 from serve_app.api.openai.errors import PREFIX, documented, error_content
-from serve_app.api.openai.schema import SPEECH_BODY, SpeechBody, asked, parse
+from serve_app.api.openai.schema import SPEECH_BODY, SpeechBody, SpeechOptions, asked, parse
 from serve_app.api.origin import origin_of
 from serve_app.api.request_ids import kept_id, request_id_of
 from serve_app.api.streaming import EVENT_STREAM, StreamedAnswer, disconnect, event, while_connected
@@ -29,8 +31,8 @@ from serve_app.speech.service import SpeechService
 
 
 class OpenAiSpeech:
-    def __init__(self, speech: SpeechService, settings: Settings) -> None:
-        self._speech = speech
+    def __init__(self, models: Models, settings: Settings) -> None:
+        self._models = models
         self._settings = settings
 
     def router(self) -> APIRouter:
@@ -48,7 +50,7 @@ class OpenAiSpeech:
 
     async def outcome(self, request: Request, request_id: str) -> dict[str, Any]:
         """How a request of the last ten minutes ended; `finish_reason` is null while it runs."""
-        outcome = self._speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
+        outcome = self._models.own.speech.outcomes.get(key_of(request, Scope.SPEECH).id, kept_id(request_id))
         return {"id": outcome.request_id, "object": "audio.speech", **_told(outcome)}
 
     async def create(self, request: Request) -> Response:
@@ -59,12 +61,14 @@ class OpenAiSpeech:
         is_streamed = body.stream or body.stream_format == "sse"
         # Pacing holds a stream back to the speed of speech, and this listener hears it faster.
         is_paced = is_streamed and body.speed <= 1
-        call = Call(request_id_of(request), key, is_paced, trace=request.headers.get("traceparent", ""))
+        traceparent, is_lossy = request.headers.get("traceparent", ""), coding.format.is_lossy
+        call = Call(request_id_of(request), key, is_paced, is_lossy, trace=traceparent)
         async with while_connected(partial(disconnect, request.receive)):
-            info = await self._speech.info()
-            scene = await self._scene(body, request, key)
+            speech = (await named(self._models, body)).speech
+            info = await speech.info()
+            scene = await self._scene(speech, body, request, key)
             # The status waits for admission: a refusal is raised here, and never after a 200.
-            answer = await self._speech.open(scene, call)
+            answer = await speech.open(scene, call)
             asked_for = {"X-CSM-Model": info.model, "X-CSM-Input-Tokens": str(answer.accepted.prompt_tokens)}
             headers = answer_headers(request, answer, scene, info) | asked_for
             if not is_streamed:
@@ -77,10 +81,15 @@ class OpenAiSpeech:
             )
         return streamed_audio(answer, coding, headers)
 
-    async def _scene(self, body: SpeechBody, request: Request, key: Key) -> Scene:
-        kept = await self._speech.kept_voice(body.voice, key)
-        scene = await self._speech.scene(asked(body, kept.id if kept else None), self._settings, key)
-        return await self._speech.context.locate(scene, origin_of(request.scope, self._settings.public_url))
+    async def _scene(self, speech: SpeechService, body: SpeechBody, request: Request, key: Key) -> Scene:
+        kept = await speech.kept_voice(body.voice, key)
+        scene = await speech.scene(asked(body, kept.id if kept else None), self._settings, key)
+        return await speech.context.locate(scene, origin_of(request.scope, self._settings.public_url))
+
+
+async def named(models: Models, body: SpeechOptions) -> Model:
+    """Raises InvalidRequest where a server of several models has none of that name."""
+    return models.find(body.model, await own_names(models.own.speech)) if models.others else models.own
 
 
 async def _events(answer: Answer, coding: Coding) -> AsyncGenerator[str, None]:

@@ -13,8 +13,9 @@ from serve_app.api.auth import key_of, key_still_good
 from serve_app.api.bounded import read_json
 from serve_app.api.error_responses import invalid_request
 from serve_app.api.places import Places
-from serve_app.api.realtime.messages import INCOMING, Failed, schema
-from serve_app.api.realtime.session import Session, failed
+from serve_app.api.realtime.messages import INCOMING, schema
+from serve_app.api.realtime.outgoing import Failed, failed
+from serve_app.api.realtime.session import Session
 from serve_app.errors import CsmServeError, Forbidden, InvalidRequest, Overloaded, Unauthorized
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
@@ -34,11 +35,18 @@ def _never() -> bool:
 
 class SpeechSocket:
     def __init__(
-        self, speech: SpeechService, talk: Talk, settings: Settings, is_draining: Callable[[], bool] = _never
+        self,
+        speech: SpeechService,
+        talk: Talk,
+        settings: Settings,
+        sockets: Places,
+        is_draining: Callable[[], bool] = _never,
     ) -> None:
-        """is_draining: whether this process takes no more requests, and ends once its sockets are gone."""
-        limits = settings.limits
-        self._sockets = Places("sockets", limits.max_sockets, limits.max_sockets_per_key)
+        """sockets: counts those of all dialects together.
+
+        is_draining: whether this process takes no more requests, and ends once its sockets are gone.
+        """
+        self._sockets = sockets
         self._speech = speech
         self._talk = talk
         self._settings = settings

@@ -22,6 +22,8 @@ class AudioFormat:
     default_rate_hz: int = SAMPLE_RATE_HZ
     is_compressed: bool = False
     """Encoding a frame of speech takes up to a millisecond."""
+    is_lossy: bool = False
+    """Much of the sound is left out, as is seldom noticed."""
     aliases: tuple[str, ...] = ()
     other_media_types: tuple[str, ...] = ()
 
@@ -46,20 +48,21 @@ class Coding:
 
 WAV = AudioFormat("wav", "audio/wav", "wav", other_media_types=("audio/x-wav", "audio/wave", "audio/vnd.wave"))
 MP3 = AudioFormat(
-    "mp3", "audio/mpeg", "mp3", is_compressed=True, aliases=("mpeg",), other_media_types=("audio/mp3", "audio/mpeg3")
-)
+    "mp3", "audio/mpeg", "mp3",
+    is_compressed=True, is_lossy=True, aliases=("mpeg",), other_media_types=("audio/mp3", "audio/mpeg3"),
+)  # fmt: skip
 FORMATS = (
     WAV,
     AudioFormat("pcm", "audio/pcm", "pcm", aliases=("pcm_s16le", "s16le", "raw"), other_media_types=("audio/x-pcm",)),
     MP3,
     AudioFormat(
         "opus", "audio/ogg", "ogg", _OPUS_RATES_HZ,
-        is_compressed=True, aliases=("ogg", "ogg_opus"), other_media_types=("audio/opus",),
+        is_compressed=True, is_lossy=True, aliases=("ogg", "ogg_opus"), other_media_types=("audio/opus",),
     ),
     AudioFormat("flac", "audio/flac", "flac", is_compressed=True, other_media_types=("audio/x-flac",)),
     AudioFormat(
         "aac", "audio/aac", "aac",
-        is_compressed=True, aliases=("adts",), other_media_types=("audio/aacp", "audio/x-aac"),
+        is_compressed=True, is_lossy=True, aliases=("adts",), other_media_types=("audio/aacp", "audio/x-aac"),
     ),
     AudioFormat(
         "mulaw", "audio/basic", "ulaw", (_TELEPHONE_HZ,), _TELEPHONE_HZ,

@@ -14,7 +14,7 @@ from serve_app.codec.native.structures import DecoderDescription, describe
 from serve_app.codec.native.weights import DecoderWeights
 from serve_app.errors import StartupError
 from serve_app.model.native import build
-from serve_app.model.threads import num_threads
+from serve_app.model.processor import num_threads
 from serve_app.settings import CodecSettings
 
 _log = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
 """Chooses the decode step that runs on this machine."""
 
 import logging
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -20,18 +21,32 @@ StepName = Literal["plain", "native", "graphs", "fused"]
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenStep:
+    name: StepName
+    fallback: str = ""
+    """Why a faster step does not run. Empty where the fastest of this device does."""
+
+
 def choose_step(asked: Literal["auto"] | StepName, model: Csm) -> StepName:
+    """The name of `chosen_step`."""
+    return chosen_step(asked, model).name
+
+
+def chosen_step(asked: Literal["auto"] | StepName, model: Csm) -> ChosenStep:
     """The step to use for `model`. Raises StartupError where `asked` names a step that cannot run here."""
+    reasons: list[str] = []
     names: dict[str, tuple[StepName, ...]] = {"cuda": ("fused", "graphs"), "cpu": ("native",)}
     candidates = names[model.device.type] if asked == "auto" else (asked,)
     for name in candidates:
         reason = _why_not(name, model)
         if reason is None:
-            return name
+            return ChosenStep(name, "; ".join(reasons))
         if asked != "auto":
             raise StartupError(f"engine.step: {name} cannot run here ({reason}); use auto or plain")
         _log.warning("the %s step cannot run here, so a slower one will: %s", name, reason)
-    return "plain"
+        reasons.append(f"{name}: {reason}")
+    return ChosenStep("plain", "; ".join(reasons))
 
 
 def step_maker(name: StepName, graph_ranks: int = 0) -> MakeStep:

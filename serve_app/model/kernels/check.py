@@ -11,7 +11,7 @@ from serve_app.model.matrix import Quantization
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}
 """Relative and absolute, since values are near one. bfloat16 has 8 bits and is rounded repeatedly."""
-_SIZES = (Sizes(5), Sizes(64))
+USUAL_SIZES = (Sizes(5), Sizes(64))
 """Few rows and many use different instructions."""
 
 
@@ -19,7 +19,7 @@ def first_failure(
     device: torch.device,
     dtype: torch.dtype = torch.bfloat16,
     quantization: Quantization = "none",
-    sizes: Sequence[Sizes] = _SIZES,
+    sizes: Sequence[Sizes] = USUAL_SIZES,
 ) -> str | None:
     """The first kernel that does not compile or differs from its plain form, in one line. None if all are right.
 

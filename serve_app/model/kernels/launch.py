@@ -1,11 +1,29 @@
 """Helpers to launch kernels."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+_compiles_only = False
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> None:
     """Run `kernel` once for every point of `grid`. Options are its constants and Triton's own."""
-    kernel[grid](*args, **options)
+    if _compiles_only:
+        kernel.warmup(*args, grid=grid, **options)
+    else:
+        kernel[grid](*args, **options)
+
+
+@contextmanager
+def compiling_only() -> Iterator[None]:
+    """Launches in this process compile their kernel for the active driver's target, and run nothing."""
+    global _compiles_only
+    _compiles_only = True
+    try:
+        yield
+    finally:
+        _compiles_only = False
 
 
 def padded(size: int, least: int = 1) -> int:

@@ -23,6 +23,8 @@ _STAGE_BYTES = 24 << 10
 """The most that a pipeline step holds. Two programs of four steps each share a multiprocessor's 227 KiB."""
 _MIN_STEPS = 4
 """With fewer steps there is no pipeline."""
+_GATED_OUTPUTS = 1024
+"""Of a program that gates. 16 bytes a thread are read at a time."""
 _MIN_SPLIT = 512
 """The fewest inputs of a split. Shorter splits spend their time starting."""
 
@@ -67,12 +69,20 @@ def swiglu(x: Tensor, gate_up: Matrix) -> Tensor:
     """silu(`x` @ gate.T) * (`x` @ up.T): [R, K] to [R, N], where `gate_up` [2 N, K] is one above the other."""
     values, scales = _parts(gate_up)
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
-        gate, up = F.linear(x, values).chunk(2, dim=-1)
-        return F.silu(gate).mul_(up)
+        return _gated(F.linear(x, values))
     num_outputs, num_inputs = values.shape[0] // 2, values.shape[1]
     tiles = choose_tiles(x.shape[0], num_outputs, num_inputs, values.element_size(), halves=2)
     out = x.new_empty(x.shape[0], num_outputs)
     _multiply(x, values, scales, out[None], tiles, gated=True)
+    return out
+
+
+def _gated(both: Tensor) -> Tensor:
+    """silu of the left half times the right: [R, 2 N] to [R, N], in one kernel instead of torch's three."""
+    num_rows, num_outputs = both.shape[0], both.shape[1] // 2
+    out = both.new_empty(num_rows, num_outputs)
+    grid = (num_rows, triton.cdiv(num_outputs, _GATED_OUTPUTS))
+    launch(_silu_mul, grid, both, out, NUM_OUTPUTS=num_outputs, BLOCK_N=_GATED_OUTPUTS, num_warps=4)
     return out
 
 
@@ -119,6 +129,18 @@ def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, til
         num_warps=4,
         num_stages=4,
     )
+
+
+@triton.jit
+def _silu_mul(both, out, NUM_OUTPUTS: tl.constexpr, BLOCK_N: tl.constexpr):
+    """Program (r, n): one block of outputs of one row."""
+    row, outputs = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
+    is_output = outputs < NUM_OUTPUTS
+    gates = both + row * 2 * NUM_OUTPUTS + outputs
+    gate = tl.load(gates, mask=is_output, other=0.0).to(tl.float32)
+    up = tl.load(gates + NUM_OUTPUTS, mask=is_output, other=0.0).to(tl.float32)
+    product = gate / (1 + tl.exp(-gate)) * up
+    tl.store(out + row * NUM_OUTPUTS + outputs, product.to(out.dtype.element_ty), mask=is_output)
 
 
 @triton.jit

@@ -57,6 +57,10 @@ class Cutter:
     def has_text(self) -> bool:
         return bool(self._text.strip())
 
+    def begin_at(self, place: int) -> None:
+        """What is fed stands behind `place` characters that others have read."""
+        self._start = place
+
     def feed(self, text: str) -> list[Stretch]:
         """The stretches that are complete with this text."""
         self._text += text

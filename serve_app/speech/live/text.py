@@ -42,6 +42,7 @@ class LiveText:
         """Kinds of text that are not spoken, so far."""
         self.num_chars = 0
         """Typed characters that were fed."""
+        self.is_forgotten = False
         self._trained_for = trained_for
         self._is_normalized = is_normalized
         self._max_waiting_chars = max_waiting_chars
@@ -56,6 +57,29 @@ class LiveText:
         self._fed_at = 0.0
         self._is_closed = False
         self._news = asyncio.Event()
+
+    def begin_at(self, place: int, number: int, part: Part | None) -> None:
+        """Go on with a text of which `place` characters were read before. Its parts are numbered from `number` on.
+
+        part: read before too, but not spoken whole. It comes first.
+        """
+        self.num_chars = self._num_read = place
+        self._num_parts = number
+        self._cutter.begin_at(place)
+        if part is not None:
+            self._parts.append(part)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def forget(self) -> None:
+        """Nobody will go on with this text once its speech breaks off."""
+        self.is_forgotten = True
+
+    def typed_from(self, place: int) -> str:
+        """The typed text behind `place`, which `typed_until` has not taken."""
+        return self._typed[max(0, place - self.num_chars + len(self._typed)) :]
 
     def feed(self, text: str) -> None:
         """Add text. Raises InvalidRequest where too much waits to be spoken, or the text was closed."""

@@ -59,7 +59,8 @@ def abused(ray_of_session: SharedRay, small_disk: Path, tiny_checkpoint_folder: 
     )
     database = Database.open(settings.database_url)
     keys = Keys(database, settings.keys)
-    (_, attacker), (_, other) = keys.create("Attacker", concurrency=4), keys.create("Bystander", concurrency=4)
+    # Without limits of their own, as keys are by default.
+    (_, attacker), (_, other) = keys.create("Attacker"), keys.create("Bystander")
     database.close()
     server = ray_of_session.serving("abused", lambda: build_graph(settings))
     return Abused(server, small_disk, settings.database_url, attacker, Bystander(server, other))

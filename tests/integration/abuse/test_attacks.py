@@ -6,16 +6,20 @@ import sys
 import pytest
 
 from tests.integration.abuse.conftest import Abused
-from tests.support.abuse import under_attack
+from tests.support.abuse import Brings, under_attack
 from tests.support.attacks import ATTACKS
 
 pytestmark = [pytest.mark.abuse, pytest.mark.timeout(240)]
 
 SECONDS = 15
+BRINGS: dict[str, Brings] = {"decode_flood": "clip", "context_flood": "clip", "slow_hosts": "url"}
+"""The bystander uses what is flooded."""
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 async def test_bystanders_hear_no_attack(abused: Abused, name: str) -> None:
-    result = await under_attack(abused.server, abused.attacker, abused.bystander, name, SECONDS)
+    result = await under_attack(
+        abused.server, abused.attacker, abused.bystander, name, SECONDS, BRINGS.get(name, "nothing")
+    )
     sys.stdout.write(result.line(name))
     result.assert_not_slower()

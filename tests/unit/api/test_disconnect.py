@@ -62,7 +62,7 @@ async def test_a_server_that_reports_a_lost_client_by_a_failing_write_frees_the_
 
 async def test_a_client_that_left_while_its_context_was_encoded_takes_no_slot() -> None:
     class StalledEncoder(FakeEncoder):
-        async def encode(self, pcm: bytes) -> None:  # type: ignore[override]
+        async def encode(self, pcm: bytes, owner: str = "") -> None:  # type: ignore[override]
             self.clips.append(pcm)
             exchange.disconnect()
             await asyncio.Event().wait()

@@ -86,7 +86,7 @@ class HangingClips:
     def __init__(self) -> None:
         self.gate, self.entered = threading.Event(), threading.Event()
 
-    def encode_batch(self, clips: Sequence[bytes]) -> list[Codes]:
+    def encode_batch(self, clips: Sequence[bytes], owners: Sequence[str] = ()) -> list[Codes]:
         self.entered.set()
         self.gate.wait(30)
         return []

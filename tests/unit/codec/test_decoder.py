@@ -91,6 +91,21 @@ def test_frames_may_come_together(new_mimi: NewMimi) -> None:
         assert np.array_equal(np.concatenate([first[slot], second[slot]]), solo(new_mimi, frames, num_slots=3))
 
 
+def test_slots_that_are_opened_together_are_cleared_together(
+    new_mimi: NewMimi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mimi, frames = new_mimi(), random_frames(2)
+    decoder, cleared = SlotDecoder(mimi, 4), list[list[bool]]()
+    reset = mimi.reset_streaming
+    monkeypatch.setattr(mimi, "reset_streaming", lambda mask: (cleared.append(mask.tolist()), reset(mask)))
+    first, second = opened(decoder), opened(decoder)
+    decoder.decode({first: frames[:1], second: frames[:1]})
+    decoder.decode({first: frames[1:]})
+    third = opened(decoder)
+    decoder.decode({first: frames[1:], third: frames[:1]})
+    assert cleared == [[slot in (first, second) for slot in range(4)], [slot == third for slot in range(4)]]
+
+
 def test_a_reopened_slot_starts_clean(new_mimi: NewMimi) -> None:
     frames = random_frames(5)
     decoder = SlotDecoder(new_mimi(), num_slots=1)

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,20 @@ async def test_chunks_carry_the_codes_and_the_finish(tiny_checkpoint_folder: Pat
     assert [c.finish for c in chunks] == [None, FinishReason.LENGTH]
     assert b"".join(c.codes.data for c in chunks) == Codes.from_array(FRAMES).data
     decoder.stop()
+
+
+async def test_only_a_lossy_answer_is_sent_as_opus_and_only_where_it_is_set(
+    tiny_checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    for kbps, is_lossy in ((0, True), (64, False), (64, True)):
+        generator = FakeGenerator(FRAMES, [1, 39], FinishReason.LENGTH)
+        decoder = service(tiny_checkpoint_folder, tmp_path, generator, opus_kbps=kbps)
+        messages = [message async for message in decoder.stream(replace(REQUEST, is_lossy=is_lossy))]
+        chunks = [message for message in messages if isinstance(message, AudioChunk)]
+        is_opus = bool(kbps) and is_lossy
+        assert [len(chunk.opus) for chunk in chunks] == ([4, 4 * 39] if is_opus else [0, 0])
+        assert [len(chunk.pcm) for chunk in chunks] == ([0, 0] if is_opus else [3840, 3840 * 39])
+        decoder.stop()
 
 
 async def test_leaving_frees_the_slot_and_closes_the_generator(tiny_checkpoint_folder: Path, tmp_path: Path) -> None:
@@ -205,9 +220,14 @@ async def test_a_checkpoint_without_prompts_has_no_voices(tiny_checkpoint_folder
     assert await encoder.default_voices() == {}
     codes = await encoder.encode(bytes(3840 * 3))
     assert codes.num_frames == 3
-    assert await encoder.encode_batch([bytes(3840 * 3), bytes(3840)]) == [codes, await encoder.encode(bytes(3840))]
+    together = await asyncio.gather(encoder.encode(bytes(3840 * 3)), encoder.encode(bytes(3840)))
+    assert together == [codes, await encoder.encode(bytes(3840))]
     assert meter.counted[metrics.ENCODER_CLIPS.name] == 4
     assert meter.counted[metrics.ENCODER_CACHE_HITS.name] == 2
+    # What one key has sent does not make another one's clip faster.
+    for owner, hits in (("a", 2), ("a", 3), ("b", 3)):
+        assert await encoder.encode(bytes(3840 * 3), owner) == codes
+        assert meter.counted[metrics.ENCODER_CACHE_HITS.name] == hits
     encoder.check_health()
     encoder.stop()
 

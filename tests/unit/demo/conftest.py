@@ -9,5 +9,7 @@ from tests.support.demo_server import DemoServer, demo_server
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
-    with demo_server(tmp_path_factory.mktemp("demo"), engine={"max_batch_size": 4}) as server:
+    with demo_server(
+        tmp_path_factory.mktemp("demo"), engine={"max_batch_size": 4}, voices={"min_seconds": 1.0}
+    ) as server:
         yield server

@@ -56,10 +56,10 @@ def unknown_metrics(query: str) -> set[str]:
 
 
 def unknown_labels(query: str) -> Iterator[str]:
-    """Of our metrics: those that nobody gives. Ray adds deployment and replica to each, Prometheus le to histograms."""
+    """Of our metrics: those that nobody gives. Ray adds three labels to each, Prometheus le to histograms."""
     by_name = {f"ray_{metric.name}": set(metric.labels) for metric in metrics.ALL}
     for name, selector in re.findall(r"\b(ray_csm_\w+?)(?:_bucket|_sum|_count)?\{([^}]*)\}", query):
-        known = by_name[name] | {"deployment", "replica", "le"}
+        known = by_name[name] | {"application", "deployment", "replica", "le"}
         yield from set(re.findall(r"(\w+)\s*[=!]~?", selector)) - known
 
 
@@ -95,6 +95,13 @@ def test_ray_serves_own_metrics_are_of_the_installed_version() -> None:
     sources = Path(ray.serve.__file__).parent / "_private"
     text = "".join(path.read_text() for path in sources.rglob("*.py"))
     assert {name for name in SERVE_METRICS if f'"{name}"' not in text} == set()
+
+
+def test_every_panel_shows_the_applications_that_are_chosen() -> None:
+    for where, query in queries().items():
+        if "$__rate_interval" in query or where.rpartition(" ")[0] in {panel["title"] for panel in panels()}:
+            chosen = query.count('{application=~"$application"')
+            assert chosen == len(_METRIC.findall(query)), where
 
 
 def test_panels_have_places_of_their_own() -> None:
@@ -170,6 +177,7 @@ FIRING = {
     },
     "CsmJobsWait": {"ray_csm_jobs_oldest_wait_seconds": "0+80x30"},
     "CsmWebhooksDead": {"ray_csm_webhooks_dead": "1x15 2x14"},
+    "CsmStepFallback": {'ray_csm_engine_step_fallback{application="csm"}': "1x30"},
     "CsmGone": {"ray_csm_engine_slots": "32x5 _x24"},
 }
 """What each alert is for, as samples a minute."""
@@ -198,6 +206,7 @@ QUIET = {
     },
     "CsmJobsWait": {"ray_csm_jobs_oldest_wait_seconds": "800x30"},
     "CsmWebhooksDead": {"ray_csm_webhooks_dead": "2x30"},
+    "CsmStepFallback": {'ray_csm_engine_step_fallback{application="csm"}': "0x30"},
     "CsmGone": {"ray_csm_engine_slots": "32x30"},
     # Off for a moment, as while streams open and close.
     "CsmGeneratorSlotsLeak": {

@@ -3,18 +3,21 @@ is cancelled."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 
+from serve_app.audio.inner_opus import OpusPackets
 from serve_app.deployments import handles
 from serve_app.deployments.handles import DecoderHandle, EncoderHandle, GeneratorHandle
 from serve_app.deployments.heartbeats import Heartbeat, while_heard
 from serve_app.errors import GenerationFailed, NotReady, Overloaded, ReplicaLost
-from serve_app.messages import GenerationRequest
+from serve_app.messages import AudioChunk, Codes, FinishReason, GenerationRequest
 from serve_app.settings import FailoverSettings
 
 REQUEST = GenerationRequest("r", "Hello.", 0)
@@ -135,6 +138,30 @@ async def test_closing_a_stream_has_cancelled_its_request(handle: type[DecoderHa
     assert graph.responses[0].cancelled
 
 
+async def test_a_request_that_waits_in_a_fused_decoder_is_routed_again() -> None:
+    """As one that waits in a generator: another replica may have room."""
+    graph = running([BEAT, BEAT, SILENCE], [1, 2])
+    handle = DecoderHandle(graph, FailoverSettings(), is_fused=True)  # type: ignore[arg-type]
+    assert [message async for message in handle.stream(REQUEST)] == [1, 2]
+    assert graph.requests[1].waited_seconds > 0
+
+
+async def test_a_fused_decoder_that_refuses_is_left_for_another_once() -> None:
+    graph = running([Overloaded("full", 1)], [1, 2])
+    handle = DecoderHandle(graph, FailoverSettings(), is_fused=True)  # type: ignore[arg-type]
+    assert [message async for message in handle.stream(REQUEST)] == [1, 2]
+    assert graph.requests[1].was_refused
+
+
+async def test_sound_that_comes_as_opus_is_sound_again() -> None:
+    pcm, codes = bytes(2 * 3840), Codes.from_array(np.zeros((2, 4), np.int64))
+    packed = AudioChunk(0, b"", codes, opus=OpusPackets(64_000).encode(pcm))
+    last = AudioChunk(2, b"", Codes.empty(4), FinishReason.EOS)
+    handle = DecoderHandle(running([packed, last]), FailoverSettings())  # type: ignore[arg-type]
+    heard = [message async for message in handle.stream(replace(REQUEST, is_lossy=True))]
+    assert heard == [AudioChunk(0, pcm, codes), last]
+
+
 async def test_a_stream_without_messages_is_empty() -> None:
     assert await messages(running([])) == []
 
@@ -211,7 +238,7 @@ class Answer:
     def options(self, **_: object) -> "Answer":
         return self
 
-    def remote(self, _: bytes) -> "Answer":
+    def remote(self, _pcm: bytes, _owner: str) -> "Answer":
         return self
 
     def __await__(self) -> Generator[Any, None, str]:

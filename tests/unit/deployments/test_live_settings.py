@@ -67,3 +67,11 @@ def test_who_holds_live_settings_sees_them_change() -> None:
     live.sampling = with_user_config(SETTINGS, "Ingress", {"sampling": {"top_k": 7}}).sampling
     assert held.sampling.top_k == 7
     assert SETTINGS.sampling.top_k == 20
+
+
+def test_a_fused_decoder_takes_the_live_settings_of_both() -> None:
+    fused = SETTINGS.model_copy(update={"graph": "fused"})
+    live = with_user_config(fused, "AudioDecoder", {"engine": {"max_waiting": 64}, "codec": {"max_wait_seconds": 7}})
+    assert (live.engine.max_waiting, live.codec.max_wait_seconds) == (64, 7)
+    with pytest.raises(StartupError, match="user_config of TokenGenerator"):
+        with_user_config(fused, "TokenGenerator", {"engine": {"max_waiting": 64}})

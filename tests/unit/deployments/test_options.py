@@ -61,3 +61,13 @@ def test_no_request_waits_where_nobody_refuses_it(max_waiting: int) -> None:
 def test_a_stand_in_computes_nothing(device: str) -> None:
     settings = Settings(**{"model": "stand-in", "stand_in": StandInSettings(), "device": device})
     assert not computes_on_gpu(settings, cluster_has_gpu=True)
+
+
+def test_a_fused_decoder_takes_the_share_and_the_router_of_its_generator() -> None:
+    separate, fused = (with_gpu_shares(deployment_options(Settings(graph=graph))) for graph in ("separate", "fused"))
+    assert fused.keys() == separate.keys() - {"TokenGenerator"}
+    decoder = fused["AudioDecoder"]
+    assert decoder["request_router_config"] == separate["TokenGenerator"]["request_router_config"]
+    for resource in ("num_cpus", "num_gpus"):
+        parts = [separate[name]["ray_actor_options"][resource] for name in ("TokenGenerator", "AudioDecoder")]
+        assert decoder["ray_actor_options"][resource] == pytest.approx(sum(parts))

@@ -16,6 +16,7 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.request_router import PendingRequest
 
 from serve_app.deployments.options import deployment_options
+from serve_app.deployments.own_generator import OwnGenerator
 from serve_app.deployments.scaling.prefix_router import (
     ADAPTERS,
     CAPACITY,
@@ -136,8 +137,10 @@ class Measured:
 
 
 async def test_a_replica_reports_what_it_measured_by_the_method_that_serve_asks() -> None:
-    replica = TokenGeneratorDeployment.__new__(TokenGeneratorDeployment)  # without the model that its own making loads
-    replica._service = Measured()  # pyright: ignore[reportAttributeAccessIssue]
+    # Without the model that their own making loads.
+    replica = TokenGeneratorDeployment.__new__(TokenGeneratorDeployment)
+    replica._generator = OwnGenerator.__new__(OwnGenerator)
+    replica._generator._service = Measured()  # pyright: ignore[reportAttributeAccessIssue]
     assert await getattr(replica, REQUEST_ROUTING_STATS_METHOD)() == {CAPACITY: 3, ADAPTERS: ()}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from serve_app.deployments.replica import Publisher
 from serve_app.deployments.watched_generator import WatchedGenerator
 from serve_app.engine.service import TokenService
 from serve_app.errors import GenerationFailed
-from serve_app.messages import Accepted, GenerationRequest, SamplingParams, TokenFrames
+from serve_app.messages import Accepted, GenerationRequest, ModelInfo, SamplingParams, TokenFrames
 from serve_app.settings import EngineSettings, Settings, StandInSettings
 from serve_app.tracing import NO_TRACER
 from tests.support.recording_meter import RecordingMeter
@@ -45,6 +46,19 @@ async def test_what_was_spoken_is_counted_once(service: TokenService) -> None:
     await heard(watched.generate(asked()))
     await watched.publish()
     assert meter.counted["csm_engine_frames_total"] == 12
+
+
+@pytest.mark.parametrize("fallback", ["", "fused: product with 5 rows: CompilationError"])
+async def test_a_slower_step_is_reported(service: TokenService, fallback: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = replace(await service.info(), step_fallback=fallback)
+
+    async def told() -> ModelInfo:
+        return info
+
+    monkeypatch.setattr(service, "info", told)
+    meter = RecordingMeter()
+    await WatchedGenerator(service, meter, NO_TRACER).publish()
+    assert meter.gauges["csm_engine_step_fallback"] == bool(fallback)
 
 
 async def test_busy_rows_are_those_of_live_streams(service: TokenService) -> None:

@@ -6,7 +6,9 @@ import re
 import pytest
 import torch
 
+from docs.tables import CARDS_GB
 from serve_app.engine.kv_cache import KvCache
+from serve_app.engine.memory.cards import most_slots
 from serve_app.engine.memory.device import DeviceMemory
 from serve_app.engine.memory.plan import MemoryPlan, PlannedModel, Reserves, announce, plan_memory, usual_reserves
 from serve_app.engine.row_state import RowState
@@ -171,3 +173,25 @@ def test_a_cpu_only_warns_of_slots_that_may_never_be_used(csm_1b: CsmShape, capl
     warned = caplog.records[-1]
     assert warned.levelname == "WARNING"
     assert "14 slots would fit" in warned.getMessage()
+
+
+@pytest.mark.parametrize("card_gb", CARDS_GB)
+@pytest.mark.parametrize("quantization", ["none", "int8"])
+def test_a_consumer_card_holds_so_many_slots_and_no_more(
+    csm_1b: CsmShape, card_gb: int, quantization: Quantization
+) -> None:
+    model, engine = PlannedModel(csm_1b, torch.bfloat16, quantization), EngineSettings()
+    slots = most_slots(model, engine, card_gb * GB)
+    free = DeviceMemory(int(card_gb * GB * engine.memory_fraction), "of a card", card_gb * GB, card_gb * GB)
+
+    def planned(number: int) -> MemoryPlan:
+        wanted = engine.model_copy(update={"max_batch_size": number})
+        return plan_memory(model, wanted, usual_reserves(torch.device("cuda"), wanted))
+
+    announce(planned(slots), free)
+    with pytest.raises(StartupError, match=r"slots? would fit"):
+        announce(planned(slots + 1), free)
+
+
+def test_a_card_without_room_for_the_weights_has_no_slot(csm_1b: CsmShape) -> None:
+    assert most_slots(PlannedModel(csm_1b, torch.float32), EngineSettings(), 4 * GB) == 0

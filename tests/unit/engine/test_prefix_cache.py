@@ -1,13 +1,17 @@
 """What was read once is not read again, and nothing else changes: in float64 the tokens are the same."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from serve_app.engine.prefix_cache import CachedPiece, PrefixCache
 from serve_app.engine.prompt import Piece
+from serve_app.engine.tier_copies import PinnedCopies
 from serve_app.messages import ContextSegment, FinishReason, GenerationRequest
 from tests.support.engine_harness import Harness, Stream, random_segment, request
 
@@ -192,6 +196,55 @@ def test_on_a_gpu_the_host_takes_what_the_device_gives_up() -> None:
     assert [key in cache.on_device for key in KEYS] == [False, True, False, False]
     assert [key in cache.on_host for key in KEYS] == [False, False, True, True]
     assert num_bytes(cache) == (5 * BYTES, 10 * BYTES)
+
+
+class Recorder:
+    """Stands for `torch.cuda`, its streams and the tensors on a card: notes what is asked of them, in order."""
+
+    def __init__(self, name: str = "current", asked: list[str] | None = None) -> None:
+        self.name, self.asked = name, [] if asked is None else asked
+
+    def Stream(self, device: torch.device) -> "Recorder":
+        return Recorder("side", self.asked)
+
+    def current_stream(self, device: torch.device) -> "Recorder":
+        return self
+
+    def wait_stream(self, other: "Recorder") -> None:
+        self.asked.append(f"{self.name} waits for {other.name}")
+
+    @contextmanager
+    def stream(self, stream: "Recorder") -> Iterator[None]:
+        self.asked.append(f"on {stream.name}")
+        yield
+        self.asked.append("on current")
+
+    def copy_(self, source: "Recorder", non_blocking: bool) -> None:
+        self.asked.append(f"{source.name} to {self.name}{'' if non_blocking else ', waited for'}")
+
+    def to(self, device: torch.device, non_blocking: bool) -> "Recorder":
+        self.asked.append(f"{self.name} to {device}{'' if non_blocking else ', waited for'}")
+        return Recorder("on the card again", self.asked)
+
+    def record_stream(self, stream: "Recorder") -> None:
+        self.asked.append(f"{self.name} is kept for {stream.name}")
+
+
+def test_nobody_waits_for_a_copy_between_the_tiers() -> None:
+    cuda: Any = Recorder()
+    kv: Any = Recorder("keys", cuda.asked)
+    pinned: Any = Recorder("pinned", cuda.asked)
+    copies = PinnedCopies(torch.device("meta"), cuda, lambda _: pinned)
+    copies.to_device(copies.to_host(kv))
+    assert cuda.asked == [
+        "side waits for current",
+        "on side",
+        "keys to pinned",
+        "on current",
+        "keys is kept for side",
+        "current waits for side",
+        "pinned to meta",
+    ]
 
 
 def test_a_chain_survives_that_its_end_pushes_its_beginning_out() -> None:

@@ -17,8 +17,8 @@ class WordTokenizer:
         return [100, *(speaker * 10 + len(word) for word in text.split()), 101]
 
 
-def segment(text: str, num_frames: int, *, anchor: bool = False) -> ContextSegment:
-    return ContextSegment(text, 1, Codes.from_array(np.full((num_frames, 2), 3)), anchor)
+def segment(text: str, num_frames: int, *, anchor: bool = False, public: bool = False) -> ContextSegment:
+    return ContextSegment(text, 1, Codes.from_array(np.full((num_frames, 2), 3)), anchor, public)
 
 
 def request(text: str, *context: ContextSegment, max_frames: int = 10, **others: object) -> GenerationRequest:
@@ -100,3 +100,31 @@ def test_codes_that_the_model_does_not_have_are_refused() -> None:
         bad = ContextSegment("hm", 0, Codes.from_array(codes))
         with pytest.raises(InvalidRequest, match="2 codebooks with values below 8"):
             build_prompt(request("go", bad), WordTokenizer(), LIMITS)
+
+
+def test_the_prefix_cache_serves_a_key_with_its_own_context_and_with_the_servers_voices() -> None:
+    voice, clip = segment("voice", 5, anchor=True, public=True), segment("hm", 2)
+    frames = Codes.from_array(np.array([[1, 2]]))
+
+    def keys(owner: str, *context: ContextSegment) -> tuple[list[bytes], bytes]:
+        prompt = build_prompt(request("go", *context, owner=owner), WordTokenizer(), LIMITS)
+        return [piece.key for piece in prompt.pieces], prompt.spoken_piece(frames).key
+
+    (shared, mine), spoken = keys("a", voice, clip)
+    (also_shared, theirs), their_spoken = keys("b", voice, clip)
+    assert shared == also_shared
+    assert mine != theirs and spoken != their_spoken
+    assert keys("a", voice, clip) == ([shared, mine], spoken)
+    assert keys("a")[1] != keys("b")[1]
+    assert keys("a", voice)[1] != keys("b", voice)[1]
+    # Where all callers are one, nothing is kept apart.
+    assert keys("", clip) == keys("", segment("hm", 2, public=True))
+
+
+def test_what_a_key_has_spoken_is_found_again_as_its_context() -> None:
+    voice = segment("voice", 5, anchor=True, public=True)
+    frames = Codes.from_array(np.array([[1, 2], [4, 5]]))
+    first = build_prompt(request("go", voice, owner="a"), WordTokenizer(), LIMITS)
+    then = ContextSegment("go", 0, frames)
+    second = build_prompt(request("on", voice, then, owner="a"), WordTokenizer(), LIMITS)
+    assert second.pieces[-1].key == first.spoken_piece(frames).key

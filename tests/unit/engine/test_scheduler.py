@@ -8,9 +8,11 @@ from serve_app.engine.sequence import Sequence
 from serve_app.messages import GenerationRequest
 
 
-def sequence(name: str, priority: int = 0, arrived_at: float = 0.0, timeout_seconds: float = 600.0) -> Sequence:
+def sequence(
+    name: str, priority: int = 0, arrived_at: float = 0.0, timeout_seconds: float = 600.0, owner: str = ""
+) -> Sequence:
     prompt = Prompt(np.zeros(4, np.int64), np.zeros((4, 2), np.int64), 0, 10, 0)
-    request = GenerationRequest(name, "text", 0, priority=priority, timeout_seconds=timeout_seconds)
+    request = GenerationRequest(name, "text", 0, priority=priority, timeout_seconds=timeout_seconds, owner=owner)
     return Sequence(request, prompt, lambda message: None, arrived_at)
 
 
@@ -200,3 +202,52 @@ def test_background_that_was_set_aside_for_long_comes_next_and_stays() -> None:
     scheduler.remove(scheduler.rows[0])
     assert names(scheduler.admit(1)) == ["job"]
     assert scheduler.next_to_yield(1) is None
+
+
+def test_a_key_that_sends_one_request_is_next_after_a_flood_of_another() -> None:
+    scheduler = Scheduler(max_waiting=20, max_wait_seconds=10)
+    for number in range(6):
+        scheduler.add(sequence(f"many {number}", owner="many"))
+    assert names(scheduler.admit(2)) == ["many 0", "many 1"]
+    scheduler.add(sequence("one", owner="one"))
+    assert names(scheduler.admit(3)) == ["one"]
+
+
+def test_a_key_leaves_a_row_to_others_that_came_lately_and_takes_all_where_none_did() -> None:
+    scheduler = Scheduler(max_waiting=20, max_wait_seconds=10)
+    for number in range(6):
+        scheduler.add(sequence(f"many {number}", owner="many"))
+    assert len(scheduler.admit(3)) == 3
+    one = sequence("one", owner="one")
+    scheduler.add(one)
+    scheduler.remove(one)
+    assert scheduler.admit(4) == []
+    scheduler.add(sequence("goes on", priority=-1, owner="many"))
+    assert names(scheduler.admit(4)) == ["goes on"]
+
+
+def test_background_work_does_not_make_way_for_a_key_that_has_its_share() -> None:
+    scheduler = Scheduler(max_waiting=20, max_wait_seconds=10)
+    scheduler.add(sequence("other", owner="one"))
+    scheduler.add(sequence("a", owner="many"))
+    scheduler.admit(2)
+    scheduler.remove(scheduler.rows[0])
+    scheduler.add(sequence("job", priority=1, owner="many"))
+    scheduler.admit(2)
+    scheduler.add(sequence("b", owner="many"))
+    assert scheduler.next_to_yield(2) is None
+    scheduler.add(sequence("c", owner="one"))
+    assert scheduler.next_to_yield(2) is not None
+
+
+def test_of_a_queue_that_one_key_has_filled_its_last_makes_room_for_another_key() -> None:
+    scheduler = Scheduler(max_waiting=3, max_wait_seconds=10)
+    for number in range(4):
+        scheduler.add(sequence(f"many {number}", owner="many"))
+    scheduler.admit(1)
+    one, another = sequence("one", owner="one"), sequence("another", owner="many")
+    assert not scheduler.has_room_for(one, 1)
+    assert scheduler.makes_room_for(another) is None
+    victim = scheduler.makes_room_for(one)
+    assert victim is not None and victim.request.request_id == "many 3"
+    assert scheduler.makes_room_for(sequence("job", priority=1, owner="one")) is None

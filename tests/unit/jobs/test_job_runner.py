@@ -338,3 +338,23 @@ def test_progress_hands_out_each_line_once() -> None:
     progress.log("one")
     assert [line.message for line in progress.take()] == ["one"]
     assert progress.take() == []
+
+
+async def test_a_key_leaves_a_place_to_another_whose_job_came_lately(quick: Harness) -> None:
+    async def by_name(job: LeasedJob, progress: Progress) -> JobResult:
+        return DONE if job.input["text"].startswith("short") else await never(job, progress)
+
+    work = FakeWork(by_name)
+    first = await quick.submitted("short 1", key_id="one")
+    async with running(runner_of(quick, work)):
+        await until(lambda: _ended(quick, first, "one"))
+        for number in range(5):
+            await quick.submitted(f"long {number}", key_id="many")
+        await until(lambda: _is(lambda: work.num_running == 2))
+        second = await quick.submitted("short 2", key_id="one")
+        await until(lambda: _ended(quick, second, "one"))
+        assert work.num_running == 2
+
+
+async def _ended(harness: Harness, job_id: str, key_id: str) -> bool:
+    return (await harness.queue.get(job_id, key_id)).state == JobState.COMPLETED

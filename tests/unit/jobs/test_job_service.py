@@ -29,7 +29,9 @@ class World:
     told: list[str] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
 
-    async def post(self, url: str, content: bytes, headers: dict[str, str], timeout_seconds: float) -> int:
+    async def post(
+        self, url: str, content: bytes, headers: dict[str, str], timeout_seconds: float, owner: str = ""
+    ) -> int:
         self.told.append(headers["X-Job"])
         return 200
 

@@ -140,8 +140,10 @@ async def test_tables_of_an_older_release_get_what_they_lack(tmp_path: Path) -> 
     url = f"sqlite:///{tmp_path}/old.db"
     database = Database.open(url)
     with database.writing() as connection:
-        connection.execute(text("DROP INDEX jobs_in_turns"))
-        connection.execute(text("ALTER TABLE jobs DROP COLUMN turn"))
+        for index in ("jobs_in_turns", "jobs_in_turns_of_application"):
+            connection.execute(text(f"DROP INDEX {index}"))
+        for column in ("turn", "application"):
+            connection.execute(text(f"ALTER TABLE jobs DROP COLUMN {column}"))
     database.close()
     database = Database.open(url)
     harness = Harness(database, Clock())

@@ -22,7 +22,9 @@ class Receiver:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def post(self, url: str, content: bytes, headers: dict[str, str], timeout_seconds: float) -> int:
+    async def post(
+        self, url: str, content: bytes, headers: dict[str, str], timeout_seconds: float, owner: str = ""
+    ) -> int:
         self.got.append((url, content, headers))
         await self.open.wait()
         answer = self._answers[min(len(self.got), len(self._answers)) - 1]

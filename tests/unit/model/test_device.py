@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from serve_app.model.csm import Csm
-from serve_app.model.device import send
+from serve_app.model.device import send, settle_libraries
 from serve_app.model.kv_views import TokenRange
 from serve_app.model.presets import preset_config
 from serve_app.model.shape import CsmShape
@@ -46,3 +46,12 @@ def test_prefill_sends_its_rows_and_positions_through_pinned_memory(pinned: list
     model.prefill(torch.empty(6, backbone.hidden_size, device=CARD), kv, [TokenRange(0, 0, 3), TokenRange(1, 4, 2)])
     (rows_and_positions,) = pinned
     assert rows_and_positions.tolist() == [[0, 0, 0, 1, 1, 0], [0, 1, 2, 4, 5, 16]]
+
+
+def test_libraries_choose_what_is_exact_and_never_plan_on_the_way() -> None:
+    torch.backends.cuda.enable_cudnn_sdp(True)
+    torch.backends.cudnn.allow_tf32 = True
+    settle_libraries()
+    assert not torch.backends.cuda.cudnn_sdp_enabled()
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark

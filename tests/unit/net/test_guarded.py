@@ -6,6 +6,7 @@ import ipaddress
 import pickle
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from cryptography.x509.oid import NameOID
 from serve_app.errors import DeliveryFailed, DeliveryRefused, DownloadFailed, FileTooLarge, InvalidRequest
 from serve_app.net.addresses import is_address
 from serve_app.net.guarded import GuardedClient
+from serve_app.net.pinned import SystemResolver
 from serve_app.settings import NetSettings
 
 FIELD = "context.0.audio_url"
@@ -77,7 +79,7 @@ class Names:
         self._answers = {name.replace("_", "."): list(found) for name, found in answers.items()}
         self.asked: list[str] = []
 
-    async def __call__(self, host: str, port: int) -> list[str]:
+    async def __call__(self, host: str, port: int, *, owner: str = "") -> list[str]:
         self.asked.append(host)
         if is_address(host):
             return [host]
@@ -345,7 +347,7 @@ async def test_a_silent_server_ends_with_the_time() -> None:
 
 async def test_a_silent_name_server_ends_with_the_time() -> None:
     class Silent(Names):
-        async def __call__(self, host: str, port: int) -> list[str]:
+        async def __call__(self, host: str, port: int, *, owner: str = "") -> list[str]:
             await asyncio.Event().wait()
             raise AssertionError
 
@@ -558,3 +560,48 @@ async def test_what_breaks_tls_after_its_handshake_is_a_host_that_broke_off(tmp_
         await client(tls=trust).post(url, b"{}", {}, 30)
     await answering
     listener.close()
+
+
+async def test_a_key_whose_hosts_never_answer_leaves_connections_to_another_that_came_lately() -> None:
+    num_open = 0
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal num_open
+        num_open += 1
+        await reader.read()
+
+    guarded = client()
+    async with serving(silent) as slow, serving(ok(b"sound")) as honest:
+        assert await guarded.fetch(FIELD, honest.url, owner="one") == b"sound"
+        flood = [asyncio.create_task(guarded.fetch(FIELD, slow.url, owner="many")) for _ in range(100)]
+        while num_open < 56:
+            await asyncio.sleep(0.01)
+        gathered = await asyncio.gather(*(guarded.fetch(FIELD, honest.url, owner="one") for _ in range(8)))
+        assert gathered == [b"sound"] * 8
+        assert num_open == 56
+        for task in flood:
+            task.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_names_that_nobody_resolves_hold_up_the_names_of_their_own_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, asked = threading.Event(), []
+
+    def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        asked.append(host)
+        if host == "silent.test":
+            answers.wait(30)
+        return [(None, None, None, "", ("192.0.2.7", port))]
+
+    monkeypatch.setattr("serve_app.net.pinned.socket.getaddrinfo", getaddrinfo)
+    resolver = SystemResolver()
+    assert await resolver("honest.test", 80, owner="one") == ["192.0.2.7"]
+    flood = [asyncio.create_task(resolver("silent.test", 80, owner="many")) for _ in range(40)]
+    while asked.count("silent.test") < 14:
+        await asyncio.sleep(0.01)
+    for task in flood[:10]:  # a thread that waits for the name server is not free because its caller left
+        task.cancel()
+    assert await resolver("honest.test", 80, owner="one") == ["192.0.2.7"]
+    assert asked.count("silent.test") == 14
+    answers.set()
+    await asyncio.gather(*flood, return_exceptions=True)

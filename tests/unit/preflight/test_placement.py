@@ -6,14 +6,22 @@ import pytest
 
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.errors import StartupError
-from serve_app.preflight.placement import Nodes, NodeType, Replicas, check_nodes, check_shares, replicas_of
+from serve_app.preflight.placement import (
+    Nodes,
+    NodeType,
+    Replicas,
+    check_nodes,
+    check_shared_cards,
+    check_shares,
+    replicas_of,
+)
 from serve_app.preflight.serve_config import OurApplication
 from serve_app.settings import CodecSettings, EngineSettings, Settings
 
 
 def replicas(*deployments: dict[str, Any], on_cards: bool = True) -> list[Replicas]:
     options = deployment_options(Settings())
-    application = OurApplication("applications[0]", {}, list(deployments))
+    application = OurApplication("applications[0]", "csm", {}, list(deployments))
     return replicas_of(application, with_gpu_shares(options) if on_cards else options)
 
 
@@ -87,6 +95,21 @@ def test_more_replicas_of_one_kind_may_share_a_card_too() -> None:
     check_shares(replicas(), settings)
     with pytest.raises(StartupError, match="lets 4 AudioDecoder share one"):
         check_shares(replicas(sharing("AudioDecoder", 0.25, most=4)), settings)
+
+
+def test_a_fused_decoder_takes_the_memory_of_both() -> None:
+    fused = Settings(graph="fused", engine=EngineSettings(memory_fraction=0.8))
+    application = OurApplication("applications[0]", "csm", {}, [])
+    with pytest.raises(StartupError, match=r"promise 1\.10 .* 1 ContextEncoder, 1 AudioDecoder share one"):
+        check_shares(replicas_of(application, with_gpu_shares(deployment_options(fused))), fused)
+
+
+def test_applications_that_share_a_card_must_share_its_memory() -> None:
+    half = Settings(engine=EngineSettings(memory_fraction=0.3), codec=CodecSettings(memory_fraction=0.1))
+    beside = [sharing("TokenGenerator", 0.2), sharing("AudioDecoder", 0.1), sharing("ContextEncoder", 0.1)]
+    check_shared_cards([(replicas(*beside), half), (replicas(*beside), half)])
+    with pytest.raises(StartupError, match=r"^applications: memory_fraction promises 1\.50 .* 2 TokenGenerator,"):
+        check_shared_cards([(replicas(*beside), Settings(engine=half.engine)), (replicas(*beside), Settings())])
 
 
 GPU_NODE = {"CPU": 4.0, "GPU": 1.0}

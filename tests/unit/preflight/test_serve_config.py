@@ -58,7 +58,7 @@ def scaling(config: dict[str, Any]) -> dict[str, Any]:
 def test_a_right_one_gives_the_application_that_is_ours(config: dict[str, Any]) -> None:
     application(config)["name"] = "another"
     config["applications"].insert(0, {"name": "guest", "import_path": "guest:app", "route_prefix": "/guest"})
-    ours = check_serve_config(config)
+    [ours] = check_serve_config(config)
     assert (ours.key, ours.args) == ("applications[1]", {"model": "demo"})
     assert [deployment["name"] for deployment in ours.deployments] == ["TokenGenerator"]
 
@@ -176,7 +176,7 @@ WRONG_VALUES = {
     "a port that is none": (lambda c: c["http_options"].update(port=70000), "http_options.port: 70000 is no port"),
     "another application": (
         lambda c: application(c).update(import_path="serve_app.app:biuld"),
-        "applications: 0 have import_path serve_app.app:build, one must",
+        "applications: none has import_path serve_app.app:build, one must",
     ),
 }
 
@@ -187,6 +187,16 @@ def test_a_wrong_value_is_named_with_its_place(what: str, config: dict[str, Any]
     assert refused(config, change).startswith(message)
 
 
+def test_a_second_application_of_ours_is_another_model(config: dict[str, Any]) -> None:
+    application(config)["route_prefix"] = "/"
+    second = {"name": "narrator", "import_path": "serve_app.app:build", "route_prefix": "/n", "args": {"model": "x"}}
+    config["applications"].append(second)
+    assert [(ours.name, ours.args["model"]) for ours in check_serve_config(config)] == [
+        ("csm", "demo"),
+        ("narrator", "x"),
+    ]
+
+
 def test_a_deployment_that_the_application_does_not_have_is_refused(config: dict[str, Any]) -> None:
     generator(config)["name"] = "TokenGenrator"
     with pytest.raises(
@@ -194,7 +204,7 @@ def test_a_deployment_that_the_application_does_not_have_is_refused(config: dict
         match=r"^applications\[0\]\.deployments\[0\]\.name: no deployment is called TokenGenrator: did you mean "
         r"TokenGenerator\?$",
     ):
-        check_serve_config(config).check_names(["Ingress", "TokenGenerator"])
+        check_serve_config(config)[0].check_names(["Ingress", "TokenGenerator"])
 
 
 def test_a_deployment_that_stands_there_twice_is_refused(config: dict[str, Any]) -> None:
@@ -202,24 +212,24 @@ def test_a_deployment_that_stands_there_twice_is_refused(config: dict[str, Any])
     with pytest.raises(
         StartupError, match=r"^applications\[0\]\.deployments\[1\]\.name: TokenGenerator is listed twice"
     ):
-        check_serve_config(config).check_names(["TokenGenerator"])
+        check_serve_config(config)[0].check_names(["TokenGenerator"])
 
 
 def test_a_policy_of_ours_where_nobody_reports_to_it_is_refused(config: dict[str, Any]) -> None:
-    check_serve_config(config).check_policies()
+    check_serve_config(config)[0].check_policies()
     scaling(config)["policy"] = {"policy_function": BACKLOG_POLICY}
     with pytest.raises(
         StartupError,
         match=r"deployments\[0\]\.autoscaling_config\.policy\.policy_function: .*runners_for_backlog is for JobRunner, "
         r"TokenGenerator reports nothing to it",
     ):
-        check_serve_config(config).check_policies()
+        check_serve_config(config)[0].check_policies()
 
 
 def test_values_are_as_serve_reads_them(config: dict[str, Any]) -> None:
     generator(config)["ray_actor_options"] = {"num_cpus": "2", "num_gpus": "0.6"}
     application(config)["args"] = {"model": "demo", 1: "x"}
-    ours = check_serve_config(config)
+    [ours] = check_serve_config(config)
     assert ours.deployments[0]["ray_actor_options"] == {"num_cpus": 2, "num_gpus": 0.6}
     assert ours.args == {"model": "demo", "1": "x"}
     assert ours.env_vars == {"A": "b"}

@@ -47,7 +47,7 @@ class FakeFetcher:
     def check_url(self, field: str, url: str) -> None:
         self.checked.append(url)
 
-    async def fetch(self, field: str, url: str) -> bytes:
+    async def fetch(self, field: str, url: str, *, owner: str = "") -> bytes:
         self.open += 1
         try:
             if url == "slow":

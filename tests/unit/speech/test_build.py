@@ -109,7 +109,7 @@ def test_a_seed_out_of_bounds_is_refused(seed: int) -> None:
         ("top_p", 0.0),
         ("top_p", 1.01),
         ("top_p", NAN),
-        ("repetition_penalty", 0.9),
+        ("repetition_penalty", -0.9),
         ("repetition_penalty", 2.1),
         ("repetition_penalty", NAN),
     ],

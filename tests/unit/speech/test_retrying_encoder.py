@@ -19,7 +19,7 @@ class FailingEncoder(FakeEncoder):
         super().__init__()
         self._errors = list(errors)
 
-    async def encode(self, pcm: bytes) -> Codes:
+    async def encode(self, pcm: bytes, owner: str = "") -> Codes:
         if self._errors:
             raise self._errors.pop(0)
         return await super().encode(pcm)

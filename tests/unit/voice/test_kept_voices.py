@@ -57,8 +57,7 @@ async def test_fifty_calls_sound_like_one_voice_each(tmp_path: Path) -> None:
         assert np.median(found) == pytest.approx(PITCH_HZ[voice], rel=0.03)
         assert halves[0] == pytest.approx(halves[1], rel=0.03)
     sys.stdout.write(f"{sum(heard)} of {len(heard)} are told apart\n")
-    # This ear takes a voice for the other where an overtone outweighs its pitch: 97 of 100 were measured.
-    assert sum(heard) >= 0.94 * len(heard)
+    assert all(heard)
 
 
 def _library(folder: Path, model: ServedModel) -> VoiceLibrary:

@@ -31,6 +31,11 @@ def test_silence_is_cut_off_and_loudness_is_set(level: float) -> None:
     assert clip.report["notices"] == []
 
 
+def test_a_pitch_is_not_heard_an_octave_too_low_where_every_other_period_differs_a_little() -> None:
+    rough = buzz(4, 220.0) + 0.25 * buzz(4, 110.0)
+    assert taken(rough).report["pitch_hz"] == pytest.approx(220, rel=0.03)
+
+
 @pytest.mark.parametrize("pitch_hz", [90.0, 120.0, 220.0])
 def test_the_pitch_is_measured(pitch_hz: float) -> None:
     assert taken(buzz(4, pitch_hz)).report["pitch_hz"] == pytest.approx(pitch_hz, rel=0.03)

@@ -5,7 +5,7 @@ import { addressOf, hasKey } from "./server.js";
 /** With OpenAI's client for Python. It knows one speaker and no scene, so a scene has no such program. */
 export function openAi(body, files, write) {
   if (body.scene) return "# OpenAI's API speaks one text with one voice. For a scene choose another language.\n";
-  const { text, speaker, ...ours } = body;
+  const { text, speaker, voice, ...ours } = body;
   const key = hasKey() ? 'os.environ["CSM_KEY"]' : '"none"';
   const modules = [...(files.length ? ["base64"] : []), ...(hasKey() ? ["os"] : [])].map((name) => `import ${name}\n`);
   return `${modules.join("")}${modules.length ? "\n" : ""}from openai import OpenAI
@@ -13,7 +13,7 @@ export function openAi(body, files, write) {
 ${files.length ? READ : ""}client = OpenAI(base_url=${JSON.stringify(addressOf("v1"))}, api_key=${key})
 with client.audio.speech.with_streaming_response.create(
     model="csm-1b",
-    voice=${JSON.stringify(String(speaker))},
+    voice=${JSON.stringify(voice ?? String(speaker))},
     input=${JSON.stringify(text)},
     response_format="wav",
     extra_body=${write({ ...ours, stream: false }, "    ")},
@@ -24,11 +24,11 @@ with client.audio.speech.with_streaming_response.create(
 
 /** With fal's client for Python. */
 export function fal(body, files, write) {
-  const { text, speaker, scene, context, temperature, top_k, seed, max_audio_seconds, normalize } = body;
+  const { text, speaker, voice, scene, context, temperature, top_k, seed, max_audio_seconds, normalize } = body;
   const turns = scene ?? [{ text, speaker }];
   const known = { temperature, top_k, seed, max_audio_seconds, normalize };
   const asked = {
-    scene: turns.map((turn) => ({ text: turn.text, speaker_id: turn.speaker })),
+    scene: turns.map((turn) => ({ text: turn.text, speaker_id: turn.speaker, ...(voice && { voice }) })),
     ...(context && { context: context.map((clip) => ({ prompt: clip.text, speaker_id: clip.speaker, audio_url: clip.audio })) }),
     ...Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined)),
   };

@@ -4,7 +4,13 @@ import { element, labelled } from "./elements.js";
 import { colourOf, number } from "./script.js";
 
 const list = document.getElementById("clips");
+let keep = async () => false; // what keeps a clip as a voice
 const sent = new WeakMap(); // of a list item: its file as a data URI, and its name
+
+/** `keepAsVoice(clip)` is called with a clip that its user wants kept, and tells whether it was. */
+export function offerKeeping(keepAsVoice) {
+  keep = keepAsVoice;
+}
 
 export function addClip(name, audio, { text = "", speaker = 0 } = {}) {
   const title = element("strong", { textContent: name });
@@ -14,12 +20,14 @@ export function addClip(name, audio, { text = "", speaker = 0 } = {}) {
   const save = element("a", { className: "button", textContent: "Save", href: player.src, download: name });
   const remove = element("button", { type: "button", textContent: "Remove" });
   const item = element("li", {}, title, player, labelled("Words spoken in it", words), labelled("Speaker", who));
-  item.append(element("p", { className: "row" }, save, remove));
+  const asVoice = element("button", { type: "button", textContent: "Keep as a voice" });
+  item.append(element("p", { className: "row" }, save, asVoice, remove));
   words.dataset.part = "text";
   who.dataset.part = "speaker";
   player.dataset.part = "audio";
   player.setAttribute("aria-label", `Listen to ${name}`);
   remove.setAttribute("aria-label", `Remove ${name}`);
+  asVoice.setAttribute("aria-label", `Keep as a voice: ${name}`);
   save.setAttribute("aria-label", `Save ${name}`);
   who.oninput = () => (item.className = colourOf(who.value));
   who.oninput();
@@ -28,6 +36,8 @@ export function addClip(name, audio, { text = "", speaker = 0 } = {}) {
     item.remove();
     document.getElementById("record").focus();
   };
+  // A voice speaks for itself, so its clip need not be sent any more.
+  asVoice.onclick = async () => (await keep({ text: words.value, audio })) && remove.onclick();
   sent.set(item, { name, audio });
   list.append(item);
   words.focus();

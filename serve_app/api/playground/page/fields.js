@@ -25,12 +25,12 @@ function mark(target, said) {
   message.setAttribute("role", "alert");
   message.textContent = said;
   const described = target.getAttribute("aria-describedby") ?? "";
-  if (target.matches("input, textarea")) target.setAttribute("aria-invalid", "true");
+  if (target.matches("input, textarea, select")) target.setAttribute("aria-invalid", "true");
   target.setAttribute("aria-describedby", `${described} ${message.id}`.trim());
   target.closest("details")?.setAttribute("open", "");
   (target.closest("label, .editor") ?? target.lastElementChild ?? target).after(message);
   marked.push({ target, message, described });
-  if (target.matches("input, textarea")) target.focus();
+  if (target.matches("input, textarea, select")) target.focus();
 }
 
 export function unmarkFields() {

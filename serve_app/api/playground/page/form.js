@@ -2,6 +2,7 @@
 
 import { clipNames, clips, showClips } from "./clips.js";
 import { colourOf, number, scriptOf, spokenFields, turnsOf } from "./script.js";
+import { chooseVoice, chosenVoice } from "./voices.js";
 
 const byId = (id) => document.getElementById(id);
 const SETTINGS = ["temperature", "top_k", "seed", "max_audio_seconds"];
@@ -12,6 +13,7 @@ export function readForm() {
   const request = spokenFields(turnsOf(byId("text").value, speaker), speaker);
   const context = clips();
   if (context.length) request.context = context;
+  if (chosenVoice()) request.voice = chosenVoice();
   for (const name of SETTINGS) if (byId(name).value.trim()) request[name] = number(byId(name).value);
   if (!byId("normalize").checked) request.normalize = false;
   return { request, names: clipNames() };
@@ -22,6 +24,7 @@ export function fillForm({ request, names }) {
   byId("speaker").value = request.speaker ?? 0;
   for (const name of SETTINGS) byId(name).value = request[name] ?? "";
   byId("normalize").checked = request.normalize ?? true;
+  chooseVoice(request.voice);
   showClips(request.context ?? [], names);
   byId("settings").open = true;
   paintLines();

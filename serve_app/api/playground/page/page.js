@@ -1,6 +1,6 @@
 // Puts the page together.
 
-import { addClip, dataUri } from "./clips.js";
+import { addClip, dataUri, offerKeeping } from "./clips.js";
 import { codeOf } from "./code.js";
 import { downloadAs } from "./download.js";
 import { markField, unmarkFields } from "./fields.js";
@@ -11,6 +11,7 @@ import { Listener } from "./listener.js";
 import { record } from "./microphone.js";
 import { ask, ServerError } from "./server.js";
 import { History } from "./takes.js";
+import { keepVoice, showVoices } from "./voices.js";
 
 const byId = (id) => document.getElementById(id);
 const EXAMPLE = "0: Did you hear that?\n1: I heard it. It was the wind.\n0: Then who closed the door?";
@@ -121,6 +122,7 @@ function onInfo(info) {
   showDefaults(info);
   maxBodyBytes = info.limits.max_body_bytes;
   listener.hideNotice(info.notice ?? "");
+  showVoices();
 }
 
 byId("form").addEventListener("submit", (event) => {
@@ -147,5 +149,6 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("form").requestSubmit();
   if (event.key === "Escape") listener.stop();
 });
+offerKeeping((clip) => keepVoice(clip, needKey));
 paintLines();
 watchHealth(onInfo);

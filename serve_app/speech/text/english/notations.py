@@ -71,7 +71,7 @@ _RULES = (
         lambda match: f"{_counted(match[1], 'minute')} {_counted(match[2], 'second')}",
         hint="[0-9] ?m ?[0-9]",
     ),
-    rule(_SECONDS, _seconds, hint="[0-9]s"),
+    rule(_SECONDS, _seconds, hint="[0-9][sS\u017f]"),
     rule(_CLOCK_HOURS, "", hint=":[0-5][0-9] ?[hU]"),
     rule(_ORDINAL_RANGE, " to ", "[-\u2013\u2014]", "[a-z] ?[-\u2013\u2014] ?[0-9]"),
     rule(_ABOUT, "about ", "[~\u223c\u2248]"),

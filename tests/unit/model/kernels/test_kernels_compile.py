@@ -83,6 +83,20 @@ def make_rows(num_rows: int) -> FrameRows:
     )
 
 
+def test_gating_many_rows_is_one_kernel_of_ours() -> None:
+    from serve_app.model.kernels.linear import swiglu
+    from tests.support.offline_compiler import OfflineCompiler
+
+    def empty(*sizes: int) -> torch.Tensor:
+        return torch.empty(*sizes, dtype=torch.bfloat16, device=NOWHERE)
+
+    compiler = OfflineCompiler()
+    with compiler.instead_of_launches(), torch.inference_mode():
+        assert swiglu(empty(128, 1024), empty(2 * 8192, 1024)).shape == (128, 8192)
+    assert [name for name, _ in compiler.compiled.values()] == ["_silu_mul"]
+    assert compiler.num_launches == 1
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from serve_app.audio.turns import TurnLimits, Turns
 from serve_app.errors import Overloaded
+from serve_app.turns import TurnLimits, Turns
 
 
 class Crowd:
@@ -27,7 +27,7 @@ class Crowd:
 
     @property
     def in_line(self) -> int:
-        return len(self.served) + sum(len(tickets) for tickets in self.turns._waiting.values())
+        return len(self.served) + len(self.turns._line)
 
     def _take(self, owner: str) -> None:
         with self.turns.turn(owner):
@@ -51,7 +51,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def limits(at_once: int, waiting: int = 100, waiting_of_owner: int = 50, wait_seconds: float = 60) -> TurnLimits:
-    return TurnLimits(at_once, waiting, waiting_of_owner, wait_seconds)
+    return TurnLimits("clips wait", at_once, waiting, waiting_of_owner, wait_seconds)
 
 
 def test_another_key_is_served_next_however_many_clips_one_sends() -> None:
@@ -67,8 +67,10 @@ def test_another_key_is_served_next_however_many_clips_one_sends() -> None:
     assert crowd.served.count("many") == 6
 
 
-def test_a_key_leaves_a_place_free_for_the_others() -> None:
+def test_a_key_leaves_a_place_free_for_the_others_that_came_lately() -> None:
     crowd = Crowd(Turns(limits(3)))
+    with crowd.turns.turn("one"):
+        pass
     for _ in range(5):
         crowd.send("many")
     assert crowd.served == ["many"] * 2
@@ -77,21 +79,22 @@ def test_a_key_leaves_a_place_free_for_the_others() -> None:
     crowd.finish()
 
 
-def test_without_keys_all_places_are_used() -> None:
+@pytest.mark.parametrize("owner", ["", "the only key"])
+def test_where_only_one_comes_it_has_all_places(owner: str) -> None:
     crowd = Crowd(Turns(limits(3)))
     for _ in range(5):
-        crowd.send("")
-    wait_until(lambda: crowd.served == [""] * 3)
+        crowd.send(owner)
+    wait_until(lambda: crowd.served == [owner] * 3)
     crowd.finish()
 
 
 def test_more_than_may_wait_are_refused_and_the_room_comes_back() -> None:
     crowd = Crowd(Turns(limits(2, waiting=4, waiting_of_owner=2)))
-    for _ in range(3):
+    for _ in range(4):
         crowd.send("many")
     with pytest.raises(Overloaded, match="try again later"), crowd.turns.turn("many"):
         pass
-    for owner in ("other", "other", "other"):
+    for owner in ("other", "other"):
         crowd.send(owner)
     with pytest.raises(Overloaded), crowd.turns.turn("third"):
         pass

@@ -1,0 +1,84 @@
+"""How much one key may send to an ingress replica: requests at once, and bytes a second.
+
+Work that is refused costs something too: a body of 5 MB that is not valid crosses three processes first. A key that
+sends without a pause waits for its own earlier bytes, and callers with other keys do not.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.auth import KEY_IN_SCOPE
+from serve_app.api.error_responses import error_response_at
+from serve_app.api.places import Places
+from serve_app.errors import Overloaded
+from serve_app.keys.key import ANONYMOUS
+from serve_app.settings import LimitSettings
+
+_REQUEST_BYTES = 32 * 1024
+"""What a request counts as, however small."""
+_SOCKET_BYTES = 1024 * 1024
+"""Opening one costs as much as the speech of a short text."""
+_MOST_KEYS = 1000
+
+
+class Pace:
+    """Lets each owner have `bytes_per_second` on average, and `burst_bytes` at once."""
+
+    def __init__(
+        self, bytes_per_second: float, burst_bytes: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate = bytes_per_second
+        self._burst_seconds = burst_bytes / bytes_per_second if bytes_per_second else 0.0
+        self._clock = clock
+        self._paid_until: dict[str, float] = {}
+
+    def delay(self, owner: str, num_bytes: int) -> float:
+        """Count these bytes. Returns how long the owner must wait before it sends more."""
+        if not self._rate:
+            return 0.0
+        now = self._clock()
+        self._paid_until[owner] = max(self._paid_until.get(owner, 0.0), now) + num_bytes / self._rate
+        if len(self._paid_until) > _MOST_KEYS:
+            self._paid_until = {each: until for each, until in self._paid_until.items() if until > now}
+        return max(0.0, self._paid_until.get(owner, now) - now - self._burst_seconds)
+
+
+class KeyPace:
+    """ASGI middleware, inside `Authentication`. Without keys nobody is held back."""
+
+    def __init__(self, app: ASGIApp, limits: LimitSettings) -> None:
+        self._app = app
+        # A body of the largest size never waits for itself.
+        self._pace = Pace(limits.bytes_per_second_per_key, 2 * limits.max_body_bytes)
+        most = limits.max_requests_per_key
+        self._requests = Places("requests", 2**31, most)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = scope.get(KEY_IN_SCOPE)
+        if key is None or key.id == ANONYMOUS.id:
+            await self._app(scope, receive, send)
+            return
+
+        async def counted() -> Message:
+            message = await receive()
+            if body := message.get("body") or message.get("bytes") or message.get("text"):
+                await asyncio.sleep(self._pace.delay(key.id, len(body)))
+            return message
+
+        if scope["type"] == "websocket":
+            await asyncio.sleep(self._pace.delay(key.id, _SOCKET_BYTES))
+            await self._app(scope, counted, send)
+            return
+        try:
+            self._requests.take(key.id)
+        except Overloaded as error:
+            await error_response_at(scope, error)(scope, receive, send)
+            return
+        try:
+            await asyncio.sleep(self._pace.delay(key.id, _REQUEST_BYTES))
+            await self._app(scope, counted, send)
+        finally:
+            self._requests.give_back(key.id)
