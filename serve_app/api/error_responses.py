@@ -20,7 +20,7 @@ FIELD_NAMES = FieldNames({"turns": "scene"})
 _OURS_BELOW_V1 = ("/v1/conversations", "/v1/realtime/speech")
 
 _WORDS = {
-    "missing": "is missing: every item needs it",
+    "missing": "is missing: send it",
     "int_": "must be an integer, such as 3",
     "float_": "must be a number, such as 0.9",
     "finite_number": "must be a finite number",
