@@ -37,7 +37,6 @@ def free_port() -> int:
 
 def start_ray(host: str = "127.0.0.1") -> int:
     """Starts Ray and Serve without an application. Returns the port of Serve's proxy."""
-    import ray
     from ray import serve
 
     port = free_port()
