@@ -23,8 +23,13 @@ from serve_app.cli.start_errors import ray_failure, require_data_folder, require
 from serve_app.deployments.one_machine import prepare_environment
 from serve_app.deployments.options import deployment_options, with_gpu_shares
 from serve_app.deployments.proxy_guard import PROXY_GUARDS
-from serve_app.deployments.ray_private import has_card, keep_ray_on_loopback, listens_on, serve_log_folder
-from serve_app.deployments.spare import WORKERS_KEPT
+from serve_app.deployments.ray_private import (
+    has_card,
+    keep_ray_on_loopback,
+    listens_on,
+    serve_log_folder,
+    start_ray_without_helpers,
+)
 from serve_app.errors import StartupError
 from serve_app.keys.exposure import check_exposure, check_ray_authentication, is_loopback
 from serve_app.messages import WEIGHTS_NOTICES
@@ -76,8 +81,8 @@ def _on_one_machine(settings: Settings, host: str) -> Settings:
     """For a Ray that starts here: it listens no further than the server, and keeps a process for the next replica."""
     if is_loopback(listens_on(host) or host):
         keep_ray_on_loopback()
-    for variable, value in WORKERS_KEPT.items():
-        os.environ.setdefault(variable, value)
+    start_ray_without_helpers()
+    prepare_environment()
     return settings.model_copy(update={"failover": settings.failover.model_copy(update={"spare_process": True})})
 
 
@@ -132,8 +137,6 @@ def _start_ray(host: str, port: int) -> None:
     for variable, guard in PROXY_GUARDS.items():
         if not guard.startswith("/") or os.path.exists(guard):  # a checkout that is not installed has no commands
             os.environ.setdefault(variable, guard)
-    if _is_local():
-        prepare_environment()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     local: dict[str, Any] = {"address": "local", "include_dashboard": False} if _is_local() else {}

@@ -2,7 +2,9 @@
 
 import os
 
-RAY_ON_ONE_MACHINE = {
+from serve_app.deployments.spare import WORKERS_KEPT
+
+RAY_ON_ONE_MACHINE = WORKERS_KEPT | {
     # Ray gives its workers the lowest priority but four. Here they are the server, and a busy machine would starve it.
     "RAY_worker_niceness": "0",
     # Ten looks a second at replicas that change a few times a day cost more than the rest of an idle server. A quarter

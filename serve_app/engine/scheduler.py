@@ -129,7 +129,9 @@ class Scheduler:
         """Interactive sequences that wait and may have a row at once."""
         room, num_urgent = self._room_of_keys(capacity), 0
         for sequence in self.waiting:
-            if sequence.is_continuation or (not sequence.is_background and room[sequence.request.owner] > 0):
+            if sequence.is_background:  # which may be a continuation too
+                continue
+            if sequence.is_continuation or room[sequence.request.owner] > 0:
                 num_urgent += 1
                 room[sequence.request.owner] -= 1
         return num_urgent

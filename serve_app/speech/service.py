@@ -1,16 +1,12 @@
 """Opens an answer for a scene and its caller, for every dialect."""
 
 import asyncio
-import hashlib
-import secrets
-import uuid
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import replace
 
 from serve_app.adapters.registry import AdapterRegistry
 from serve_app.audio.watermark.mark import Watermark
-from serve_app.errors import InvalidRequest, StartTimeout, UnknownAdapter, UnknownRequest, UnknownVoice
+from serve_app.errors import StartTimeout, UnknownRequest, UnknownVoice
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.limits import Allowance, Taken
 from serve_app.messages import (
@@ -38,7 +34,7 @@ from serve_app.speech.outcomes import Outcome, RecentOutcomes, outcome_of
 from serve_app.speech.parts import Part
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.recorder import Recorder
-from serve_app.speech.request import SpeechRequest
+from serve_app.speech.requests import Requests, owner_of
 from serve_app.speech.scene import ContextSource, Scene
 from serve_app.speech.score import Ear
 from serve_app.speech.speaker_voices import SpeakerVoices
@@ -50,8 +46,6 @@ from serve_app.voices.voice import Voice
 
 _MAX_INLINE_CHARS = 4000
 """Text that is prepared on the event loop, in a few milliseconds."""
-_SEED_BITS = 53
-"""JavaScript's numbers are exact up to here, so a client can send a seed back as it read it."""
 
 
 class SpeechService:
@@ -82,6 +76,7 @@ class SpeechService:
         self.adapters = adapters
         self._casting = Casting(voices)
         self._speakers = speakers
+        self._requests = Requests(pipeline, context, self._casting, speakers, adapters)
         self.watermark = watermark
         self.ear = ear
         self.context = context
@@ -107,7 +102,7 @@ class SpeechService:
         else:  # The longest texts take seconds to prepare, which would stall every stream of this event loop.
             scene = await asyncio.to_thread(build_scene, asked, info, settings)
         cast = await self._casting.cast(scene, key.id)
-        await self._adapters_of(cast)
+        await self._requests.adapters_of(cast)
         return cast
 
     async def outcome(self, owner: str, request_id: str) -> Outcome:
@@ -121,7 +116,7 @@ class SpeechService:
 
     async def encoded(self, clips: Sequence[ContextSource], key: Key) -> tuple[ContextSegment, ...]:
         """Recordings as codes. Raises errors of the audio at `context[N].audio`, and those of the encoder."""
-        owner = _owner(key)
+        owner = owner_of(key)
         recordings, _ = await self.context.clips(clips, owner)
         async with self._allowance.take(key, 0.0) as taken:
             seconds = sum(len(clip.pcm) for clip in recordings) / (2 * SAMPLE_RATE_HZ)
@@ -137,37 +132,17 @@ class SpeechService:
 
         Raises what `open` raises.
         """
-        request = SpeechRequest(
-            request_id=uuid.uuid4().hex,
-            turns=scene.turns,
-            context=(),
-            sampling=scene.sampling,
-            max_audio_seconds=scene.max_audio_seconds,
-            voices=await self._voices_of(scene, key, before),
-            history=before.history,
-            adapters=await self._adapters_of(scene),
-            owner=_owner(key),
-        )
+        request = await self._requests.reading(scene, before, key)
         async with self._allowance.take(key, 0.0):
             return await self._pipeline.prepare(request)
+
+    async def find_adapter(self, name: str) -> AdapterRef:
+        """Raises InvalidRequest where there is no such adapter."""
+        return await self._requests.find_adapter(name)
 
     async def check_adapter(self, ref: AdapterRef) -> None:
         """Load an adapter once. Raises CheckpointError, in one line, where it cannot be served."""
         await self._pipeline.check_adapter(ref)
-
-    async def find_adapter(self, name: str) -> AdapterRef:
-        """Raises InvalidRequest where there is no such adapter."""
-        try:
-            if self.adapters is None:
-                raise UnknownAdapter(name)
-            return await self.adapters.find(name)
-        except UnknownAdapter:
-            raise InvalidRequest("adapter", "names none of this server's: GET /adapters lists them") from None
-
-    async def _adapters_of(self, scene: Scene) -> dict[str, AdapterRef]:
-        """Those that its turns name. Raises InvalidRequest where there is no such adapter."""
-        names = {turn.adapter for turn in scene.turns if turn.adapter is not None}
-        return {name: await self.find_adapter(name) for name in sorted(names)}
 
     async def kept_voice(self, name_or_id: str, key: Key) -> Voice | None:
         """The voice of `key` with that id or name, for dialects in which other names are voices too."""
@@ -185,7 +160,7 @@ class SpeechService:
         """
         info = await self.info()
         scene = await self._casting.cast(build_live_scene(asked, info, settings), key.id)
-        await self._adapters_of(scene)
+        await self._requests.adapters_of(scene)
         speaker, limit = scene.turns[0].speaker, settings.limits.max_text_chars
         return scene, LiveText(info.trained_for, schedule, speaker, asked.normalize, limit)
 
@@ -216,7 +191,7 @@ class SpeechService:
     ) -> Answer:
         longest_seconds = scene.longest_seconds if text is None else 0.0
         taken = await stack.enter_async_context(self._allowance.take(call.key, longest_seconds))
-        request, notices = await self._request(scene, call, before)
+        request, notices = await self._requests.made(scene, call, before)
         taken.charge_context(request.context_seconds * self._context_charge)
         owner = call.key.id
         keep = None if self.records is None else self.records.keeper(owner, call.record_seconds)
@@ -257,68 +232,9 @@ class SpeechService:
         note_opened(answer)
         return answer
 
-    async def _voices_of(self, scene: Scene, key: Key, before: Before) -> tuple[ContextSegment, ...]:
-        """By speaker, so that the same speakers have the same beginning of their prompts."""
-        cast = await self._casting.segments(scene, key.id)
-        named = {voice.speaker for voice in cast}
-        before_given = [known for known in before.given if known.speaker not in named]
-        had = {known.speaker for known in before_given}
-        added: tuple[ContextSegment, ...] = ()
-        if self._speakers is not None:
-            given = had | {known.speaker for known in (*cast, *scene.context)}
-            alone = {turn.speaker for turn in scene.turns if turn.adapter is None}  # An adapter is a voice.
-            added = await self._speakers.segments(alone - given)
-        known = await self._known_as_public(before_given)
-        return (*known, *sorted((*cast, *added), key=lambda segment: segment.speaker))
-
-    async def _known_as_public(self, given: Sequence[ContextSegment]) -> list[ContextSegment]:
-        """What a conversation has kept, with the server's own voices marked as such again."""
-        own = [*(await self._pipeline.default_voices()).values(), *(self._speakers.known if self._speakers else ())]
-        known = {(voice.text, voice.codes) for voice in own}
-        return [replace(segment, public=(segment.text, segment.codes) in known) for segment in given]
-
-    async def _request(self, scene: Scene, call: Call, before: Before) -> tuple[SpeechRequest, tuple[str, ...]]:
-        """The request, and notices about its context's recordings."""
-        owner = _owner(call.key)
-        context, notices = await self.context.clips(scene.context, owner)
-        request = SpeechRequest(
-            request_id=call.request_id,
-            turns=scene.turns,
-            context=context,
-            history=before.history,
-            sampling=replace(scene.sampling, seed=_seed(scene, call)),
-            max_audio_seconds=scene.max_audio_seconds,
-            is_streamed=call.is_streamed,
-            is_lossy=call.is_lossy,
-            priority=call.priority,
-            arrived_at=call.arrived_at,
-            trace=call.trace,
-            adapters=await self._adapters_of(scene),
-            part_seeds=scene.part_seeds,
-            voices=await self._voices_of(scene, call.key, before),
-            frames_before=before.broken_off.num_frames if before.broken_off else 0,
-            owner=owner,
-        )
-        return request, notices
-
 
 async def _covered(text: LiveText, taken: Taken) -> AsyncGenerator[Part, None]:
     async with aclosing(text.parts()) as parts:
         async for part in parts:
             await taken.cover(frame_cap(part.piece.num_words) / FRAME_RATE_HZ)
             yield part
-
-
-def _owner(key: Key) -> str:
-    """Without keys all callers are one."""
-    return "" if key == ANONYMOUS else key.id
-
-
-def _seed(scene: Scene, call: Call) -> int:
-    """The caller's seed, or a new one. For background work it follows from the id, so that a second run repeats it."""
-    if scene.seed is not None:
-        return scene.seed
-    if call.priority > 0:
-        digest = hashlib.blake2b(call.request_id.encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "little") & (2**_SEED_BITS - 1)
-    return secrets.randbits(_SEED_BITS)

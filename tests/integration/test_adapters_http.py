@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from serve_app.cli.main import app
@@ -24,6 +25,12 @@ def folders(tiny_checkpoint_folder: Path, adapters_folder: Path) -> Path:
     """`configured`, which the server's settings name, and others that it does not know yet."""
     for seed, (name, options) in enumerate({"configured": {}, "added": {}, "too-large": {"r": 80}}.items()):
         make_adapter(tiny_checkpoint_folder, adapters_folder / name, seed, target_modules=["q_proj"], **options)
+    shutil.copytree(adapters_folder / "added", adapters_folder / "of-another-base")
+    file = adapters_folder / "of-another-base" / "adapter_model.safetensors"
+    narrower = {
+        name: value[..., :-1].contiguous() if "lora_A" in name else value for name, value in load_file(file).items()
+    }
+    save_file(narrower, file, {"format": "pt"})
     shutil.copytree(adapters_folder / "added", adapters_folder / "code")
     (adapters_folder / "code" / "adapter_model.safetensors").unlink()
     torch.save({"weight": Path("not a tensor")}, adapters_folder / "code" / "adapter_model.bin")
@@ -69,6 +76,7 @@ def test_a_record_names_the_adapter_and_its_replay_has_the_same_codes(server: Se
 @pytest.mark.parametrize(
     ("name", "why"),
     [
+        ("of-another-base", "name the base that it was trained on"),
         ("too-large", "rank"),
         ("code", "adapter_model.bin"),
         ("configured/..", "adapter_config.json is missing"),

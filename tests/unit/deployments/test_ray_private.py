@@ -22,6 +22,13 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
+def is_own(node: ast.expr) -> bool:
+    """Whether it is `self`, `cls` or `super()`."""
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id == "super"
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
 def private_names(source: str) -> Iterator[str]:
     """Private names of Ray that a module imports, reads from another object than itself, or passes as a keyword."""
     tree = ast.parse(source)
@@ -41,7 +48,7 @@ def private_names(source: str) -> Iterator[str]:
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and is_private(node.attr):
-            if not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")):
+            if not is_own(node.value):
                 yield node.attr
         elif isinstance(node, ast.Call):
             yield from (keyword.arg for keyword in node.keywords if keyword.arg and is_private(keyword.arg))
