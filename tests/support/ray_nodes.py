@@ -5,6 +5,7 @@ stopped."""
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from tests.support.server_process import BIN, environment
 
 MARK = "CLUSTER_OF_TEST"
 _KEEP_UP = ("/bin/sh", "-c", 'until "$@"; do sleep 1; done', "sh")
+_TOO_SLOW = b"timed out during startup"
 _TRIES = 3
 """Ray gives up a node that did not start within 30 s, as on a busy machine."""
 
@@ -67,7 +69,21 @@ class RayCluster:
     def start_node(self, name: str, *options: str, within: Sequence[str] = (), is_kept_up: bool = False) -> None:
         """`within`: what the command runs in, such as a network namespace. `is_kept_up`: it is started again when it
         ends, as by a service manager, until it is killed here."""
-        self._start(name, [f"--address={self.gcs_address}", *options], {}, (*within, *(_KEEP_UP if is_kept_up else ())))
+        command = [f"--address={self.gcs_address}", *options]
+        if is_kept_up:
+            self._start(name, command, {}, (*within, *_KEEP_UP))
+        else:
+            threading.Thread(target=self._run_node, args=(name, command, within), daemon=True).start()
+
+    def _run_node(self, name: str, command: list[str], within: Sequence[str]) -> None:
+        """Until it ends; anew where Ray gave it up."""
+        log = self.folder / f"{name}.log"
+        for _ in range(_TRIES):
+            begins = log.stat().st_size if log.exists() else 0
+            self._start(name, command, {}, within).wait()
+            if not log.exists() or _TOO_SLOW not in log.read_bytes()[begins:]:
+                return
+            self.kill(name)
 
     def _start(
         self, name: str, options: list[str], env: dict[str, str], within: Sequence[str] = ()
