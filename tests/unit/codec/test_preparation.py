@@ -10,6 +10,7 @@ import pytest
 
 from serve_app.codec import preparation
 from serve_app.codec.encoder import ClipEncoder
+from serve_app.codec.encoder_service import EncoderService
 from serve_app.codec.fingerprint import fingerprint
 from serve_app.codec.loading import load_codec
 from serve_app.codec.mimi import MimiModel
@@ -94,6 +95,18 @@ def test_a_replica_starts_and_decodes_without_torch(folder: Path, cache: Path) -
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder), str(cache)], capture_output=True, text=True)
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+async def test_the_encoder_that_loads_late_gives_the_same_codes(folder: Path) -> None:
+    settings = Settings(model=str(folder), device="cpu", codec=CodecSettings(load_encoder="first_clip"))
+    (clip,) = prompt_clips(folder)
+    _, mimi = load_codec(settings)
+    service = EncoderService.load(settings)
+    try:
+        assert await service.encode(clip) == await service.encode(clip) == ClipEncoder(mimi, 0).encode(clip)
+        assert await service.codec() == fingerprint(mimi)
+    finally:
+        service.stop()
 
 
 @pytest.mark.parametrize(
