@@ -10,9 +10,6 @@ import ray
 from serve_app.deployments.replica import Publisher
 
 _LOOKED_AFTER_SECONDS = 5.0
-WORKERS_KEPT = {"RAY_num_workers_soft_limit": "12"}
-"""For the environment of a Ray node that keeps one. Ray ends idle processes above this number: the replicas, Serve's
-own and the spare are fewer."""
 
 
 @ray.remote(num_cpus=0, max_retries=0)
