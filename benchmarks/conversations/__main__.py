@@ -16,6 +16,8 @@ import httpx
 
 from benchmarks.conversations.socket import TIMEOUT_SECONDS, opened
 
+_METRICS_SECONDS = 15.0
+"""Until what happened before is published for certain: Ray collects metrics every ten seconds."""
 CLAUSE = "Good morning to you all."
 _TURNS = (
     "Good morning to you all.",
@@ -65,11 +67,12 @@ async def with_prepare(url: str, repeats: int) -> dict[str, float]:
 
 async def prefill_saved(url: str, http: httpx.AsyncClient, num_turns: int) -> dict[str, float]:
     """Positions of the prompts of one conversation, and how many the prefix cache restored."""
+    await asyncio.sleep(_METRICS_SECONDS)
     socket, before = await opened(url, 3), await _counters(http)
     for number in range(num_turns):
         await socket.say(_TURNS[number % len(_TURNS)])
     await socket.close()
-    await asyncio.sleep(3)  # metrics are published once a second
+    await asyncio.sleep(_METRICS_SECONDS)
     after = await _counters(http)
     read, restored = (after[name] - before[name] for name in ("prompt", "restored"))
     return {"prompt_positions": read, "restored_positions": restored, "saved_share": restored / read if read else 0}
@@ -88,7 +91,7 @@ async def long_talk(url: str, http: httpx.AsyncClient, num_turns: int) -> dict[s
 
 async def left_behind(http: httpx.AsyncClient) -> dict[str, float]:
     """Once every socket is closed: answers, slots and streams that are still held."""
-    await asyncio.sleep(3)
+    await asyncio.sleep(_METRICS_SECONDS)
     text = (await http.get("/metrics")).text
     return {name: _sum_of(text, name) for name in ("csm_requests_live", "csm_engine_running", "csm_decoder_streams")}
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -117,7 +117,7 @@ async def _answer(response: Any, seconds: float) -> Any:
             async with asyncio.timeout(seconds):
                 return await response
     except TimeoutError:
-        response.cancel()
+        _cancel(response)
         raise NotReady(f"no replica answered within {seconds:.0f} seconds; try again") from None
 
 
@@ -193,8 +193,14 @@ async def _consume(
                 raise
             _require_patience(asked_at, failover.cold_wait_seconds)
         finally:
-            # Ray does not always cancel the calls behind a cancelled request.
-            response.cancel()
+            _cancel(response)
+
+
+def _cancel(response: Any) -> None:
+    """Ray does not always cancel the calls behind a cancelled request."""
+    # For a request that was never sent, Serve raises here again why not.
+    with suppress(BackPressureError, DeploymentUnavailableError, RayActorError, RayTaskError):
+        response.cancel()
 
 
 def _require_patience(asked_at: float, seconds: float) -> None:

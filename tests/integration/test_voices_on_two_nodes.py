@@ -62,7 +62,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, postgres: PostgresS
         node = made.add_node(num_cpus=2, resources={"card": 1})
         ray.init(made.address, log_to_driver=False)
         serve.start(proxy_location="HeadOnly", http_options={"host": "127.0.0.1", "port": port})
-        app = serve.RunTarget(graph, name="voices", route_prefix="/")
+        app = serve.RunTarget(graph, name="nodes", route_prefix="/")
         serve.run_many([app], wait_for_applications_running=False)  # the second ingress has no place yet
         running = Cluster(f"http://127.0.0.1:{port}", made, node)
         until(lambda: _is_ready(running.url), "the first ingress answers", seconds=180)

@@ -13,6 +13,7 @@ APP = "csm"
 AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 """As the launcher starts Ray, with a token of these tests' own."""
 _READY_SECONDS = 120
+_TRIES = 3
 _ENVIRONMENT = {
     # Values of metrics are half a second old at most.
     "RAY_metrics_report_interval_ms": "500",
@@ -36,20 +37,34 @@ def free_port() -> int:
 
 def start_ray(host: str = "127.0.0.1") -> int:
     """Starts Ray and Serve without an application. Returns the port of Serve's proxy."""
-    import ray
     from ray import serve
 
     port = free_port()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in _ENVIRONMENT.items():
             patch.setenv(name, value)
-        ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+        _init_ray()
     try:
         serve.start(http_options={"host": host, "port": port})
     except BaseException:
         stop_ray()  # otherwise no later test could start another
         raise
     return port
+
+
+def _init_ray() -> None:
+    """Ray gives a node 30 s to start, which a busy machine may exceed."""
+    import ray
+
+    for number in range(1, _TRIES + 1):
+        try:
+            ray.init("local", num_cpus=8, include_dashboard=False, log_to_driver=False, object_store_memory=200 * 2**20)
+        except Exception as error:
+            ray.shutdown()
+            if number == _TRIES or "timed out during startup" not in str(error):
+                raise
+        else:
+            return
 
 
 def stop_ray() -> None:

@@ -22,6 +22,7 @@ from tests.support.ray_server import Server, shared_ray
 TEXT = "A long story that is told to the end whatever happens and " * 8 + "then it is over."
 """One sentence, so that it is one utterance, of whose length only the request decides."""
 _HELD = ("requests_live", "engine_running", "engine_waiting", "engine_streams", "decoder_busy", "decoder_streams")
+_HEADER, _BYTES_A_SECOND = 44, 48_000
 _SAMPLE = re.compile(r'ray_csm_(\w+)\{.*?deployment="(\w+)".*?replica="(\w+)".*?\} (\S+)')
 
 
@@ -58,6 +59,15 @@ class Heard:
     finish: str = ""
     sound: bytes = b""
     read_at: list[float] = field(default_factory=list)
+    read_bytes: list[int] = field(default_factory=list)
+    """Of all reads up to each of `read_at`."""
+
+    @property
+    def latest_seconds(self) -> float:
+        """How late the latest sound came, for a player that begins with the first of it."""
+        began = next((at for at, total in zip(self.read_at, self.read_bytes, strict=True) if total > _HEADER), 0.0)
+        played = zip(self.read_at[1:], self.read_bytes, strict=False)
+        return max((at - began - (before - _HEADER) / _BYTES_A_SECOND for at, before in played), default=0.0)
 
     @property
     def longest_gap(self) -> float:
@@ -72,6 +82,7 @@ async def speak(client: httpx.AsyncClient, server: Server, seed: int, seconds: f
         async for read in response.aiter_raw():
             heard.sound += read
             heard.read_at.append(time.monotonic())
+            heard.read_bytes.append(len(heard.sound))
     outcome = await client.get(f"{server.url}/requests/{response.headers['x-request-id']}")
     heard.finish = outcome.json()["finish_reason"]
     return heard

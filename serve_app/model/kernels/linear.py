@@ -41,7 +41,8 @@ class Tiles(NamedTuple):
 def skinny_linear(x: Tensor, matrix: Matrix, out: Tensor | None = None) -> Tensor:
     """`x` [R, K] to [R, N]. Rows of `x` and `out` may be strided, and `out` may have another type."""
     values, scales = _parts(matrix)
-    if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
+    # cuBLAS rounds to the type of `x`, and logits would lose what tells likely codes apart.
+    if scales is None and x.shape[0] > MAX_SKINNY_ROWS and (out is None or out.dtype == x.dtype):
         product = F.linear(x, values)
         return product if out is None else out.copy_(product)
     if out is None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from serve_app.audio.inner_opus import OpusPackets
 from serve_app.deployments import handles
@@ -32,6 +33,7 @@ class Response:
 
     def __init__(self, graph: "Graph", sends: list[object]) -> None:
         self.cancelled = False
+        self._unsent = sends[0] if sends and isinstance(sends[0], DeploymentUnavailableError) else None
         self._stream = self._messages(graph, sends)
 
     async def _messages(self, graph: "Graph", sends: list[object]) -> AsyncGenerator[object, None]:
@@ -51,6 +53,8 @@ class Response:
 
     def cancel(self) -> None:
         self.cancelled = True
+        if self._unsent is not None:
+            raise self._unsent
 
 
 class Graph:
@@ -115,6 +119,13 @@ async def test_but_not_for_ever() -> None:
     with pytest.raises(NotReady, match="no replica started within 0 seconds; try again"):
         await messages(graph, cold_wait_seconds=0.05)
     assert all(response.cancelled for response in graph.responses)
+
+
+async def test_a_deployment_that_is_gone_is_not_ready() -> None:
+    """Serve raises it again where the request is cancelled that was never sent."""
+    unavailable = DeploymentUnavailableError("AudioDecoder")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(NotReady, match="still loading"):
+        await messages(running([unavailable]))
 
 
 async def test_leaving_while_waiting_cancels_the_request() -> None:

@@ -56,6 +56,14 @@ def test_products_that_are_shared_out_and_those_of_many_rows(name: str) -> None:
         assert disagreement(name, Inputs(CPU, torch.float32, "none"), sizes) is None
 
 
+def test_logits_of_many_rows_are_not_rounded_to_the_models_type() -> None:
+    inputs = Inputs(CPU, torch.bfloat16, "none")
+    x, matrix = inputs.normal(65, 64), inputs.matrix(40, 64)
+    assert isinstance(matrix, torch.Tensor)
+    logits = skinny_linear(x, matrix, torch.empty(65, 40, dtype=torch.float32))
+    torch.testing.assert_close(logits, x.float() @ matrix.float().T, rtol=1e-5, atol=1e-5)
+
+
 def test_a_product_of_many_rows_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, copied = Inputs(CPU, torch.float32, "none"), []
     monkeypatch.setattr(torch.Tensor, "copy_", lambda *args: copied.append(args))
