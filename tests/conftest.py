@@ -11,10 +11,12 @@ import hypothesis
 import pytest
 
 from tests.support.postgres_server import PostgresServer, postgres_server
+from tests.support.ray_server import AUTHENTICATION
 from tests.support.waiting import let_http_be_slow
 
 _LONG = ("abuse", "fake_cluster", "job_kills", "kills", "partitions", "slow", "soak")
 
+os.environ |= AUTHENTICATION  # Ray reads it as it is imported
 let_http_be_slow()
 hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("thorough", max_examples=500, deadline=None)

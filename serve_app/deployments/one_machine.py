@@ -1,12 +1,12 @@
 """What `csm-serve serve` tells Ray where it starts one for itself: Ray's defaults are those of a cluster.
 
-Ray reads some of it as it is imported, so this module must not import it.
+This module imports no Ray, which reads the environment as it is imported.
 """
 
 import os
 
 RAY_ON_ONE_MACHINE = {
-    # Ray ends idle processes above this number. The replicas, Serve's own and the spare (`spare.py`) are fewer.
+    # Ray ends idle processes above this number: replicas, Serve's own and the spare (`spare.py`) are fewer.
     "RAY_num_workers_soft_limit": "12",
     # Ray gives its workers the lowest priority but four. Here they are the server, and a busy machine would starve it.
     "RAY_worker_niceness": "0",

@@ -8,12 +8,11 @@ import pytest
 
 from serve_app.deployments.one_machine import RAY_ON_ONE_MACHINE
 from serve_app.deployments.proxy_guard import PROXY_GUARDS
-from tests.support.ray_server import AUTHENTICATION, Server, SharedRay, shared_ray
+from tests.support.ray_server import Server, SharedRay, shared_ray
 
 # Before Ray is imported anywhere: its processes inherit them.
 os.environ |= (
-    AUTHENTICATION
-    | PROXY_GUARDS
+    PROXY_GUARDS
     | RAY_ON_ONE_MACHINE
     | {
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -119,9 +119,14 @@ class RayCluster:
             psutil.wait_procs(killed, timeout=10)
 
     def deploy(self, config: dict[str, Any]) -> None:
-        """What `serve deploy` sends."""
-        answer = self._ask("PUT", "/api/serve/applications/", json=config)
-        assert answer.is_success, answer.text
+        """What `serve deploy` sends. Again where the dashboard of a busy machine closes the connection unanswered."""
+
+        def is_taken() -> bool:
+            answer = self._ask("PUT", "/api/serve/applications/", json=config)
+            assert answer.is_success or answer.is_server_error, answer.text
+            return answer.is_success
+
+        until(is_taken, "Serve takes the config", 120)
 
     def deployments(self) -> dict[str, Any]:
         """Of the only application, by name, as `serve status` has them."""
