@@ -70,5 +70,4 @@ def _said(response: httpx.Response) -> str:
         values = response.json()
     except ValueError:
         return response.text[:200]
-    error = values.get("error", values) if isinstance(values, dict) else values
-    return str(error.get("message", error)) if isinstance(error, dict) else str(error)
+    return str(values.get("detail", values)) if isinstance(values, dict) else str(values)
