@@ -5,14 +5,17 @@ that are far ahead of their listeners, as engine/ does. Requests go to the frees
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from math import ceil
 from random import Random
+from typing import Any
 
 import simpy
 
 from serve_app.messages import FRAME_RATE_HZ
+
+Process = Generator[simpy.Event, Any, None]
 
 FRAME_SECONDS = 1 / FRAME_RATE_HZ
 
@@ -97,7 +100,7 @@ class Simulation:
         self.outcome.replicas = len(self._replicas)
         return self.outcome
 
-    def _arrive(self, requests: Iterable[Request]) -> Iterator[simpy.Event]:
+    def _arrive(self, requests: Iterable[Request]) -> Process:
         for request in requests:
             if request.at > self._env.now:
                 yield self._env.timeout(request.at - self._env.now)
@@ -109,7 +112,7 @@ class Simulation:
             else:
                 self._refuse(request)
 
-    def _grow(self, growth: Growth) -> Iterator[simpy.Event]:
+    def _grow(self, growth: Growth) -> Process:
         since: float | None = None
         while True:
             yield self._env.timeout(1.0)
@@ -125,7 +128,7 @@ class Simulation:
                 for _ in range(missing):
                     self._env.process(self._start(growth.start_seconds))
 
-    def _start(self, seconds: float) -> Iterator[simpy.Event]:
+    def _start(self, seconds: float) -> Process:
         self._num_starting += 1
         yield self._env.timeout(seconds)
         self._num_starting -= 1
@@ -169,7 +172,7 @@ class _Replica:
         if not self._news.triggered:
             self._news.succeed()
 
-    def _work(self) -> Iterator[simpy.Event]:
+    def _work(self) -> Process:
         lead, outcome = self._engine.lead_seconds, self._all.outcome
         while True:
             self._fill()

@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -45,7 +44,7 @@ class ClipEncoder:
         though: where two codebook entries are about equally near, a code may differ from that of a single clip.
         """
         assert all(clips), "an empty clip has no codes"
-        keys = [_key(clip, owner) for clip, owner in zip_longest(clips, owners, fillvalue="")]
+        keys = [_key(clip, owner) for clip, owner in zip(clips, owners or [""] * len(clips), strict=True)]
         codes = {key: self._cache[key] for key in keys if key in self._cache}
         self.num_hits += sum(key in codes for key in keys)
         fresh = {key: clip for key, clip in zip(keys, clips, strict=True) if key not in codes}

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ray._common.network_utils import is_localhost
 from ray._common.tls_utils import add_port_to_grpc_server
 from ray._private import parameter, ray_constants
 from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
@@ -28,6 +27,8 @@ from ray.serve.context import _get_global_client, _get_serve_request_context
 from ray.serve.handle import DeploymentHandle
 from ray.serve.request_router import ReplicaID, RequestRouter, RunningReplica
 from ray.util import get_node_ip_address
+
+from serve_app.keys.exposure import is_loopback
 
 _KNOWN_SECONDS = 1.0
 """A queue length that is older is asked for again. Serve's 10 s are most of a stream's life."""
@@ -55,20 +56,21 @@ def start_ray_without_helpers() -> None:
 
     class Lean(parameter.RayParams):
         def __init__(self, **options: Any) -> None:
-            super().__init__(**{"no_monitor": True, "include_log_monitor": False} | options)
+            wanted: dict[str, Any] = {"no_monitor": True, "include_log_monitor": False}
+            super().__init__(**wanted | options)
 
     parameter.RayParams = Lean
 
 
 def listen_where_ray_does() -> None:
     """Have the replica that starts in this process listen on its node's address, where Serve takes all addresses."""
-    if not is_localhost(get_node_ip_address()):
+    if not is_loopback(get_node_ip_address()):
         return  # others reach a node by more than one address
 
     def on_loopback(server: Any, address: str) -> int:
         return add_port_to_grpc_server(server, address.replace("[::]", get_node_ip_address()))
 
-    serve_replica.add_port_to_grpc_server = on_loopback
+    serve_replica.add_port_to_grpc_server = on_loopback  # pyright: ignore[reportPrivateImportUsage]
 
 
 def has_card() -> bool:

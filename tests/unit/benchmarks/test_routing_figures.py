@@ -112,7 +112,8 @@ def test_the_configs_are_ones_that_serve_takes_and_differ_by_the_router_alone(tm
     graph = Graph("demo", tmp_path, replicas=3, decoders=2, slots=8, prefix_cache_mb=8)
     default, ours = (serve_config(graph, router, 8123) for router in ROUTERS)
     for config in (default, ours):
-        settings = load_settings(check_serve_config(config).args)
+        (application,) = check_serve_config(config)
+        settings = load_settings(application.args)
         assert (settings.engine.prefix_cache_mb, settings.engine.max_step_ms) == (8, 0)
         assert settings.codec.max_streams * graph.decoders >= settings.engine.max_batch_size * graph.replicas
     generator: dict[str, Any] = default["applications"][0]["deployments"][0]
