@@ -93,10 +93,11 @@ test-partitions: install
 audit: install
 	$(PYTHON) .ci/audit
 
-# What is in the lock, as an SBOM in CycloneDX: build/sbom.json.
+# What is in the lock, as an SBOM in CycloneDX: build/sbom.json. The tool has an environment of its own: among its packages is one
+# that jsonschema then loads too, and with it Ray, in each of its processes, for more than a second.
 sbom: install
 	@mkdir -p build
-	$(VENV)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+	$(UV) tool run --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
 	  --of JSON -o build/sbom.json
 
 # Half an hour of listeners of whom three in ten leave.
