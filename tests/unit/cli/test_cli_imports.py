@@ -76,7 +76,7 @@ print(sorted({"torch", "transformers", "moshi"} & set(sys.modules)))
 
 
 def test_no_installed_package_makes_ray_slow_to_import() -> None:
-    """jsonschema loads what checks formats if it is there. One such package takes a second, in each of Ray's processes."""
+    """jsonschema loads what checks formats if it is there. One such package takes a second in each process of Ray."""
     code = "import sys, ray; print('jsonschema' in sys.modules, 'rfc3987_syntax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["True", "False"]
