@@ -13,7 +13,7 @@ from ray.serve.schema import LoggingConfig
 
 from serve_app import log
 from serve_app.app import build_graph
-from serve_app.cli.children import end_children
+from serve_app.cli.children import children, end
 from serve_app.cli.listening import address_of
 from serve_app.cli.loading import showing_progress
 from serve_app.cli.machine import compiler
@@ -150,6 +150,7 @@ def _start_ray(host: str, port: int) -> None:
 
 def _init_ray(options: dict[str, Any]) -> None:
     """Ray gives a node 30 s to start. A busy machine may need more at first, when nothing is in its caches."""
+    others = children()
     try:
         ray.init(**options)
     except Exception as error:
@@ -157,7 +158,7 @@ def _init_ray(options: dict[str, Any]) -> None:
             raise
         _log.warning("Ray did not start within its 30 s: trying once more")
         ray.shutdown()
-        end_children()  # A node that was not ready in time is not known to Ray, and its processes would stay: 250 MB.
+        end(children() - others)  # Ray does not know a node that was not ready in time, and would leave its processes.
         ray.init(**options)
 
 

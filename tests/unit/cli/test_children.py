@@ -1,17 +1,18 @@
-"""What a failed start left behind is ended."""
+"""What a failed start left behind is ended, and nothing else is."""
 
 import subprocess
 import sys
 
-CODE = """
-import subprocess, sys
-from serve_app.cli.children import end_children
-left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-end_children()
-print(left.wait(20))
-"""
+from serve_app.cli.children import children, end
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
-def test_all_children_are_asked_to_end() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "-15", done.stderr
+def test_those_that_came_since_are_asked_to_end() -> None:
+    with subprocess.Popen(SLEEP) as before:
+        known = children()
+        with subprocess.Popen(SLEEP) as since:
+            end(children() - known)
+            assert since.wait(20) < 0
+        assert before.poll() is None
+        before.kill()
