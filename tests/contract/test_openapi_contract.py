@@ -23,7 +23,7 @@ CHECKS = (
 
 
 EXAMPLES = settings(
-    max_examples=5,
+    max_examples=3,
     deadline=None,
     derandomize=True,
     database=None,

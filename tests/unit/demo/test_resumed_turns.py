@@ -75,6 +75,7 @@ async def test_text_goes_on_where_the_server_has_it(server: DemoServer) -> None:
     assert turn["text"].lower().endswith("how are you today?")
 
 
+@pytest.mark.slow
 async def test_it_may_break_off_again(server: DemoServer) -> None:
     async with client(server.url, seed=12) as one:
         whole = sound(await one.say(LONG))
