@@ -30,9 +30,9 @@ def test_a_frame_reads_what_is_published() -> None:
     ("half", "whole", "advice"),
     [
         (200, 200, "real time here, with --dtype bfloat16."),
-        (80, 80, "real time here, with --dtype bfloat16 --quantization int8."),
-        (52, 52, "real time here, with --dtype bfloat16 --quantization int4."),
-        (40, 80, "with --dtype bfloat16 --quantization int8 and engine.threads: 8 (CSM_ENGINE__THREADS=8)."),
+        (90, 90, "real time here, with --dtype bfloat16 --quantization int8."),
+        (76, 76, "real time here, with --dtype bfloat16 --quantization int4."),
+        (40, 90, "with --dtype bfloat16 --quantization int8 and engine.threads: 8 (CSM_ENGINE__THREADS=8)."),
         (20, 21, "cannot be spoken in real time here: with --dtype bfloat16 --quantization int4"),
     ],
 )
