@@ -26,7 +26,7 @@ _FORMATS: tuple[tuple[str, int, Quantization, float], ...] = (
     ("bfloat16", 2, "int8", 0.75),
     ("bfloat16", 2, "int4", 0.5),
 )
-"""Type, its bytes, quantization, and the share of the memory's speed that our kernels reach, at the lower end of what was
+"""Type, its bytes, quantization, and the share of the memory's speed that our kernels reach: the lower end of what was
 measured."""
 
 
