@@ -16,7 +16,7 @@ SAME_PERIOD = 0.8
 
 @cache
 def espeak() -> Espeak:
-    """The only one of this process."""
+    """The one that tests share."""
     return Espeak()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,26 +65,37 @@ class _Event(ctypes.Structure):
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
+class _Loaded:
+    """The library, set up. It keeps its state in globals, so it is loaded once a process."""
+
+    def __init__(self) -> None:
+        self.calls = ctypes.CDLL(_LIBRARY)
+        self._data = tempfile.TemporaryDirectory()  # kept, since the library reads voices from it at each call
+        _lay_out(Path(self._data.name) / "espeak-ng-data", _installed_data())
+        folder = self._data.name.encode()
+        self.sample_rate: int = self.calls.espeak_Initialize(_RETRIEVAL, 0, folder, _PHONEME_EVENTS)
+
+
+_loaded = cache(_Loaded)
+
+
 class Espeak:
-    """One a process: the library keeps its state in globals."""
+    """Several may take turns in one process; they share the library."""
 
     def __init__(self, words_a_minute: int = WORDS_A_MINUTE) -> None:
         """Raises OSError where espeak-ng is not installed."""
-        self._library = ctypes.CDLL(_LIBRARY)
+        self._library = _loaded().calls
+        self.sample_rate = _loaded().sample_rate
         self._waves: list[NDArray[np.int16]] = []
         self._events: list[tuple[int, int, int, int, str]] = []
         self._callback = _Callback(self._take)  # kept, or it would be freed while the library calls it
-        self._data = tempfile.TemporaryDirectory()
-        _lay_out(Path(self._data.name) / "espeak-ng-data", _installed_data())
-        folder = self._data.name.encode()
-        self.sample_rate: int = self._library.espeak_Initialize(_RETRIEVAL, 0, folder, _PHONEME_EVENTS)
-        self._library.espeak_SetSynthCallback(self._callback)
         self._words_a_minute = words_a_minute
 
     def speak(self, text: str, voice: int) -> tuple[NDArray[np.float32], list[Phoneme]]:
         """The sound, in -1 to 1, and its phonemes, pauses among them."""
         self._waves.clear()
         self._events.clear()
+        self._library.espeak_SetSynthCallback(self._callback)
         self._library.espeak_SetVoiceByName(f"en-us+robot{voice}".encode())
         self._library.espeak_SetParameter(_RATE_PARAMETER, self._words_a_minute, 0)
         said = text.encode()

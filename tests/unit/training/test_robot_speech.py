@@ -7,7 +7,7 @@ import pytest
 
 from tests.listener import espeak, pitch_hz
 from tests.support.system_packages import need
-from training.espeak import PITCH_HZ
+from training.espeak import PITCH_HZ, Espeak
 from training.robot_speech import FRAME_SAMPLES, PERIOD_SAMPLES, say
 
 TEXT = "The weather is fine, my friend."
@@ -40,3 +40,9 @@ def test_a_vowel_repeats_itself_after_a_period(voice: int) -> None:
 def test_the_pitch_is_the_voice_s(voice: int) -> None:
     pcm = (say(espeak(), TEXT, voice).wave * 32767).astype("<i2").tobytes()
     assert pitch_hz(pcm) == pytest.approx(PITCH_HZ[voice], rel=0.01)
+
+
+def test_two_of_a_process_take_turns() -> None:
+    first, second = Espeak(), Espeak()
+    waves = [espeak.speak(TEXT, 0)[0] for espeak in (first, second, first)]
+    assert len(waves[0]) and all(np.array_equal(waves[0], wave) for wave in waves)
