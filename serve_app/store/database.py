@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.compiler import DDLCompiler
 
-from serve_app.errors import Overloaded, StartupError, StorageFailed
+from serve_app.errors import StartupError, StorageFailed
 from serve_app.turns import FairThreads, TurnLimits, current_owner
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Database:
 
     def __init__(self, engine: Engine, connections: int = _CONNECTIONS) -> None:
         self._engine = engine
-        limits = TurnLimits("statements wait", connections, _MOST_WAITING, _MOST_WAITING, _ANSWER_SECONDS)
+        limits = TurnLimits("statements wait", connections, _MOST_WAITING, _MOST_WAITING, 2 * _ANSWER_SECONDS)
         self._threads = FairThreads("database", limits)
 
     @classmethod
@@ -110,7 +110,7 @@ class Database:
                 return await self._threads.run(current_owner(), run)
         except (OperationalError, InterfaceError, InternalError) as error:  # InternalError: a read-only standby
             raise _failed(error.orig) from error
-        except (NoConnectionFree, Overloaded, TimeoutError) as error:
+        except (NoConnectionFree, TimeoutError) as error:
             raise _failed(f"no answer within {_ANSWER_SECONDS:.0f} seconds, or no connection free") from error
 
     def close(self) -> None:

@@ -1,0 +1,56 @@
+"""Whose request goes in next, in the process that takes connections.
+
+A request costs this process and an ingress some milliseconds each, also one that is refused at once. Their event loops
+take what comes in the order in which it comes. So the door lets in a few at a time, and keys take turns.
+"""
+
+import asyncio
+import os
+from contextlib import ExitStack
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.elevenlabs.errors import KEY_HEADER
+from serve_app.turns import TurnLimits, Turns
+
+_AT_ONCE = int(os.environ.get("DOOR_K", "4"))
+"""So many keep the processes behind the door busy. With more, each waits for all others."""
+_HELD_SECONDS = float(os.environ.get("DOOR_H", "0.05"))
+"""What is not answered by then waits for something else than a processor, such as a slot."""
+_WAIT_SECONDS = 600.0
+_CREDENTIALS = (b"authorization", KEY_HEADER.lower().encode())
+
+
+class Door:
+    """ASGI middleware. A request has a place from its turn until its answer begins, and `_HELD_SECONDS` at most."""
+
+    def __init__(self, app: ASGIApp, most_waiting: int) -> None:
+        self._app = app
+        self._turns = Turns(TurnLimits("requests wait", _AT_ONCE, most_waiting, most_waiting, _WAIT_SECONDS))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        ticket = await self._turns.taken(_sender(scope))
+        place = ExitStack()
+        place.callback(self._turns.leave, ticket)
+        ending = asyncio.get_running_loop().call_later(_HELD_SECONDS, place.close)
+
+        async def answered(message: Message) -> None:
+            place.close()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answered)
+        finally:
+            ending.cancel()
+            place.close()
+
+
+def _sender(scope: Scope) -> str:
+    """What the request brings as its key, good or bad; the client's address if it brings none."""
+    for name, value in scope["headers"]:
+        if name in _CREDENTIALS:
+            return value.decode("latin-1")
+    return (scope.get("client") or ("",))[0]
