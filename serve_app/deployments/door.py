@@ -13,9 +13,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve_app.api.elevenlabs.errors import KEY_HEADER
 from serve_app.turns import TurnLimits, Turns
 
-_AT_ONCE = int(os.environ.get("DOOR_K", "4"))
-"""So many keep the processes behind the door busy. With more, each waits for all others."""
-_HELD_SECONDS = float(os.environ.get("DOOR_H", "0.05"))
+_AT_ONCE = max(os.cpu_count() or 1, 2)
+"""With more, each waits for processors that the others have, and not in the order of this line."""
+_HELD_SECONDS = 0.05
 """What is not answered by then waits for something else than a processor, such as a slot."""
 _WAIT_SECONDS = 600.0
 _CREDENTIALS = (b"authorization", KEY_HEADER.lower().encode())
