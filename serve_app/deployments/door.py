@@ -8,7 +8,7 @@ import asyncio
 import os
 from contextlib import ExitStack
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.elevenlabs.errors import KEY_HEADER
 from serve_app.turns import TurnLimits, Turns
@@ -16,13 +16,13 @@ from serve_app.turns import TurnLimits, Turns
 _AT_ONCE = max(os.cpu_count() or 1, 2)
 """With more, each waits for processors that the others have, and not in the order of this line."""
 _HELD_SECONDS = 0.05
-"""What is not answered by then waits for something else than a processor, such as a slot."""
+"""What is not over by then waits for something else than a processor: a slot, a listener, a job that changes."""
 _WAIT_SECONDS = 600.0
 _CREDENTIALS = (b"authorization", KEY_HEADER.lower().encode())
 
 
 class Door:
-    """ASGI middleware. A request has a place from its turn until its answer begins, and `_HELD_SECONDS` at most."""
+    """ASGI middleware. A request has a place from its turn until its answer is over, and `_HELD_SECONDS` at most."""
 
     def __init__(self, app: ASGIApp, most_waiting: int) -> None:
         self._app = app
@@ -37,12 +37,8 @@ class Door:
         place.callback(self._turns.leave, ticket)
         ending = asyncio.get_running_loop().call_later(_HELD_SECONDS, place.close)
 
-        async def answered(message: Message) -> None:
-            place.close()
-            await send(message)
-
         try:
-            await self._app(scope, receive, answered)
+            await self._app(scope, receive, send)
         finally:
             ending.cancel()
             place.close()

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class Objects:
     """Stores bytes by key. A key is written once, whole or not at all. All methods may raise StorageFailed.
 
-    `owner` is the API key whose file it is. Where all threads are busy, owners take turns at each object and each chunk;
+    `owner` is the API key whose file it is. Where all threads are busy, owners take turns, an object or a chunk each.
     Overloaded where too many wait.
     """
 

@@ -134,7 +134,8 @@ class Result:
 
     def line(self, name: str) -> str:
         times = self.attacked / self.calm
-        waits = f"first audio {self.calm * 1000:.0f} ms calm, {self.attacked * 1000:.0f} ms attacked ({times:.2f} x, {self.longest * 1000:.0f} ms at most)"
+        calm, attacked, longest = (round(seconds * 1000) for seconds in (self.calm, self.attacked, self.longest))
+        waits = f"first audio {calm} ms calm, {attacked} ms attacked ({times:.2f} x), {longest} ms at most"
         return f"\n{name}: {waits}, largest process {self.peak_mb} MB, the attacker saw {self.seen}\n"
 
     def assert_not_slower(self) -> None:

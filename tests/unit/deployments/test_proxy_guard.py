@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from serve_app.deployments import proxy_guard
+from serve_app.deployments.door import Door
 from serve_app.deployments.proxy_guard import GuardedProtocol, install
 
 HEAD = b"POST / HTTP/1.1\r\nHost: csm\r\n"
@@ -48,7 +49,7 @@ async def serving() -> AsyncGenerator[int, None]:
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "uvicorn.protocols.http.auto:AutoHTTPProtocol")
-    assert install() == []
+    assert [middleware.cls for middleware in install()] == [Door]
 
 
 async def answer(port: int, *parts: bytes) -> bytes:

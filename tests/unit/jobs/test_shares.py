@@ -105,7 +105,7 @@ async def test_hanging_receivers_behind_one_url_leave_room_too(harness: Harness)
 
 
 async def test_one_webhook_is_next_where_others_keys_fill_all_places(harness: Harness) -> None:
-    """The bound of a key leaves it no place once two floods have all. The order does, at the next place that is free."""
+    """The bound of a key leaves it no place once two floods have all. The order does, at the next that is free."""
     turns = WebhookTurns(harness.webhooks)
     for key in ("a", "b"):
         put_webhooks(harness, key, 40, f"https://{key}/{{}}")

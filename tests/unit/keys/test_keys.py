@@ -285,7 +285,7 @@ async def test_a_rotation_without_grace_and_a_revocation_act_within_the_cached_t
 
 
 async def test_streams_whose_check_ends_together_ask_once(keys: Keys, database: CountingDatabase, clock: Clock) -> None:
-    """All open streams of a key are checked again at the same moment. Each alone, they would fill the database's line."""
+    """All open streams of a key are checked again at the same moment. Each alone would fill the database's line."""
     key = await keys.check(keys.create("Ann")[1])
     await keys.confirm(key.id, key.generation)
     clock.seconds += KeySettings().cached_seconds
