@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +161,7 @@ class Audience:
         return max(heard.longest_gap for heard in self.heard.values())
 
     async def _listen(self, seed: int) -> None:
-        async with await self._connected() as client:
+        async with aclosing(await self._connected()) as client:
             try:
                 await speak(client, Server(self._cluster.url, "csm"), seed, SECONDS, self.heard[seed])
             except httpx.HTTPError as error:
