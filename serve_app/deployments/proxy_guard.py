@@ -9,11 +9,10 @@ import asyncio
 from typing import Any
 
 import uvicorn.config
-from starlette.middleware import Middleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serve_app.api.door import at_the_door
 from serve_app.deployments import haproxy_guard
-from serve_app.deployments.door import Door
 
 PROXY_GUARDS = {
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": f"{__name__}:install",
@@ -34,10 +33,10 @@ MAX_CONNECTIONS = 8192
 _MODEL_ID = b"serve_multiplexed_model_id"
 
 
-def install() -> list[Middleware]:
+def install() -> list[Any]:
     """Have uvicorn use the guarded protocol in this process. Returns what Serve puts before its proxy."""
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{GuardedProtocol.__name__}"
-    return [Middleware(Door, most_waiting=MAX_CONNECTIONS)]
+    return [at_the_door(MAX_CONNECTIONS)]
 
 
 class GuardedProtocol(HttpToolsProtocol):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import uvicorn
 
+from serve_app.api.door import Door
 from serve_app.deployments import proxy_guard
-from serve_app.deployments.door import Door
 from serve_app.deployments.proxy_guard import GuardedProtocol, install
 
 HEAD = b"POST / HTTP/1.1\r\nHost: csm\r\n"

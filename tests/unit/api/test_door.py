@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from serve_app.deployments import door
-from serve_app.deployments.door import Door
+from serve_app.api import door
+from serve_app.api.door import Door
 
 LONG = 3600.0
 

@@ -8,6 +8,7 @@ import asyncio
 import os
 from contextlib import ExitStack
 
+from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.api.elevenlabs.errors import KEY_HEADER
@@ -42,6 +43,11 @@ class Door:
         finally:
             ending.cancel()
             place.close()
+
+
+def at_the_door(most_waiting: int) -> Middleware:
+    """What Serve puts before its proxy."""
+    return Middleware(Door, most_waiting=most_waiting)
 
 
 def _sender(scope: Scope) -> str:
