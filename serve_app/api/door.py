@@ -16,7 +16,7 @@ from serve_app.turns import TurnLimits, Turns
 
 _AT_ONCE = max(os.cpu_count() or 1, 2)
 """With more, each waits for processors that the others have, and not in the order of this line."""
-_HELD_SECONDS = 0.025
+_HELD_SECONDS = 0.05
 """What is not over by then waits for something else than a processor: a slot, a listener, a job that changes."""
 _WAIT_SECONDS = 600.0
 _CREDENTIALS = (b"authorization", KEY_HEADER.lower().encode())
