@@ -58,7 +58,7 @@ def _row(replicas: int, seconds: float) -> dict[str, Any]:
     figures = summarize(records)
     return {
         "replicas": replicas,
-        "audio_seconds_a_second": _heard(records, _SETTLE_SECONDS, seconds) / (seconds - _SETTLE_SECONDS),
+        "audio_seconds_a_second": heard_seconds(records, _SETTLE_SECONDS, seconds) / (seconds - _SETTLE_SECONDS),
         "of_all_slots": replicas * SLOTS * 80.0 / STEP_MS,
         "errors": figures["errors"],
         "c100": figures["continuity"]["c100"],
@@ -75,7 +75,7 @@ def _listen(url: str, listeners: int, seconds: float) -> list[Record]:
         return [record for record in read_records(Path(folder) / "scaling.jsonl") if not record.warm_up]
 
 
-def _heard(records: Sequence[Record], begin: float, end: float) -> float:
+def heard_seconds(records: Sequence[Record], begin: float, end: float) -> float:
     """Audio seconds that came between `begin` and `end`, in seconds since the first of these requests was sent."""
     first = min(record.sent_at for record in records)
     chunks = ((record.sent_at - first + chunk.at, chunk) for record in records for chunk in record.chunks)

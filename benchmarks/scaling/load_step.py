@@ -61,10 +61,10 @@ async def _measure(url: str) -> dict[str, Any]:
     return {
         "listeners": [_LOW, _HIGH],
         "slots": SLOTS,
-        "replicas_after_seconds": {str(n): _first_time(replicas, n) for n in range(2, MOST_REPLICAS + 1)},
-        "before": _figures([one for one in heard if one[0] < 0]),
-        "until_all_replicas": _figures([one for one in heard if 0 <= one[0] < _last_change(replicas)]),
-        "after": _figures([one for one in heard if one[0] >= _last_change(replicas)]),
+        "replicas_after_seconds": {str(n): first_time(replicas, n) for n in range(2, MOST_REPLICAS + 1)},
+        "before": figures([one for one in heard if one[0] < 0]),
+        "until_all_replicas": figures([one for one in heard if 0 <= one[0] < last_change(replicas)]),
+        "after": figures([one for one in heard if one[0] >= last_change(replicas)]),
     }
 
 
@@ -94,16 +94,16 @@ async def _watch(client: httpx.AsyncClient, step_at: float, replicas: list[tuple
         await asyncio.sleep(0.25)
 
 
-def _first_time(replicas: Sequence[tuple[float, int]], number: int) -> float | None:
+def first_time(replicas: Sequence[tuple[float, int]], number: int) -> float | None:
     return next((round(at, 1) for at, running in replicas if running >= number), None)
 
 
-def _last_change(replicas: Sequence[tuple[float, int]]) -> float:
+def last_change(replicas: Sequence[tuple[float, int]]) -> float:
     most = max(number for _, number in replicas)
     return next(at for at, number in replicas if number == most)
 
 
-def _figures(heard: Sequence[Heard]) -> dict[str, Any]:
+def figures(heard: Sequence[Heard]) -> dict[str, Any]:
     seconds = sorted(first for _, first in heard if first is not None)
     if not seconds:
         return {"requests": len(heard), "refused": len(heard)}

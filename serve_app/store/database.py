@@ -17,6 +17,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.compiler import DDLCompiler
 
 from serve_app.errors import StartupError, StorageFailed
+from serve_app.store.lookout import Lookout
 from serve_app.turns import FairThreads, TurnLimits, current_owner
 
 T = TypeVar("T")
@@ -71,6 +72,10 @@ class Database:
     @property
     def is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"
+
+    def lookout(self) -> Lookout:
+        """One for each loop."""
+        return Lookout(self._engine)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
