@@ -3,7 +3,7 @@ shared: next is the key with the fewest deliveries under way, and of several the
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from serve_app.settings import WebhookSettings
@@ -20,33 +20,37 @@ class Waiting:
 
 
 class WebhookTurns:
-    """The deliveries of one sender."""
+    """The deliveries of one sender. It begins and ends them on its event loop, and a thread of the database asks."""
 
-    def __init__(self, settings: WebhookSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: WebhookSettings) -> None:
         self._settings = settings
-        self._clock = clock
         self._began_at: dict[Waiting, float] = {}
-        self._shares = Shares(clock)
+        self._shares = Shares()
 
     @property
     def room(self) -> int:
         return self._settings.max_running - len(self._began_at)
 
     @property
+    def _running(self) -> list[Waiting]:
+        """A copy, since it may change meanwhile."""
+        return list(self._began_at)
+
+    @property
     def busy_keys(self) -> list[str]:
         """Those that may have no further delivery."""
-        running = Counter(webhook.key_id for webhook in self._began_at)
+        running = Counter(webhook.key_id for webhook in self._running)
         return [key for key, number in running.items() if number >= self._settings.max_running_per_key]
 
     @property
     def busy_urls(self) -> list[str]:
-        running = Counter(webhook.url for webhook in self._began_at)
+        running = Counter(webhook.url for webhook in self._running)
         return [url for url, number in running.items() if number >= self._settings.max_running_per_url]
 
     def next(self, due: Iterable[Waiting]) -> Sequence[Waiting]:
         """As many as there is room for. Those of one key keep their order."""
-        of_key = Counter(webhook.key_id for webhook in self._began_at)
-        of_url = Counter(webhook.url for webhook in self._began_at)
+        of_key = Counter(webhook.key_id for webhook in self._running)
+        of_url = Counter(webhook.url for webhook in self._running)
         lines: dict[str, deque[Waiting]] = {}
         for webhook in due:
             lines.setdefault(webhook.key_id, deque()).append(webhook)
@@ -64,7 +68,7 @@ class WebhookTurns:
         return found
 
     def begin(self, webhook: Waiting) -> None:
-        self._began_at[webhook] = self._clock()
+        self._began_at[webhook] = time.monotonic()
 
     def end(self, webhook: Waiting) -> None:
-        self._shares.charge(webhook.key_id, self._clock() - self._began_at.pop(webhook))
+        self._shares.charge(webhook.key_id, time.monotonic() - self._began_at.pop(webhook))
