@@ -39,7 +39,7 @@ class Bank:
         for state in self._state.values():
             state.exec_mask = self._running  # One for all modules: otherwise each has a copy, and a kernel to fill it.
         self._decode: Graph = Unrecorded(self._decode_frame)
-        self._clear: Graph = Unrecorded(self._clear_opened)
+        self._clear: Graph = Unrecorded(self._clear_rows)
 
     def open(self, row: int) -> None:
         """Have `row` begin with a clean state."""
@@ -48,12 +48,7 @@ class Bank:
     def launch(self, frames: Mapping[int, NDArray[np.integer]]) -> None:
         """Begin to decode one frame, [codebooks], of each given row. The others stand still."""
         if self._rows_opened:
-            # All that were opened since the last frame together: it is some 250 kernels, whatever they clear.
-            self._host_opened.zero_()
-            self._host_opened[self._rows_opened] = True
-            self._opened.copy_(self._host_opened, non_blocking=True)
-            self._clear.replay()
-            self._rows_opened.clear()
+            self._clear_opened()
         codes = self._host_codes.numpy()
         codes[:] = _STANDS_STILL
         for row, frame in frames.items():
@@ -69,7 +64,15 @@ class Bank:
     def record(self) -> None:
         """Record the graphs. It leaves something in every row, which opening one clears."""
         self._decode = self._device.record(self._decode_frame)
-        self._clear = self._device.record(self._clear_opened)
+        self._clear = self._device.record(self._clear_rows)
+
+    def _clear_opened(self) -> None:
+        """All rows that were opened since the last frame together: it is some 250 kernels, whatever they clear."""
+        self._host_opened.zero_()
+        self._host_opened[self._rows_opened] = True
+        self._opened.copy_(self._host_opened, non_blocking=True)
+        self._clear.replay()
+        self._rows_opened.clear()
 
     def _decode_frame(self) -> None:
         self._mimi.set_streaming_state(self._state)
@@ -78,6 +81,6 @@ class Bank:
         sound: Tensor = self._mimi.decode(self._codes.clamp(min=0)[..., None])
         self._samples.copy_((sound[:, 0] * _FULL_SCALE).round().clamp(-_FULL_SCALE, _FULL_SCALE - 1))
 
-    def _clear_opened(self) -> None:
+    def _clear_rows(self) -> None:
         self._mimi.set_streaming_state(self._state)
         self._mimi.reset_streaming(self._opened)

@@ -40,5 +40,5 @@ def load_slots(settings: Settings) -> Slots:
     from serve_app.codec.loading import load_codec
     from serve_app.codec.step_choice import make_slots
 
-    _, mimi = load_codec(settings)
+    _, mimi = load_codec(settings, settings.codec.max_streams)
     return make_slots(settings.codec, mimi)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from serve_app.engine.memory.device import claim_memory, free_host_bytes
+from serve_app.model.device_memory import claim_memory, free_host_bytes
 
 CUDA = torch.device("cuda")
 GB = 10**9
@@ -29,7 +29,7 @@ class FakeCuda:
 
 def test_a_process_gets_its_fraction_of_the_whole_card_and_torch_holds_it_to_that() -> None:
     cuda = FakeCuda(free_gb=79)
-    memory = claim_memory(CUDA, 0.6, cuda)
+    memory = claim_memory(CUDA, 0.6, "engine.memory_fraction", cuda)
     assert (memory.free_bytes, memory.unclaimed_bytes) == (48 * GB, 79 * GB)
     assert memory.is_card
     assert memory.described == "engine.memory_fraction 0.6 of 80.00 GB"
@@ -37,13 +37,13 @@ def test_a_process_gets_its_fraction_of_the_whole_card_and_torch_holds_it_to_tha
 
 
 def test_what_others_hold_already_is_not_promised_again() -> None:
-    memory = claim_memory(CUDA, 0.6, FakeCuda(free_gb=30))
+    memory = claim_memory(CUDA, 0.6, "engine.memory_fraction", FakeCuda(free_gb=30))
     assert memory.free_bytes == 30 * GB
     assert "others hold 50.00 GB" in memory.described
 
 
 def test_a_cpu_has_what_the_machine_has() -> None:
-    memory = claim_memory(torch.device("cpu"), 0.6, FakeCuda(0), read_host=lambda: 5 * GB)
+    memory = claim_memory(torch.device("cpu"), 0.6, "engine.memory_fraction", FakeCuda(0), read_host=lambda: 5 * GB)
     assert (memory.free_bytes, memory.is_card) == (5 * GB, False)
 
 
