@@ -20,14 +20,16 @@ class DeviceMemory:
     described: str
     total_bytes: int = 0
     unclaimed_bytes: int = 0
+    held_bytes: int = 0
+    """What the process held when it asked, for another purpose under the same limit."""
 
     @property
     def is_card(self) -> bool:
         return self.total_bytes > 0
 
     def fraction_for(self, num_bytes: int) -> float | None:
-        """The share of the card that would hold so much. None where the card itself lacks it, and where it fits."""
-        if not self.is_card or not self.free_bytes < num_bytes <= self.unclaimed_bytes:
+        """The share of the card that would hold so much. None where the card lacks it or the limit is for more."""
+        if not self.is_card or self.held_bytes or not self.free_bytes < num_bytes <= self.unclaimed_bytes:
             return None
         return math.ceil(100 * num_bytes / self.total_bytes) / 100
 
@@ -51,6 +53,10 @@ class CudaMemory(CudaLimit, Protocol):
 
     def mem_get_info(self) -> tuple[int, int]:
         """Free bytes of the card, and all of them."""
+        ...
+
+    def memory_reserved(self) -> int:
+        """Bytes that torch holds for this process."""
         ...
 
 
@@ -81,9 +87,12 @@ def claim_memory(
     unclaimed, total = cuda.mem_get_info()
     share = int(total * fraction)
     described = f"{setting} {fraction:g} of {shown(total)}"
+    if held := cuda.memory_reserved():
+        share -= held
+        described += f", less {shown(held)} that this process holds"
     if unclaimed < share:
-        described = f"less than {described}: others hold {shown(total - unclaimed)}"
-    return DeviceMemory(min(unclaimed, share), described, total, unclaimed)
+        described = f"less than {described}: others hold {shown(total - unclaimed - held)}"
+    return DeviceMemory(min(unclaimed, share), described, total, unclaimed, held)
 
 
 def _left_of_limits(cgroup: Path) -> Iterator[int]:
