@@ -4,10 +4,11 @@ import logging
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, cast
 
 import torch
 from moshi.models.compression import MimiModel
+from moshi.modules.seanet import SEANetDecoder
 from moshi.modules.streaming import State
 from moshi.modules.transformer import RingKVCache
 from moshi.quantization.core_vq import EuclideanCodebook
@@ -48,7 +49,8 @@ class DecoderMemory:
         codebooks = (module for module in mimi.modules() if isinstance(module, EuclideanCodebook))
         centroids = sum(codebook.embedding_sum.nbytes for codebook in codebooks)
         buffers = mimi.num_codebooks * torch.int64.itemsize + FRAME_SAMPLES * torch.int16.itemsize
-        widest = mimi.decoder.n_filters * FRAME_SAMPLES * torch.float32.itemsize
+        seanet = cast(SEANetDecoder, mimi.decoder)
+        widest = seanet.n_filters * FRAME_SAMPLES * torch.float32.itemsize
         return cls(weights + centroids, _state_bytes(mimi) + buffers, _WIDEST_TENSORS * widest)
 
     def rows(self, num_slots: int) -> list[PlanRow]:

@@ -12,7 +12,8 @@ pytest.importorskip("moshi", reason="moshi is not installed; carry it as a wheel
 from transformers import MimiConfig
 
 from serve_app.codec.decoder import SlotDecoder
-from serve_app.codec.mimi import load_mimi
+from serve_app.codec.memory_plan import DecoderMemory
+from serve_app.codec.mimi import empty_mimi, load_mimi
 from serve_app.model.presets import preset_config
 from serve_app.model.random_weights import random_tensors
 from serve_app.model.weights import CODEC_PREFIX
@@ -21,12 +22,16 @@ SLOTS, BANK_SLOTS, TICKS, TOLERANCE = 4, 2, 12, 4
 """Tolerance of samples, of 32768: sums go in another order."""
 
 
-def decoder_on(device: str) -> SlotDecoder:
-    config = preset_config("tiny")
-    assert isinstance(config.codec_config, MimiConfig)
-    tensors = [t for t in random_tensors(config, seed=0) if t.name.startswith(CODEC_PREFIX)]
+def codec_config() -> MimiConfig:
+    config = preset_config("tiny").codec_config
+    assert isinstance(config, MimiConfig)
+    return config
+
+
+def decoder_on(device: str, num_slots: int = SLOTS, bank_slots: int = BANK_SLOTS) -> SlotDecoder:
+    tensors = [t for t in random_tensors(preset_config("tiny"), seed=0) if t.name.startswith(CODEC_PREFIX)]
     stored = [(tensor.name.removeprefix(CODEC_PREFIX), tensor.make(0)) for tensor in tensors]
-    decoder = SlotDecoder(load_mimi(stored, config.codec_config, 32, torch.device(device)), SLOTS, BANK_SLOTS)
+    decoder = SlotDecoder(load_mimi(stored, codec_config(), 32, torch.device(device)), num_slots, bank_slots)
     decoder.warm_up()
     return decoder
 
@@ -37,8 +42,7 @@ def opened(decoder: SlotDecoder) -> list[int]:
 
 def codes_of(num_streams: int) -> np.ndarray:
     """[TICKS, streams, codebooks]"""
-    config = preset_config("tiny").codec_config
-    return np.random.default_rng(0).integers(0, config.codebook_size, (TICKS, num_streams, 32))
+    return np.random.default_rng(0).integers(0, codec_config().codebook_size, (TICKS, num_streams, 32))
 
 
 def sound(device: str) -> np.ndarray:
@@ -79,3 +83,13 @@ def test_a_tick_copies_and_replays_without_making_the_host_wait() -> None:
             decoder.decode(dict.fromkeys(slots, frame))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_two_banks_take_no_more_than_the_plan_says() -> None:
+    """Only a card shows what graphs and workspaces take of what torch may allocate: the plan's estimates."""
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved()
+    decoder = decoder_on("cuda", num_slots=65, bank_slots=64)
+    assert decoder.num_free == 65
+    planned = DecoderMemory.of(empty_mimi(codec_config(), 32)).total_bytes(65)
+    assert torch.cuda.memory_reserved() - before <= planned
