@@ -125,6 +125,8 @@ class JobRunner:
         async with self._taking:  # `stop` waits for it, so that no leased job is left behind
             if self._is_stopping or self.num_running >= self._settings.max_running or self._is_paused():
                 return False
+            if not self._leases.has_news():  # five times a second
+                return False
             job = await self._leases.lease(self._owner, self._excluded_keys())
             if job is None:
                 return False

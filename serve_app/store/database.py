@@ -18,6 +18,7 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.compiler import DDLCompiler
 
 from serve_app.errors import StartupError, StorageFailed
+from serve_app.store.lookout import Lookout
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -65,6 +66,10 @@ class Database:
     @property
     def is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"
+
+    def lookout(self) -> Lookout:
+        """One for each loop."""
+        return Lookout(self._engine)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -42,19 +43,20 @@ async def test_streams_are_whole_and_who_has_no_certificate_gets_no_connection(t
             heard = await speak(client, Server(cluster.url, "csm"), 7, SECONDS, Heard())
         assert heard.sound[44:] == expected_sound(7, int(SECONDS * 12.5))
         authority = ssl.create_default_context(cafile=tls["RAY_TLS_CA_CERT"])
-        with pytest.raises(ssl.SSLError, match=r"(?i)certificate.required|handshake|alert|eof"):
-            greet(authority, cluster.ip, cluster.gcs_port)
+        assert not greet(authority, cluster.ip, cluster.gcs_port)
         authority.load_cert_chain(tls["RAY_TLS_SERVER_CERT"], tls["RAY_TLS_SERVER_KEY"])
         assert greet(authority, cluster.ip, cluster.gcs_port)
 
 
 def greet(context: ssl.SSLContext, ip: str, port: int) -> bytes:
-    """The first bytes that an HTTP/2 server, such as gRPC's, says by itself. With TLS 1.3 a client without a
-    certificate learns only when it reads that it was refused."""
+    """The first bytes that an HTTP/2 server, such as gRPC's, says by itself. None where it wants a certificate: with
+    TLS 1.3 the client learns that only when it reads."""
     context.set_alpn_protocols(["h2"])
     with context.wrap_socket(socket.create_connection((ip, port), timeout=20), server_hostname=ip) as connection:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
-        return connection.recv(9)
+        with suppress(ssl.SSLError, ConnectionResetError):
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")
+            return connection.recv(9)
+        return b""
 
 
 def certificates(folder: Path) -> dict[str, str]:
