@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -52,9 +52,9 @@ class CpuBankDevice:
 class CudaBankDevice:
     """On the stream of the thread that calls."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._recorder = GraphRecorder(device)
-        self._done = torch.cuda.Event()
+    def __init__(self, device: torch.device, cuda: Any = torch.cuda) -> None:
+        self._recorder = GraphRecorder(device, cuda)
+        self._done = cuda.Event()
 
     def host_like(self, tensor: Tensor) -> Tensor:
         return torch.empty_like(tensor, device="cpu", pin_memory=True)

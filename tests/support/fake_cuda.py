@@ -15,8 +15,19 @@ class FakeStream:
         pass
 
 
+class FakeEvent:
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def record(self) -> None:
+        self.asked.append("record")
+
+    def synchronize(self) -> None:
+        self.asked.append("synchronize")
+
+
 class FakeCuda:
-    """The part of `torch.cuda` that recording a graph needs."""
+    """The part of `torch.cuda` that recording a graph and waiting for its results need."""
 
     CUDAGraph = SimpleNamespace
 
@@ -24,6 +35,11 @@ class FakeCuda:
         self.made: list[FakeStream] = []
         self.warmed_up: list[FakeStream] = []
         self.captured: list[FakeStream] = []
+        self.events: list[FakeEvent] = []
+
+    def Event(self) -> FakeEvent:
+        self.events.append(FakeEvent())
+        return self.events[-1]
 
     def Stream(self, device: torch.device) -> FakeStream:
         self.made.append(FakeStream(device))

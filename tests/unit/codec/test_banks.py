@@ -6,6 +6,7 @@ noted with a Mimi without memory: "meta" stands for the card.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from serve_app.codec.bank_device import CpuBankDevice, Graph, Unrecorded, Work
+from serve_app.codec.bank_device import CpuBankDevice, CudaBankDevice, Graph, Unrecorded, Work
 from serve_app.codec.decoder import SlotDecoder
 from serve_app.codec.mimi import MimiModel
+from tests.support.fake_cuda import FakeCuda
 from tests.support.small_mimi import CODEBOOK_SIZE, NUM_CODEBOOKS
 from tests.support.tape import Tape
 
@@ -188,3 +190,21 @@ def test_beside_its_graphs_a_tick_copies_codes_and_samples_and_waits_for_the_las
             ticks.append(list(notes.asked))
     clears, decodes = ["copy_ to the card", "replay"], ["copy_ to the card", "replay", "copy_ to the host"]
     assert ticks == [[*clears, *decodes, *clears, *decodes, "wait"], [*decodes, "wait"]]
+
+
+def test_a_cards_banks_share_one_stream_pinned_memory_and_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other test has what a real card is asked for: a tape and paper stand in for it."""
+    asked = list[dict[str, Any]]()
+    monkeypatch.setattr(torch, "empty_like", lambda tensor, **how: asked.append(how) or tensor.clone())
+    cuda = FakeCuda()
+    device = CudaBankDevice(torch.device("cuda"), cuda)
+    device.host_like(torch.zeros(2))
+    worked = list[int]()
+    for number in range(2):
+        device.record(partial(worked.append, number))
+    device.wait()
+    assert asked == [{"device": "cpu", "pin_memory": True}]
+    assert worked == [0, 0, 0, 1, 1, 1], "twice to warm up, once to record"
+    assert cuda.warmed_up == cuda.captured == cuda.made * 2
+    (event,) = cuda.events
+    assert event.asked == ["record", "synchronize"]
