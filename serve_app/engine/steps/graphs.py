@@ -1,10 +1,8 @@
 """The decode step as CUDA graphs, one for each bucket of rows and readable positions, recorded at start."""
 
-import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,6 +13,7 @@ from serve_app.engine.runner import PendingFrames
 from serve_app.engine.steps.plain import AdaptersByRow, FrameStep
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.model.adapters.pool import RankPool
+from serve_app.model.cuda_graphs import garbage_collection_off
 from serve_app.model.sampling import SamplingPlan
 
 _log = logging.getLogger(__name__)
@@ -109,7 +108,7 @@ class GraphedStep:
         self._row_sizes = row_buckets(max_rows)
         self._readable_sizes = readable_buckets(max_positions)
         self._num_running = -1
-        with _garbage_collection_off():
+        with garbage_collection_off():
             self._graphs = dict(self._record_all())
 
     def launch(
@@ -176,19 +175,6 @@ class GraphedStep:
             assert adapted is not None
             return lambda: adapted(bucket)
         return lambda: self._frame(bucket.num_rows, bucket.num_readable, bucket.usual)
-
-
-@contextmanager
-def _garbage_collection_off() -> Iterator[None]:
-    """A collection during a capture could destroy an older graph, and CUDA would invalidate the one being recorded."""
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def row_buckets(max_rows: int) -> list[int]:
