@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve_app.api.elevenlabs.errors import KEY_HEADER
 from serve_app.turns import TurnLimits, Turns
 
-_AT_ONCE = max(os.cpu_count() or 1, 2)
+_AT_ONCE = max(len(os.sched_getaffinity(0)), 2)
 """With more, each waits for processors that the others have, and not in the order of this line."""
 _HELD_SECONDS = 0.05
 """What is not over by then waits for something else than a processor: a slot, a listener, a job that changes."""
