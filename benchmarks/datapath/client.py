@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from benchmarks.datapath.figures import (
+    FRAME_BYTES,
     FRAME_SECONDS,
     HEADER_BYTES,
     UNDERRUN_SECONDS,
-    chunk_arrivals,
-    chunk_frames,
+    chunk_ends,
     worst_lateness,
 )
 
@@ -34,12 +34,12 @@ class Stream:
     error: str | None = None
 
     @property
-    def sizes(self) -> list[int]:
-        return chunk_frames(self.num_frames)
+    def is_whole(self) -> bool:
+        return bool(self.reads) and self.reads[-1][1] >= HEADER_BYTES + FRAME_BYTES * self.num_frames
 
     @property
-    def arrivals(self) -> list[float]:
-        return chunk_arrivals(self.reads, self.sizes)
+    def ends(self) -> list[tuple[float, int]]:
+        return chunk_ends(self.reads)
 
     @property
     def first_byte_seconds(self) -> float | None:
@@ -50,12 +50,12 @@ class Stream:
         return next((at - self.sent_at for at, total in self.reads if total > HEADER_BYTES), None)
 
     def late_seconds(self, since: float) -> float | None:
-        return worst_lateness(self.arrivals, self.sizes, since)
+        return worst_lateness(self.ends, since)
 
     def failed(self, since: float) -> bool:
         """It did not come whole, or its player ran dry."""
         late = self.late_seconds(since)
-        return self.error is not None or len(self.arrivals) < len(self.sizes) or late is None or late > UNDERRUN_SECONDS
+        return self.error is not None or not self.is_whole or late is None or late > UNDERRUN_SECONDS
 
 
 class Client:
@@ -111,4 +111,4 @@ class Level:
 
 
 def chunks_between(streams: Sequence[Stream], began: float, ended: float) -> int:
-    return sum(began <= at < ended for stream in streams for at in stream.arrivals)
+    return sum(began <= at < ended for stream in streams for at, _ in stream.ends)

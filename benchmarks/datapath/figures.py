@@ -7,10 +7,8 @@ more in hand does not notice it.
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 
@@ -18,11 +16,13 @@ FRAME_SECONDS = 0.08
 FRAME_BYTES = 3840
 HEADER_BYTES = 44
 UNDERRUN_SECONDS = 0.1
+_LARGEST_CHUNK = 4
+"""Frames of a message whose listener has nothing in hand."""
 _RESOLUTION = 8
 """The search ends when it knows the number of streams to one part in so many."""
 
 
-def chunk_frames(num_frames: int, largest: int = 4) -> list[int]:
+def chunk_frames(num_frames: int, largest: int = _LARGEST_CHUNK) -> list[int]:
     """The engine's groups: each size comes twice, and what is left comes last."""
     sizes: list[int] = []
     while (left := num_frames - sum(sizes)) > 0:
@@ -30,20 +30,26 @@ def chunk_frames(num_frames: int, largest: int = 4) -> list[int]:
     return sizes
 
 
-def chunk_arrivals(reads: Sequence[tuple[float, int]], sizes: Sequence[int]) -> list[float]:
-    """When each chunk was there to its last byte. `reads`: time and bytes received until then, the header included."""
-    totals = [total for _, total in reads]
-    ends = [HEADER_BYTES + FRAME_BYTES * frames for frames in accumulate(sizes)]
-    found = [bisect_left(totals, end) for end in ends]
-    return [reads[index][0] for index in found if index < len(reads)]
+def chunk_ends(reads: Sequence[tuple[float, int]]) -> list[tuple[float, int]]:
+    """When each chunk came, and how many frames of the stream it made whole. `reads`: time and bytes received until
+    then, the header included.
+
+    The engine moves the ends of chunks, so that those of a batch do not travel together. A read of more frames than the
+    largest chunk holds several: it counts by the first of them, which has waited longest.
+    """
+    ends: list[tuple[float, int]] = []
+    before = 0
+    for at, total in reads:
+        frames = max(0, total - HEADER_BYTES) // FRAME_BYTES
+        if frames > before:
+            ends.append((at, min(frames, before + _LARGEST_CHUNK)))
+            before = frames
+    return ends
 
 
-def worst_lateness(arrivals: Sequence[float], sizes: Sequence[int], since: float = -math.inf) -> float | None:
+def worst_lateness(ends: Sequence[tuple[float, int]], since: float = -math.inf) -> float | None:
     """Seconds, of the chunks that came at `since` or later; None where none is left: the first one sets the clock."""
-    made = [FRAME_SECONDS * frames for frames in accumulate(sizes)]
-    late = [
-        at - arrivals[0] - (done - made[0]) for at, done in list(zip(arrivals, made, strict=False))[1:] if at >= since
-    ]
+    late = [at - ends[0][0] - FRAME_SECONDS * (frames - ends[0][1]) for at, frames in ends[1:] if at >= since]
     return max(late, default=None)
 
 

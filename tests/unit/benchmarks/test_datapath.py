@@ -17,7 +17,7 @@ from benchmarks.datapath.figures import (
     HEADER_BYTES,
     Limit,
     added,
-    chunk_arrivals,
+    chunk_ends,
     chunk_frames,
     costs,
     find_limit,
@@ -55,41 +55,38 @@ def reads(*chunks: tuple[float, int]) -> list[tuple[float, int]]:
     return list(zip([0.0, *(at for at, _ in chunks)], totals, strict=True))
 
 
-def test_a_chunk_counts_from_its_last_byte_however_it_is_cut_or_joined() -> None:
-    cut = [(0.0, 44), (0.1, 44 + 3000), (0.2, 44 + 3840 + 10), (0.3, 44 + 4 * 3840)]
-    assert chunk_arrivals(cut, [1, 1, 2]) == [0.2, 0.3, 0.3]
+def test_a_frame_counts_from_its_last_byte_however_it_is_cut_and_joined_chunks_by_the_first() -> None:
+    cut = [(0.0, 44), (0.1, 44 + 3000), (0.2, 44 + 3840 + 10), (0.3, 44 + 4 * 3840), (0.9, 44 + 11 * 3840)]
+    assert chunk_ends(cut) == [(0.2, 1), (0.3, 4), (0.9, 8)]
+    assert chunk_ends([]) == []
 
 
-def test_chunks_that_never_came_have_no_arrival() -> None:
-    assert chunk_arrivals(reads((0.08, 1), (0.16, 1)), [1, 1, 2]) == [0.08, 0.16]
-    assert chunk_arrivals([], [1, 1]) == []
-
-
-def test_a_stream_on_time_is_not_late_however_its_chunks_grow() -> None:
-    sizes = chunk_frames(20)
-    made = [FRAME_SECONDS * frames for frames in accumulate(sizes)]
-    assert worst_lateness(made, sizes) == pytest.approx(0)
-    assert worst_lateness([at + 5 for at in made], sizes) == pytest.approx(0)
+@pytest.mark.parametrize(
+    "sizes", [chunk_frames(20), [1, 1, 2, 2, 2, 4, 3, 4, 1]], ids=["the plain sizes", "moved ends"]
+)
+def test_a_stream_on_time_is_not_late_wherever_its_chunks_end(sizes: list[int]) -> None:
+    made = [(5 + FRAME_SECONDS * frames, frames) for frames in accumulate(sizes)]
+    assert worst_lateness(made) == pytest.approx(0)
 
 
 def test_lateness_is_the_worst_chunks_and_a_later_one_does_not_mend_it() -> None:
-    assert worst_lateness([1.0, 1.08, 1.39, 1.40], [1, 1, 2, 2]) == pytest.approx(0.15)
+    assert worst_lateness([(1.0, 1), (1.08, 2), (1.39, 4), (1.40, 6)]) == pytest.approx(0.15)
 
 
 def test_a_stream_that_was_early_throughout_has_negative_lateness() -> None:
-    assert worst_lateness([1.0, 1.02], [1, 1]) == pytest.approx(-0.06)
+    assert worst_lateness([(1.0, 1), (1.02, 2)]) == pytest.approx(-0.06)
 
 
 def test_what_was_late_before_the_level_settled_does_not_count() -> None:
-    arrivals, sizes = [1.0, 1.48, 1.26, 1.45], [1, 1, 1, 2]
-    assert worst_lateness(arrivals, sizes, since=0.0) == pytest.approx(0.4)
-    assert worst_lateness(sorted(arrivals), sizes, since=1.3) == pytest.approx(0.29)
-    assert worst_lateness(arrivals, sizes, since=2.0) is None
+    ends = [(1.0, 1), (1.26, 2), (1.45, 3), (1.48, 5)]
+    assert worst_lateness(ends, since=0.0) == pytest.approx(0.29)
+    assert worst_lateness(ends, since=1.46) == pytest.approx(0.16)
+    assert worst_lateness(ends, since=2.0) is None
 
 
-@pytest.mark.parametrize("arrivals", [[], [1.0]], ids=["nothing", "one chunk"])
-def test_one_chunk_proves_nothing(arrivals: list[float]) -> None:
-    assert worst_lateness(arrivals, [1, 1]) is None
+@pytest.mark.parametrize("ends", [[], [(1.0, 1)]], ids=["nothing", "one chunk"])
+def test_one_chunk_proves_nothing(ends: list[tuple[float, int]]) -> None:
+    assert worst_lateness(ends) is None
 
 
 @pytest.mark.parametrize(
