@@ -3,18 +3,23 @@
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
-from serve_app.engine.steps.graphs import AdaptedFrames, GraphedStep, StaticFrame
+from serve_app.engine.steps.graphed_prefill import GraphedPrefill, prefill_table
+from serve_app.engine.steps.graphs import AdaptedFrames, GraphedStep
 from serve_app.engine.steps.plain import FrameStep, MakeStep, PlainStep
+from serve_app.engine.steps.prefill import PlainPrefill
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.errors import StartupError
 from serve_app.model.adapters.pool import RankPool
 from serve_app.model.csm import Csm
+
+if TYPE_CHECKING:
+    from serve_app.engine.steps.cuda import CudaDevice
 
 StepName = Literal["plain", "native", "graphs", "fused"]
 
@@ -83,25 +88,30 @@ def _native(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
 
 
 def _graphs(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
-    return _recorded(PlainStaticFrame(model, kv, state), model, kv, state, num_ranks)
+    frame, adapted = PlainStaticFrame(model, kv, state), adapted_frames(model, kv, state, num_ranks)
+    device = _cuda_device(model, kv)
+    return GraphedStep(frame, PlainPrefill(model, kv), device, kv.max_rows, kv.max_positions, adapted)
 
 
 def _fused(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
     from serve_app.engine.steps.fused import FusedStaticFrame
+    from serve_app.model.kernels.prefill import FusedPrefill
 
-    return _recorded(FusedStaticFrame(model, kv, state), model, kv, state, num_ranks)
+    frame, adapted = FusedStaticFrame(model, kv, state), adapted_frames(model, kv, state, num_ranks)
+    device = _cuda_device(model, kv)
+    table = prefill_table(model.shape.num_codebooks, model.device)
+    eager = PlainPrefill(model, kv)
+    prefill = GraphedPrefill(FusedPrefill(model, kv.backbone), device, table, kv.max_positions, eager)
+    return GraphedStep(frame, prefill, device, kv.max_rows, kv.max_positions, adapted)
 
 
-def _recorded(frame: StaticFrame, model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
+def _cuda_device(model: Csm, kv: KvCache) -> "CudaDevice":
     from serve_app.engine.steps.cuda import CudaDevice
 
-    max_rows, max_positions = kv.backbone.shape[2], kv.backbone.shape[4] - 1
-    device = CudaDevice(model.device, max_rows, model.shape.num_codebooks)
-    adapted = adapted_frames(model, kv, state, num_ranks)
-    return GraphedStep(frame, device, max_rows, max_positions, adapted)
+    return CudaDevice(model.device, kv.max_rows, model.shape.num_codebooks)
 
 
 def adapted_frames(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> AdaptedFrames:
     """For graphs that read at most `num_ranks` ranks. With 0, steps with adapters run without a graph."""
-    pool = RankPool(model, kv.backbone.shape[2], num_ranks)
+    pool = RankPool(model, kv.max_rows, num_ranks)
     return AdaptedFrames(PlainStaticFrame(model, kv, state), pool, PlainStep(model, kv, state))

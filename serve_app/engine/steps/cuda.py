@@ -50,8 +50,8 @@ class CudaDevice:
         graph = torch.cuda.CUDAGraph()
         # Other threads of this process may allocate meanwhile.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            codes = work().to(torch.int32)
-        return graph, codes
+            result = work()
+        return graph, result
 
     def send(self, codes: Tensor) -> PendingFrames:
         turn = self._num_sent % _HOST_BUFFERS

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from serve_app.engine.runner import PendingFrames
 from serve_app.engine.steps.plain import AdaptersByRow, FrameStep
+from serve_app.engine.steps.prefill import Prefill
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.model.adapters.pool import RankPool
 from serve_app.model.sampling import SamplingPlan
@@ -96,6 +97,7 @@ class GraphedStep:
     def __init__(
         self,
         frame: StaticFrame,
+        prefill: Prefill,
         device: Device,
         max_rows: int,
         max_positions: int,
@@ -103,13 +105,14 @@ class GraphedStep:
     ) -> None:
         """`adapted`: None where no row ever has an adapter."""
         self.lookahead = 1
+        self.prefill = prefill
         self._adapted = adapted
         self._frame = frame
         self._device = device
         self._row_sizes = row_buckets(max_rows)
         self._readable_sizes = readable_buckets(max_positions)
         self._num_running = -1
-        with _garbage_collection_off():
+        with garbage_collection_off():
             self._graphs = dict(self._record_all())
 
     def launch(
@@ -174,12 +177,12 @@ class GraphedStep:
         if bucket.num_ranks:
             adapted = self._adapted
             assert adapted is not None
-            return lambda: adapted(bucket)
-        return lambda: self._frame(bucket.num_rows, bucket.num_readable, bucket.usual)
+            return lambda: adapted(bucket).to(torch.int32)
+        return lambda: self._frame(bucket.num_rows, bucket.num_readable, bucket.usual).to(torch.int32)
 
 
 @contextmanager
-def _garbage_collection_off() -> Iterator[None]:
+def garbage_collection_off() -> Iterator[None]:
     """A collection during a capture could destroy an older graph, and CUDA would invalidate the one being recorded."""
     was_on = gc.isenabled()
     gc.collect()

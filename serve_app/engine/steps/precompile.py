@@ -15,6 +15,7 @@ import torch
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
+from serve_app.engine.steps.graphed_prefill import PREFILL_BUCKETS, prefill_table, tokens_of
 from serve_app.engine.steps.graphs import readable_buckets, row_buckets
 from serve_app.errors import StartupError
 from serve_app.model.csm import Csm
@@ -28,7 +29,8 @@ _FIRST_WITH_KERNELS, _FIRST_WITH_FP8 = 80, 89
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a process compiles: the frames of one bucket of rows, at all lengths. 0 rows: the check at start."""
+    """What a process compiles: the frames of one bucket of rows, at all lengths. 0 rows: prefill, and the check at
+    start."""
 
     capability: int
     quantization: Quantization
@@ -90,20 +92,36 @@ def compile_target(target: Target, shape: CsmShape, max_rows: int, max_positions
         if target.num_rows:
             _compile_frames(target, shape, max_rows, max_positions)
         else:
+            _compile_prefill(target, shape, max_rows, max_positions)
             _compile_check(target.quantization)
 
 
 def _compile_frames(target: Target, shape: CsmShape, max_rows: int, max_positions: int) -> None:
     from serve_app.engine.steps.fused import FusedStaticFrame
 
-    # The other layers launch the same kernels.
+    model = _model(target, shape)
+    kv = KvCache(model.shape, max_rows, max_positions, _NOWHERE, _DTYPE)
+    frame = FusedStaticFrame(model, kv, RowState(model.shape, max_rows, _NOWHERE, _DTYPE))
+    for num_readable in readable_buckets(max_positions):
+        frame(target.num_rows, num_readable, False)
+
+
+def _compile_prefill(target: Target, shape: CsmShape, max_rows: int, max_positions: int) -> None:
+    from serve_app.model.kernels.prefill import FusedPrefill
+
+    model = _model(target, shape)
+    prefill = FusedPrefill(model, KvCache(model.shape, max_rows, max_positions, _NOWHERE, _DTYPE).backbone)
+    table = prefill_table(shape.num_codebooks, _NOWHERE)
+    for num_tokens in PREFILL_BUCKETS:
+        prefill(tokens_of(table, num_tokens))
+
+
+def _model(target: Target, shape: CsmShape) -> Csm:
+    """Of one layer: the others launch the same kernels."""
     one_layer = replace(shape, backbone=replace(shape.backbone, num_layers=1), depth=replace(shape.depth, num_layers=1))
     model = Csm(one_layer, _NOWHERE, _DTYPE)
     model.quantize(target.quantization)
-    kv = KvCache(one_layer, max_rows, max_positions, _NOWHERE, _DTYPE)
-    frame = FusedStaticFrame(model, kv, RowState(one_layer, max_rows, _NOWHERE, _DTYPE))
-    for num_readable in readable_buckets(max_positions):
-        frame(target.num_rows, num_readable, False)
+    return model
 
 
 def _compile_check(quantization: Quantization) -> None:

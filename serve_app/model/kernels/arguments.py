@@ -14,6 +14,25 @@ class DepthBlock(NamedTuple):
     num_tokens: int
 
 
+class Places(NamedTuple):
+    """Where the keys and values of T tokens lie: one token a row, or several of some rows."""
+
+    rows: Tensor
+    """[T]"""
+    positions: Tensor
+    """[T]. No sequence reads the last position, where padding lies."""
+
+
+class PromptTokens(NamedTuple):
+    """The tokens of a prefill pass: of several prompts, one range after the other."""
+
+    text_ids: Tensor
+    """[T]. -1 where the token is a frame."""
+    codes: Tensor
+    """[K, T], of the frames."""
+    places: Places
+
+
 class Codebook(NamedTuple):
     """The codebook to draw."""
 

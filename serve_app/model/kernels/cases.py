@@ -7,7 +7,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput
+from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput, Places, PromptTokens
 from serve_app.model.matrix import Matrix, Quantization, quantize
 from serve_app.model.rope import RotationTable
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling
@@ -61,6 +61,19 @@ class Inputs:
         positions[-1] = sizes.num_positions - 1
         return positions
 
+    def _number(self, low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (1,), generator=self._generator))
+
+    def prompt_places(self, sizes: Sizes) -> Places:
+        """Of as many ranges as there are rows, in any order, the first in the middle of its prompt; then padding."""
+        lengths = [self._number(1, min(40, sizes.num_positions // 3)) for _ in range(sizes.num_rows)]
+        starts = [self._number(0, sizes.num_positions - 1 - length) for length in lengths]
+        order = torch.randperm(sizes.num_rows, generator=self._generator).tolist()
+        rows = [row for row, length in zip(order, lengths, strict=True) for _ in range(length)] + [0, 0, 0]
+        positions = [p for start, length in zip(starts, lengths, strict=True) for p in range(start, start + length)]
+        positions += [sizes.num_positions - 1] * 3
+        return Places(torch.tensor(rows, device=self.device), torch.tensor(positions, device=self.device))
+
     def rotation(self, sizes: Sizes) -> RotationTable:
         rope = RopeShape("default", 10000.0)
         shape = TransformerShape(1, 1, 1, 1, 1, sizes.head_dim, sizes.num_positions, 1e-5, rope)
@@ -101,7 +114,9 @@ def _add_rms_norm(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[
 def _rope_and_write(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
     kv, table, positions = _poisoned_kv(inputs, sizes), inputs.rotation(sizes), inputs.positions(sizes)
     qkv = inputs.normal(sizes.num_rows, (sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim)
-    return [operations.rope_and_write(qkv, table, positions, kv, sizes.num_heads), kv]
+    # Their order shows that keys and values go to their own rows, and queries do not.
+    places = Places(torch.arange(sizes.num_rows, device=inputs.device).flip(0), positions)
+    return [operations.rope_and_write(qkv, table, places, kv, sizes.num_heads), kv]
 
 
 def _decode_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -110,6 +125,15 @@ def _decode_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> l
     for row, position in enumerate(positions.tolist()):
         kv[:, row, :, : position + 1] = inputs.normal(2, sizes.num_groups, position + 1, sizes.head_dim)
     return [operations.decode_attention(queries, kv, positions, sizes.num_positions - 1)]
+
+
+def _prefill_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    kv, places = _poisoned_kv(inputs, sizes), inputs.prompt_places(sizes)
+    queries = inputs.normal(len(places.rows), sizes.num_heads, sizes.head_dim)
+    for row in range(sizes.num_rows):
+        end = int(places.positions[places.rows == row][: -3 if row == 0 else None].max()) + 1
+        kv[:, row, :, :end] = inputs.normal(2, sizes.num_groups, end, sizes.head_dim)
+    return [operations.prefill_attention(queries, kv, places)]
 
 
 def _depth_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -153,6 +177,14 @@ def _draw_codes(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Te
     return [codes, embedded]
 
 
+def _embed_tokens(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    vocab, places = sizes.codebook_size + 3, inputs.prompt_places(sizes)
+    codes = inputs.integers(0, sizes.codebook_size, sizes.num_codebooks, len(places.rows))
+    text_table, audio_table = inputs.normal(50, sizes.hidden), inputs.normal(sizes.num_codebooks * vocab, sizes.hidden)
+    tokens = PromptTokens(inputs.integers(-1, 2, len(places.rows)) * 49, codes, places)
+    return [operations.embed_tokens(tokens, text_table, audio_table)]
+
+
 def _embed_frame(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
     vocab, num_active = sizes.codebook_size + 3, torch.tensor([max(1, sizes.num_rows - 1)], device=inputs.device)
     codes = inputs.integers(0, sizes.codebook_size, sizes.num_rows, sizes.num_codebooks)
@@ -179,11 +211,13 @@ CASES: dict[str, Case] = {
     "add_rms_norm": _add_rms_norm,
     "rope_and_write": _rope_and_write,
     "decode_attention": _decode_attention,
+    "prefill_attention": _prefill_attention,
     "depth_attention": _depth_attention,
     "skinny_linear": _skinny_linear,
     "split_linear": _split_linear,
     "swiglu": _swiglu,
     "draw_codes": _draw_codes,
+    "embed_tokens": _embed_tokens,
     "embed_frame": _embed_frame,
     "advance": _advance,
 }

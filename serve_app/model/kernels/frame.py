@@ -1,25 +1,20 @@
 """One frame for all rows with the kernels, as Csm.step, Csm.draw_frame and RowState.advance compute it."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from serve_app.model.csm import Csm
-from serve_app.model.kernels.arguments import Codebook, DepthBlock, FrameRows, NextInput
+from serve_app.model.kernels.arguments import Codebook, DepthBlock, FrameRows, NextInput, Places
 from serve_app.model.kernels.attention import decode_attention
 from serve_app.model.kernels.depth_attention import depth_attention
 from serve_app.model.kernels.draw import draw_codes
 from serve_app.model.kernels.frame_state import advance, embed_frame
-from serve_app.model.kernels.linear import skinny_linear, split_linear, swiglu
-from serve_app.model.kernels.norm import add_rms_norm
+from serve_app.model.kernels.linear import skinny_linear
 from serve_app.model.kernels.rope import rope_and_write
-from serve_app.model.layers import Transformer
+from serve_app.model.kernels.stack import run
 from serve_app.model.sampling import RowSampling
-
-Attend = Callable[[int, Tensor], Tensor]
-"""Layer and [R, (N + 2 G) * D] projection to [R, N * D]."""
 
 
 class DrawnFrame(NamedTuple):
@@ -54,14 +49,16 @@ class FusedFrame:
     def _step(self, num_rows: int, num_readable: int, rows: FrameRows) -> Tensor:
         """[R, H]"""
         model, num_heads = self._model, self._shape.backbone.num_heads
-        is_active = self._row_ids[:num_rows] < rows.num_active
+        row_ids = self._row_ids[:num_rows]
+        is_active = row_ids < rows.num_active
         positions = torch.where(is_active, rows.position[:num_rows], rows.kv.shape[4] - 1)
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
-            queries = rope_and_write(qkv, model.backbone_rotation, positions, rows.kv[layer], num_heads)
+            places = Places(row_ids, positions)
+            queries = rope_and_write(qkv, model.backbone_rotation, places, rows.kv[layer], num_heads)
             return decode_attention(queries, rows.kv[layer], positions, num_readable)
 
-        return _run(model.backbone, rows.next_input[:num_rows], attend)
+        return run(model.backbone, rows.next_input[:num_rows], attend)
 
     def _draw_frame(self, hidden: Tensor, sampling: RowSampling) -> Tensor:
         """[R, H] to [R, K]"""
@@ -83,7 +80,7 @@ class FusedFrame:
         def attend(layer: int, qkv: Tensor) -> Tensor:
             return depth_attention(qkv, model.depth_rotation, kv[layer], self._shape.depth.num_heads, block)
 
-        return _run(model.depth, inputs.flatten(0, 1), attend, block.num_tokens)
+        return run(model.depth, inputs.flatten(0, 1), attend, block.num_tokens)
 
     def _draw(self, states: Tensor, frame: DrawnFrame, codebook: int, embedded: Tensor) -> None:
         """Draw a column of the frame's codes from `states` [R, H or E], and write their embeddings [R, E]."""
@@ -95,16 +92,3 @@ class FusedFrame:
         table = model.depth_embedding[codebook * shape.vocab_size :]
         drawn = Codebook(codebook, shape.codebook_size)
         draw_codes(logits, frame.sampling, drawn, frame.codes, NextInput(table, embedded))
-
-
-def _run(transformer: Transformer, x: Tensor, attend: Attend, num_tokens: int = 1) -> Tensor:
-    """Transformer.__call__ over `x` [R * S, H], to the normed states [R, H] of each row's last token."""
-    eps, delta = transformer.shape.rms_norm_eps, None
-    for layer, block in enumerate(transformer.blocks):
-        x, normed = add_rms_norm(x, delta, block.attention_norm, eps)
-        mixed = attend(layer, skinny_linear(normed, block.qkv))
-        x, normed = add_rms_norm(x, split_linear(mixed, block.out), block.mlp_norm, eps)
-        delta = split_linear(swiglu(normed, block.gate_up), block.down)
-    if delta is not None:
-        delta = delta.unflatten(1, (-1, num_tokens))[:, :, -1]
-    return add_rms_norm(x.unflatten(0, (-1, num_tokens))[:, -1], delta, transformer.norm, eps)[1]

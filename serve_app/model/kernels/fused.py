@@ -6,6 +6,8 @@ from serve_app.model.kernels.draw import draw_codes
 from serve_app.model.kernels.frame_state import advance, embed_frame
 from serve_app.model.kernels.linear import skinny_linear, split_linear, swiglu
 from serve_app.model.kernels.norm import add_rms_norm
+from serve_app.model.kernels.prefill_attention import prefill_attention
+from serve_app.model.kernels.prompt import embed_tokens
 from serve_app.model.kernels.rope import rope_and_write
 
 __all__ = [
@@ -15,6 +17,8 @@ __all__ = [
     "depth_attention",
     "draw_codes",
     "embed_frame",
+    "embed_tokens",
+    "prefill_attention",
     "rope_and_write",
     "skinny_linear",
     "split_linear",

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput
+from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput, Places, PromptTokens
 from serve_app.model.kv_views import attention, kv_at_block
 from serve_app.model.matrix import Matrix, linear
 from serve_app.model.rope import RotationTable, rotate
@@ -20,14 +20,14 @@ def add_rms_norm(x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) ->
     return x, F.rms_norm(x, weight.shape, weight, eps)
 
 
-def rope_and_write(qkv: Tensor, table: RotationTable, positions: Tensor, kv: Tensor, num_heads: int) -> Tensor:
+def rope_and_write(qkv: Tensor, table: RotationTable, places: Places, kv: Tensor, num_heads: int) -> Tensor:
     num_groups, head_dim = kv.shape[2], kv.shape[4]
     heads = qkv.view(len(qkv), 1, -1, head_dim)
     to_rotate, values = heads.split((num_heads + num_groups, num_groups), dim=2)
-    rotated = rotate(to_rotate, table.at_positions(positions))
-    for row, position in enumerate(positions.tolist()):
-        kv[0, row, :, position] = rotated[row, 0, num_heads:]
-        kv[1, row, :, position] = values[row, 0]
+    rotated = rotate(to_rotate, table.at_positions(places.positions))
+    for token, (row, position) in enumerate(torch.stack(places, dim=1).tolist()):
+        kv[0, row, :, position] = rotated[token, 0, num_heads:]
+        kv[1, row, :, position] = values[token, 0]
     return rotated[:, 0, :num_heads]
 
 
@@ -37,6 +37,15 @@ def decode_attention(queries: Tensor, kv: Tensor, positions: Tensor, num_readabl
         if position < num_readable:
             keys, values = kv[:, row : row + 1, :, : position + 1]
             mixed[row] = attention(queries[row : row + 1, None], keys, values, None)[0, 0]
+    return mixed
+
+
+def prefill_attention(queries: Tensor, kv: Tensor, places: Places) -> Tensor:
+    mixed = torch.zeros(len(queries), queries[0].numel(), device=queries.device, dtype=queries.dtype)
+    for token, (row, position) in enumerate(torch.stack(places, dim=1).tolist()):
+        if position < kv.shape[3] - 1:
+            keys, values = kv[:, row : row + 1, :, : position + 1]
+            mixed[token] = attention(queries[token : token + 1, None], keys, values, None)[0, 0]
     return mixed
 
 
@@ -73,6 +82,13 @@ def draw_codes(
     codes[:, codebook.number] = drawn
     if next_input is not None:
         next_input.out.copy_(next_input.table[drawn])
+
+
+def embed_tokens(tokens: PromptTokens, text_table: Tensor, audio_table: Tensor) -> Tensor:
+    text = F.embedding(tokens.text_ids.clamp_min(0), text_table)
+    offsets = torch.arange(len(tokens.codes), device=text.device) * (len(audio_table) // len(tokens.codes))
+    frames = F.embedding(tokens.codes + offsets[:, None], audio_table).sum(dim=0)
+    return torch.where(tokens.text_ids[:, None] < 0, frames, text)
 
 
 def embed_frame(codes: Tensor, table: Tensor, out: Tensor, num_active: Tensor) -> None:
