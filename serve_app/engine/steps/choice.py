@@ -9,7 +9,7 @@ import torch
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
-from serve_app.engine.steps.graphed_prefill import GraphedPrefill, prefill_table
+from serve_app.engine.steps.graphed_prefill import GraphedPrefill, prefill_tables
 from serve_app.engine.steps.graphs import AdaptedFrames, GraphedStep
 from serve_app.engine.steps.plain import FrameStep, MakeStep, PlainStep
 from serve_app.engine.steps.prefill import PlainPrefill
@@ -99,9 +99,9 @@ def _fused(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameSte
 
     frame, adapted = FusedStaticFrame(model, kv, state), adapted_frames(model, kv, state, num_ranks)
     device = _cuda_device(model, kv)
-    table = prefill_table(model.shape.num_codebooks, model.device)
+    tables = prefill_tables(model.shape.num_codebooks, model.device)
     eager = PlainPrefill(model, kv)
-    prefill = GraphedPrefill(FusedPrefill(model, kv.backbone), device, table, kv.max_positions, eager)
+    prefill = GraphedPrefill(FusedPrefill(model, kv.backbone), device, tables, kv.max_positions, eager)
     return GraphedStep(frame, prefill, device, kv.max_rows, kv.max_positions, adapted)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from serve_app.engine.steps.graphs import Device, Graph, garbage_collection_off
 from serve_app.engine.steps.prefill import Prefill, PromptChunks
-from serve_app.model.device import send
+from serve_app.model.device import send_into
 from serve_app.model.kernels.arguments import Places, PromptTokens
 
 _log = logging.getLogger(__name__)
@@ -28,14 +28,13 @@ StaticPrefill = Callable[[PromptTokens], Tensor]
 class GraphedPrefill:
     """Satisfies `Prefill`."""
 
-    def __init__(self, prefill: StaticPrefill, device: Device, table: Tensor, spare: int, eager: Prefill) -> None:
-        """`table` [3 + K, 256]: the memory that the graphs read.
-
-        `spare`: the position that no sequence reads. `eager` reads prompts whose tokens have adapters.
-        """
+    def __init__(
+        self, prefill: StaticPrefill, device: Device, tables: dict[int, Tensor], spare: int, eager: Prefill
+    ) -> None:
+        """`tables`: see `prefill_tables`. `spare`: the position that no sequence reads. `eager` reads with adapters."""
         self._prefill = prefill
         self._device = device
-        self._table = table
+        self._tables = tables
         self._spare = spare
         self._eager = eager
         with garbage_collection_off():
@@ -57,27 +56,29 @@ class GraphedPrefill:
         padded = np.zeros((len(tokens), bucket), np.int64)
         padded[:, :num_tokens] = tokens
         padded[2, num_tokens:] = self._spare
-        self._table[:, :bucket].copy_(send(torch.from_numpy(padded), self._table.device))
+        send_into(self._tables[bucket], torch.from_numpy(padded))
         self._graphs[bucket].replay()
 
     def _record_all(self) -> Iterator[tuple[int, Graph]]:
         """The largest first, so that the smaller ones reuse its memory. While recording all tokens are padding."""
-        self._table.zero_()
-        self._table[2] = self._spare
         for bucket in reversed(PREFILL_BUCKETS):
+            table = self._tables[bucket]
+            table[2] = self._spare
             with torch.inference_mode():
-                yield bucket, self._device.record(partial(self._prefill, tokens_of(self._table, bucket)))[0]
+                yield bucket, self._device.record(partial(self._prefill, tokens_of(table)))[0]
         _log.info("recorded %d CUDA graphs of prompts of up to %d tokens", len(PREFILL_BUCKETS), PREFILL_BUCKETS[-1])
 
 
-def prefill_table(num_codebooks: int, device: torch.device) -> Tensor:
-    return torch.zeros(_PLAIN_ROWS + num_codebooks, PREFILL_BUCKETS[-1], dtype=torch.int64, device=device)
+def prefill_tables(num_codebooks: int, device: torch.device) -> dict[int, Tensor]:
+    """The memory that the graphs read, [3 + K, T] for each number of tokens."""
+    return {
+        bucket: torch.zeros(_PLAIN_ROWS + num_codebooks, bucket, dtype=torch.int64, device=device)
+        for bucket in PREFILL_BUCKETS
+    }
 
 
-def tokens_of(table: Tensor, num_tokens: int) -> PromptTokens:
-    """Views of the first tokens of a table."""
-    first = table[:, :num_tokens]
-    return PromptTokens(first[0], first[_PLAIN_ROWS:], Places(first[1], first[2]))
+def tokens_of(table: Tensor) -> PromptTokens:
+    return PromptTokens(table[0], table[_PLAIN_ROWS:], Places(table[1], table[2]))
 
 
 def _laid_out(chunks: PromptChunks) -> NDArray[np.int64]:

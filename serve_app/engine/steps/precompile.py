@@ -15,7 +15,7 @@ import torch
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
-from serve_app.engine.steps.graphed_prefill import PREFILL_BUCKETS, prefill_table, tokens_of
+from serve_app.engine.steps.graphed_prefill import prefill_tables, tokens_of
 from serve_app.engine.steps.graphs import readable_buckets, row_buckets
 from serve_app.errors import StartupError
 from serve_app.model.csm import Csm
@@ -111,9 +111,8 @@ def _compile_prefill(target: Target, shape: CsmShape, max_rows: int, max_positio
 
     model = _model(target, shape)
     prefill = FusedPrefill(model, KvCache(model.shape, max_rows, max_positions, _NOWHERE, _DTYPE).backbone)
-    table = prefill_table(shape.num_codebooks, _NOWHERE)
-    for num_tokens in PREFILL_BUCKETS:
-        prefill(tokens_of(table, num_tokens))
+    for table in prefill_tables(shape.num_codebooks, _NOWHERE).values():
+        prefill(tokens_of(table))
 
 
 def _model(target: Target, shape: CsmShape) -> Csm:

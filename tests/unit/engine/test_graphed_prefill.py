@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from serve_app.engine.steps.graphed_prefill import PREFILL_BUCKETS, GraphedPrefill, prefill_table
+from serve_app.engine.steps.graphed_prefill import PREFILL_BUCKETS, GraphedPrefill, prefill_tables
 from serve_app.engine.steps.prefill import PromptChunks
 from serve_app.model.adapters.low_rank import LoadedAdapter
 from serve_app.model.kernels.arguments import PromptTokens
@@ -38,8 +38,8 @@ class Eager:
 class Graphs:
     def __init__(self) -> None:
         self.memory, self.device, self.eager = Memory(), TapeDevice(), Eager()
-        table = prefill_table(CODEBOOKS, torch.device("cpu"))
-        self.prefill = GraphedPrefill(self.memory, self.device, table, POSITIONS, self.eager)
+        tables = prefill_tables(CODEBOOKS, torch.device("cpu"))
+        self.prefill = GraphedPrefill(self.memory, self.device, tables, POSITIONS, self.eager)
 
 
 def chunks(*ranges: TokenRange, adapter: LoadedAdapter | None = None) -> PromptChunks:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.steps import graphed_prefill
-from serve_app.engine.steps.graphed_prefill import GraphedPrefill, prefill_table
+from serve_app.engine.steps.graphed_prefill import GraphedPrefill, prefill_tables
 from serve_app.engine.steps.prefill import PlainPrefill, PromptChunks
 from serve_app.model.checkpoint import load_model, open_checkpoint
 from serve_app.model.create import create_checkpoint
@@ -59,9 +59,9 @@ def test_passes_of_mixed_lengths(model: Csm, monkeypatch: pytest.MonkeyPatch, qu
     if quantized:
         model.quantize("int8")
     plain, fused = (KvCache(model.shape, ROWS, POSITIONS, CPU, torch.float32) for _ in range(2))
-    table = prefill_table(model.shape.num_codebooks, CPU)
+    tables = prefill_tables(model.shape.num_codebooks, CPU)
     by_graphs = GraphedPrefill(
-        FusedPrefill(model, fused.backbone), Rerun(), table, POSITIONS, PlainPrefill(model, fused)
+        FusedPrefill(model, fused.backbone), Rerun(), tables, POSITIONS, PlainPrefill(model, fused)
     )
     for ranges in PASSES:
         PlainPrefill(model, plain).read(chunks(ranges, model))
