@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from serve_app.model.sampling import RowSampling
@@ -21,6 +22,31 @@ class Places(NamedTuple):
     """[T]"""
     positions: Tensor
     """[T]. No sequence reads the last position, where padding lies."""
+
+
+class Residual(NamedTuple):
+    """A residual stream whose last additions are not summed up yet."""
+
+    x: Tensor
+    """[T, H]. Rows may be strided."""
+    parts: Tensor
+    """[parts, T, H], which are to be added: in float32, or one in the type of `x`. There may be none."""
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Residual":
+        return cls(x, x.new_empty(0, *x.shape, dtype=torch.float32))
+
+    def of_last_tokens(self, num_tokens: int) -> "Residual":
+        """Of the last of each row's tokens: views."""
+        return Residual(*(each.unflatten(-2, (-1, num_tokens))[..., -1, :] for each in self))
+
+
+class Norm(NamedTuple):
+    """An RMSNorm."""
+
+    gains: Tensor
+    """[H]"""
+    eps: float
 
 
 class PromptTokens(NamedTuple):

@@ -7,7 +7,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput, Places, PromptTokens
+from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput, Norm, Places, PromptTokens, Residual
 from serve_app.model.matrix import Matrix, Quantization, quantize
 from serve_app.model.rope import RotationTable
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling
@@ -61,6 +61,18 @@ class Inputs:
         positions[-1] = sizes.num_positions - 1
         return positions
 
+    def row_places(self, sizes: Sizes) -> Places:
+        """Of one token a row, in another order than the rows'."""
+        return Places(torch.arange(sizes.num_rows, device=self.device).flip(0), self.positions(sizes))
+
+    def residuals(self, sizes: Sizes) -> list[Residual]:
+        """With and without parts."""
+        x, parts = self.normal(sizes.num_rows, 2, sizes.hidden)[:, 1], self.normal(3, sizes.num_rows, sizes.hidden)
+        return [Residual.of(x), Residual(x, parts.float())]
+
+    def norm(self, sizes: Sizes) -> Norm:
+        return Norm(self.normal(sizes.hidden), 1e-5)
+
     def _number(self, low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (1,), generator=self._generator))
 
@@ -105,18 +117,26 @@ Case = Callable[[ModuleType, Inputs, Sizes], list[Tensor]]
 
 
 def _add_rms_norm(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    x, parts = inputs.normal(sizes.num_rows, 2, sizes.hidden)[:, 1], inputs.normal(3, sizes.num_rows, sizes.hidden)
-    weight = inputs.normal(sizes.hidden)
-    alone, summed = (operations.add_rms_norm(x, delta, weight, 1e-5) for delta in (None, parts.float()))
-    return [*alone, *summed, *operations.add_rms_norm(x, parts[0], weight, 1e-5)]
+    norm, residuals = inputs.norm(sizes), inputs.residuals(sizes)
+    # cuBLAS gives its sums in the model's own type.
+    rounded = Residual(residuals[1].x, residuals[1].parts[:1].to(inputs.dtype))
+    return [each for residual in (*residuals, rounded) for each in operations.add_rms_norm(residual, norm)]
 
 
 def _rope_and_write(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    kv, table, positions = _poisoned_kv(inputs, sizes), inputs.rotation(sizes), inputs.positions(sizes)
+    kv, table, places = _poisoned_kv(inputs, sizes), inputs.rotation(sizes), inputs.row_places(sizes)
     qkv = inputs.normal(sizes.num_rows, (sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim)
-    # Their order shows that keys and values go to their own rows, and queries do not.
-    places = Places(torch.arange(sizes.num_rows, device=inputs.device).flip(0), positions)
     return [operations.rope_and_write(qkv, table, places, kv, sizes.num_heads), kv]
+
+
+def _normed_qkv(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    table, norm, places = inputs.rotation(sizes), inputs.norm(sizes), inputs.row_places(sizes)
+    qkv = inputs.matrix((sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim, sizes.hidden)
+    found = []
+    for residual in inputs.residuals(sizes):
+        kv = _poisoned_kv(inputs, sizes)
+        found += [*operations.normed_qkv(residual, norm, qkv, table, places, kv), kv]
+    return found
 
 
 def _decode_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -147,6 +167,18 @@ def _depth_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> li
     return [*found, kv]
 
 
+def _attention_output(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    """Of rows at all positions of a frame."""
+    kv, out = _poisoned_kv(inputs, sizes), inputs.matrix(sizes.hidden, sizes.num_heads * sizes.head_dim)
+    positions = torch.arange(sizes.num_rows, device=inputs.device) % sizes.num_codebooks
+    places = Places(torch.arange(sizes.num_rows, device=inputs.device).flip(0), positions)
+    for row, position in torch.stack(places, dim=1).tolist():
+        kv[:, row, :, : position + 1] = inputs.normal(2, sizes.num_groups, position + 1, sizes.head_dim)
+    queries = inputs.normal(sizes.num_rows, sizes.num_heads, sizes.head_dim)
+    frames = kv[:, :, :, : sizes.num_codebooks]
+    return [operations.attention_output(queries, frames, places, out).sum(dim=0).to(queries.dtype)]
+
+
 def _skinny_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
     x, matrix = inputs.normal(sizes.num_rows, sizes.hidden), inputs.matrix(sizes.inner + 3, sizes.hidden)
     strided = torch.zeros(sizes.num_rows, 2, sizes.inner + 3, device=x.device, dtype=torch.float32)
@@ -162,6 +194,21 @@ def _split_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[
 def _swiglu(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
     x, gate_up = inputs.normal(sizes.num_rows, sizes.hidden), inputs.matrix(2 * sizes.inner, sizes.hidden)
     return [operations.swiglu(x, gate_up)]
+
+
+def _normed_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    matrix, norm, found = inputs.matrix(sizes.inner + 3, sizes.hidden), inputs.norm(sizes), []
+    for residual in inputs.residuals(sizes):
+        out = torch.zeros(sizes.num_rows, sizes.inner + 3, device=inputs.device, dtype=torch.float32)
+        operations.normed_linear(residual, norm, matrix, out)
+        found.append(out)
+    return found
+
+
+def _normed_swiglu(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    gate_up, norm = inputs.matrix(2 * sizes.inner, sizes.hidden), inputs.norm(sizes)
+    residuals = inputs.residuals(sizes)
+    return [each for residual in residuals for each in operations.normed_swiglu(residual, norm, gate_up)]
 
 
 def _draw_codes(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -210,12 +257,16 @@ def _poisoned_kv(inputs: Inputs, sizes: Sizes) -> Tensor:
 CASES: dict[str, Case] = {
     "add_rms_norm": _add_rms_norm,
     "rope_and_write": _rope_and_write,
+    "normed_qkv": _normed_qkv,
     "decode_attention": _decode_attention,
     "prefill_attention": _prefill_attention,
     "depth_attention": _depth_attention,
+    "attention_output": _attention_output,
     "skinny_linear": _skinny_linear,
     "split_linear": _split_linear,
     "swiglu": _swiglu,
+    "normed_linear": _normed_linear,
+    "normed_swiglu": _normed_swiglu,
     "draw_codes": _draw_codes,
     "embed_tokens": _embed_tokens,
     "embed_frame": _embed_frame,

@@ -4,43 +4,23 @@ With up to 64 rows, reading the matrix takes the time, so every multiprocessor m
 more rows arithmetic takes the time, and cuBLAS multiplies plain matrices.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from serve_app.model.kernels.launch import launch, padded
+from serve_app.model.kernels.launch import launch
+from serve_app.model.kernels.tiles import MAX_SKINNY_ROWS, Tiles, choose_tiles
 from serve_app.model.matrix import Matrix
 
-MAX_SKINNY_ROWS = 64
-
-_WANTED_PROGRAMS = 192
-"""An H100 has 132 multiprocessors, and two programs fit on each."""
-_STAGE_BYTES = 24 << 10
-"""The most that a pipeline step holds. Two programs of four steps each share a multiprocessor's 227 KiB."""
-_MIN_STEPS = 4
-"""With fewer steps there is no pipeline."""
 _GATED_OUTPUTS = 1024
 """Of a program that gates. 16 bytes a thread are read at a time."""
-_MIN_SPLIT = 512
-"""The fewest inputs of a split. Shorter splits spend their time starting."""
-
-
-class Tiles(NamedTuple):
-    """How a product is tiled. All but `splits` are powers of two, for which the kernel is compiled."""
-
-    rows: int
-    outputs: int
-    inputs: int
-    splits: int
 
 
 def skinny_linear(x: Tensor, matrix: Matrix, out: Tensor | None = None) -> Tensor:
     """`x` [R, K] to [R, N]. Rows of `x` and `out` may be strided, and `out` may have another type."""
-    values, scales = _parts(matrix)
+    values, scales = matrix_parts(matrix)
     # cuBLAS rounds to the type of `x`, and logits would lose what tells likely codes apart.
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS and (out is None or out.dtype == x.dtype):
         product = F.linear(x, values)
@@ -57,7 +37,7 @@ def split_linear(x: Tensor, matrix: Matrix) -> Tensor:
 
     Where a matrix has too few outputs to occupy the GPU, several programs share its inputs.
     """
-    values, scales = _parts(matrix)
+    values, scales = matrix_parts(matrix)
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
         return F.linear(x, values)[None]
     tiles = choose_tiles(x.shape[0], values.shape[0], values.shape[1], values.element_size(), may_split=True)
@@ -68,7 +48,7 @@ def split_linear(x: Tensor, matrix: Matrix) -> Tensor:
 
 def swiglu(x: Tensor, gate_up: Matrix) -> Tensor:
     """silu(`x` @ gate.T) * (`x` @ up.T): [R, K] to [R, N], where `gate_up` [2 N, K] is one above the other."""
-    values, scales = _parts(gate_up)
+    values, scales = matrix_parts(gate_up)
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
         return _gated(F.linear(x, values))
     num_outputs, num_inputs = values.shape[0] // 2, values.shape[1]
@@ -87,24 +67,7 @@ def _gated(both: Tensor) -> Tensor:
     return out
 
 
-def choose_tiles(
-    num_rows: int, num_outputs: int, num_inputs: int, weight_bytes: int, *, may_split: bool = False, halves: int = 1
-) -> Tiles:
-    """Tiles that depend on shapes alone, so that a recorded graph is right for any values."""
-    rows = min(padded(num_rows, 16), MAX_SKINNY_ROWS)
-    row_blocks = triton.cdiv(num_rows, rows)
-    wide_enough = [n for n in (64, 32) if row_blocks * triton.cdiv(num_outputs, n) >= _WANTED_PROGRAMS]
-    outputs = wide_enough[0] if wide_enough else 16
-    programs, splits = row_blocks * triton.cdiv(num_outputs, outputs), 1
-    while may_split and programs * splits < _WANTED_PROGRAMS and num_inputs >= 2 * splits * _MIN_SPLIT:
-        splits *= 2
-    input_bytes = 2 * rows + halves * outputs * weight_bytes
-    most = min(_STAGE_BYTES // input_bytes, num_inputs // (splits * _MIN_STEPS))
-    fitting = [k for k in (512, 256, 128) if k <= most and num_inputs % (k * splits) == 0]
-    return Tiles(rows, outputs, fitting[0] if fitting else 64, splits)
-
-
-def _parts(matrix: Matrix) -> tuple[Tensor, Tensor | None]:
+def matrix_parts(matrix: Matrix) -> tuple[Tensor, Tensor | None]:
     return (matrix, None) if isinstance(matrix, Tensor) else (matrix.values, matrix.scales)
 
 
@@ -145,7 +108,7 @@ def _silu_mul(both, out, NUM_OUTPUTS: tl.constexpr, BLOCK_N: tl.constexpr):
 
 
 @triton.jit
-def _weights_at(weight_rows, inputs, NUM_INPUTS: tl.constexpr, EVEN: tl.constexpr):
+def weights_at(weight_rows, inputs, NUM_INPUTS: tl.constexpr, EVEN: tl.constexpr):
     """One tile of weights. EVEN means that no split has inputs beyond the last."""
     if EVEN:
         return tl.load(weight_rows + inputs[None, :])
@@ -187,11 +150,11 @@ def _product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
         inputs = split * INPUTS_PER_SPLIT + start + tl.arange(0, BLOCK_K)
         mask = is_row[:, None] if EVEN else is_row[:, None] & (inputs < NUM_INPUTS)[None, :]
         values = tl.load(x_rows + inputs[None, :], mask=mask, other=0.0)
-        part = _weights_at(weight_rows, inputs, NUM_INPUTS, EVEN).to(x.dtype.element_ty)
+        part = weights_at(weight_rows, inputs, NUM_INPUTS, EVEN).to(x.dtype.element_ty)
         # "ieee" keeps float32 rows in float32. It has no effect on other types.
         sums = tl.dot(values, tl.trans(part), sums, input_precision="ieee")
         if GATED:
-            up_part = _weights_at(weight_rows + NUM_OUTPUTS * NUM_INPUTS, inputs, NUM_INPUTS, EVEN)
+            up_part = weights_at(weight_rows + NUM_OUTPUTS * NUM_INPUTS, inputs, NUM_INPUTS, EVEN)
             up_sums = tl.dot(values, tl.trans(up_part.to(x.dtype.element_ty)), up_sums, input_precision="ieee")
     if SCALED:
         sums *= tl.load(scales + outputs, mask=is_output, other=0.0)[None, :]

@@ -4,10 +4,11 @@ from torch import Tensor
 
 from serve_app.model.csm import Csm
 from serve_app.model.kernels.arguments import PromptTokens
+from serve_app.model.kernels.norm import add_rms_norm
 from serve_app.model.kernels.prefill_attention import prefill_attention
 from serve_app.model.kernels.prompt import embed_tokens
 from serve_app.model.kernels.rope import rope_and_write
-from serve_app.model.kernels.stack import run
+from serve_app.model.kernels.stack import last_norm, run
 
 
 class FusedPrefill:
@@ -27,4 +28,5 @@ class FusedPrefill:
             queries = rope_and_write(qkv, model.backbone_rotation, tokens.places, kv, num_heads)
             return prefill_attention(queries, kv, tokens.places)
 
-        return run(model.backbone, embed_tokens(tokens, model.text_embedding, model.audio_embedding), attend)
+        embedded = embed_tokens(tokens, model.text_embedding, model.audio_embedding)
+        return add_rms_norm(run(model.backbone, embedded, attend), last_norm(model.backbone))[1]

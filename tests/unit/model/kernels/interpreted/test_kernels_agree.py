@@ -28,7 +28,15 @@ SIZES = {
     "odd": replace(SMALL, hidden=72, inner=100, head_dim=12, num_heads=6, num_positions=67),
     "wide heads": replace(SMALL, num_rows=2, num_groups=1, head_dim=128, num_positions=130),
 }
-MATRICES = ("skinny_linear", "split_linear", "swiglu")
+MATRICES = (
+    "skinny_linear",
+    "split_linear",
+    "swiglu",
+    "normed_linear",
+    "normed_swiglu",
+    "normed_qkv",
+    "attention_output",
+)
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)

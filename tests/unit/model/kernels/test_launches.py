@@ -1,0 +1,88 @@
+"""How many launches a frame and a prefill pass of csm-1b are: each costs a card more than a microsecond."""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from serve_app.engine.kv_cache import KvCache
+from serve_app.engine.steps.graphed_prefill import GraphedPrefill, prefill_tables, tokens_of
+from serve_app.engine.steps.prefill import PlainPrefill, PromptChunks
+from serve_app.model.csm import Csm
+from serve_app.model.kv_views import TokenRange
+from serve_app.model.presets import preset_config
+from serve_app.model.shape import CsmShape
+
+pytest.importorskip("triton.backends.nvidia")
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("interpreted kernels are not launched", allow_module_level=True)
+
+from tests.support.launches import counted_launches
+
+NOWHERE = torch.device("meta")
+
+
+@pytest.fixture(scope="module")
+def model() -> Csm:
+    return Csm(CsmShape.from_config(preset_config("csm-1b")), NOWHERE, torch.bfloat16)
+
+
+@pytest.fixture
+def pinned(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The tensors that were pinned, which only CUDA can do."""
+    tensors: list[Tensor] = []
+
+    def pin_memory(tensor: Tensor) -> Tensor:
+        tensors.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(Tensor, "pin_memory", pin_memory)
+    return tensors
+
+
+class NoGraphs:
+    """A device whose graphs do nothing."""
+
+    def record(self, work: Callable[[], Tensor]) -> tuple["NoGraphs", Tensor]:
+        return self, torch.empty(0)
+
+    def replay(self) -> None:
+        pass
+
+
+def chunks(model: Csm, *lengths: int) -> PromptChunks:
+    ranges = [TokenRange(row, 0, length) for row, length in enumerate(lengths)]
+    zeros = np.zeros((sum(lengths), model.shape.num_codebooks), np.int64)
+    return PromptChunks(zeros[:, 0], zeros, ranges, [None] * len(ranges))
+
+
+@torch.inference_mode()
+def test_a_prefill_pass_is_nine_kernels_a_layer(model: Csm) -> None:
+    from serve_app.model.kernels.prefill import FusedPrefill
+
+    kv = KvCache(model.shape, 12, 256, NOWHERE, torch.bfloat16)
+    launches = {}
+    for num_tokens, table in prefill_tables(model.shape.num_codebooks, NOWHERE).items():
+        with counted_launches() as names:
+            FusedPrefill(model, kv.backbone)(tokens_of(table))
+        launches[num_tokens] = len(names)
+    # Embedding and the last norm; gating is part of the product up to 64 rows.
+    assert launches == {64: 8 * 16 + 2, 128: 9 * 16 + 2, 256: 9 * 16 + 2}
+
+
+@torch.inference_mode()
+def test_a_pass_outside_its_graph_is_one_copy_which_nobody_waits_for(model: Csm, pinned: list[Tensor]) -> None:
+    tables = prefill_tables(model.shape.num_codebooks, NOWHERE)
+    kv = KvCache(model.shape, 12, 256, NOWHERE, torch.bfloat16)
+    prefill = GraphedPrefill(lambda tokens: tokens.text_ids, NoGraphs(), tables, 256, PlainPrefill(model, kv))
+    twelve = chunks(model, *[5] * 12)
+    with counted_launches() as names:
+        prefill.read(twelve)
+    assert names == ["copy_.default"]
+    assert [tuple(tensor.shape) for tensor in pinned] == [(3 + 32, 64)]
+    with counted_launches() as plain:
+        PlainPrefill(model, kv).read(twelve)
+    assert len(plain) > 500, "what it saves"
