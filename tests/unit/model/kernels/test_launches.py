@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from serve_app.engine.kv_cache import KvCache
+from serve_app.engine.row_state import RowState
 from serve_app.engine.steps.graphed_prefill import GraphedPrefill, prefill_tables, tokens_of
 from serve_app.engine.steps.prefill import PlainPrefill, PromptChunks
 from serve_app.model.csm import Csm
@@ -57,6 +58,35 @@ def chunks(model: Csm, *lengths: int) -> PromptChunks:
     ranges = [TokenRange(row, 0, length) for row, length in enumerate(lengths)]
     zeros = np.zeros((sum(lengths), model.shape.num_codebooks), np.int64)
     return PromptChunks(zeros[:, 0], zeros, ranges, [None] * len(ranges))
+
+
+def launches_of_a_frame(model: Csm, num_rows: int) -> list[str]:
+    from serve_app.engine.steps.fused import FusedStaticFrame
+
+    kv = KvCache(model.shape, num_rows, 512, NOWHERE, torch.bfloat16)
+    frame = FusedStaticFrame(model, kv, RowState(model.shape, num_rows, NOWHERE, torch.bfloat16))
+    with torch.inference_mode(), counted_launches() as names:
+        frame(num_rows, 512, False)
+    return names
+
+
+@pytest.mark.parametrize("num_rows", [1, 8])
+def test_a_frame_of_few_rows_is_four_kernels_a_depth_layer(model: Csm, num_rows: int) -> None:
+    names = launches_of_a_frame(model, num_rows)
+    depth_layers, backbone_layers, passes = 31 * 4, 16, 31
+    # A head and a draw a pass; two kernels of attention a backbone layer; the first code, and what a frame changes.
+    assert len(names) == 4 * depth_layers + 2 * passes + 6 * backbone_layers + 8 == 662
+    assert names.count("_attend_and_project") == depth_layers
+    assert names.count("_normed_qkv") == depth_layers + backbone_layers
+    assert names.count("_add_rms_norm") == 1
+
+
+def test_more_rows_cost_more_kernels_and_no_copy(model: Csm) -> None:
+    assert len(launches_of_a_frame(model, 16)) == 1113
+    many = launches_of_a_frame(model, 128)
+    assert len(many) == 1238
+    # The projection, which goes into a strided place.
+    assert many.count("copy_.default") == 1
 
 
 @torch.inference_mode()
