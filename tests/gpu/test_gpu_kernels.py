@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from serve_app.model.kernels.cases import CASES, Inputs, Sizes
+from serve_app.model.kernels.cases import CASES
 from serve_app.model.kernels.check import disagreement, first_failure
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.matrix import Quantization
 from tests.support.gpu_engine import DEVICE
 

@@ -47,14 +47,14 @@ class OfflineCompiler:
         constants: dict[tuple[int], Any] = {}
         attributes: dict[tuple[int], Any] = {}
         for place, param in enumerate(kernel.params):
-            value = values.pop(param.name)
+            value = values.pop(param.name) if param.name in values else param.default
             is_constant = param.is_constexpr or (type(value) is int and value == 1 and not param.do_not_specialize)
             signature[param.name] = "constexpr" if is_constant else _type_of(value)
             if is_constant:
                 constants[(place,)] = value
             elif isinstance(value, Tensor) or (type(value) is int and value % 16 == 0 and not param.do_not_specialize):
                 attributes[(place,)] = _DIVISIBLE
-        tuning = {name: values[name] for name in ("num_warps", "num_stages") if name in values}
+        tuning = {name: values[name] for name in ("num_warps", "num_stages", "launch_pdl") if name in values}
         key = str((kernel.__name__, signature, constants, attributes, tuning))
         if key not in self.compiled:
             source = ASTSource(kernel, signature, constants, attributes)

@@ -25,6 +25,9 @@ StepName = Literal["plain", "native", "graphs", "fused"]
 
 _log = logging.getLogger(__name__)
 
+_FIRST_WITH_DEPENDENT = (9, 0)
+"""Compute capability of cards that can launch a kernel while the one before it ends: Hopper's."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChosenStep:
@@ -54,9 +57,12 @@ def chosen_step(asked: Literal["auto"] | StepName, model: Csm) -> ChosenStep:
     return ChosenStep("plain", "; ".join(reasons))
 
 
-def step_maker(name: StepName, graph_ranks: int = 0) -> MakeStep:
-    """The function that makes the step of this name. `graph_ranks`: of adapters that graphs read together."""
-    graphs, fused = partial(_graphs, num_ranks=graph_ranks), partial(_fused, num_ranks=graph_ranks)
+def step_maker(name: StepName, graph_ranks: int = 0, dependent: bool = False) -> MakeStep:
+    """The function that makes the step of this name. `graph_ranks`: of adapters that graphs read together.
+
+    `dependent`: whether fused kernels are launched so, see `model.kernels.dependent`.
+    """
+    graphs, fused = partial(_graphs, num_ranks=graph_ranks), partial(_fused, num_ranks=graph_ranks, dependent=dependent)
     return {"plain": PlainStep, "native": _native, "graphs": graphs, "fused": fused}[name]
 
 
@@ -93,12 +99,13 @@ def _graphs(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameSt
     return GraphedStep(frame, PlainPrefill(model, kv), device, kv.max_rows, kv.max_positions, adapted)
 
 
-def _fused(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
+def _fused(model: Csm, kv: KvCache, state: RowState, num_ranks: int, dependent: bool) -> FrameStep:
     from serve_app.engine.steps.fused import FusedStaticFrame
     from serve_app.model.kernels.prefill import FusedPrefill
 
-    frame, adapted = FusedStaticFrame(model, kv, state), adapted_frames(model, kv, state, num_ranks)
-    device = _cuda_device(model, kv)
+    can_depend = torch.cuda.get_device_capability(model.device) >= _FIRST_WITH_DEPENDENT
+    frame = FusedStaticFrame(model, kv, state, dependent and can_depend)
+    adapted, device = adapted_frames(model, kv, state, num_ranks), _cuda_device(model, kv)
     tables = prefill_tables(model.shape.num_codebooks, model.device)
     eager = PlainPrefill(model, kv)
     prefill = GraphedPrefill(FusedPrefill(model, kv.backbone), device, tables, kv.max_positions, eager)

@@ -1,6 +1,6 @@
 """Compiles the kernels of the fused step for cards that need not be there, into Triton's cache (`TRITON_CACHE_DIR`).
 
-A cold start compiles some 90 variants one after the other, each in about a second. They depend on the model's sizes,
+A cold start compiles some 130 variants one after the other, each in about a second. They depend on the model's sizes,
 the types of its matrices, and the buckets of rows and positions, but on no weights.
 """
 
@@ -24,7 +24,7 @@ from serve_app.model.shape import CsmShape
 
 _NOWHERE = torch.device("meta")
 _DTYPE = torch.bfloat16
-_FIRST_WITH_KERNELS, _FIRST_WITH_FP8 = 80, 89
+_FIRST_WITH_KERNELS, _FIRST_WITH_FP8, _FIRST_WITH_DEPENDENT = 80, 89, 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,8 @@ class Target:
     capability: int
     quantization: Quantization
     num_rows: int
+    dependent: bool = False
+    """See `model.kernels.dependent`."""
 
 
 class _AbsentCard:
@@ -64,13 +66,18 @@ def capability_of(arch: str) -> int:
     return int(found[1])
 
 
-def targets(capabilities: Sequence[int], quantizations: Sequence[Quantization], max_rows: int) -> Iterator[Target]:
-    """Cards before Ada have no fp8, and are left out there. The dearest come first."""
+def targets(
+    capabilities: Sequence[int], quantizations: Sequence[Quantization], max_rows: int, dependent: bool = False
+) -> Iterator[Target]:
+    """Cards before Ada have no fp8, and are left out there. Those before Hopper launch nothing as dependent.
+
+    The dearest come first.
+    """
     for capability in capabilities:
         for quantization in quantizations:
             if quantization != "fp8" or capability >= _FIRST_WITH_FP8:
                 for num_rows in (*reversed(row_buckets(max_rows)), 0):
-                    yield Target(capability, quantization, num_rows)
+                    yield Target(capability, quantization, num_rows, dependent and capability >= _FIRST_WITH_DEPENDENT)
 
 
 def compile_all(wanted: Sequence[Target], shape: CsmShape, max_rows: int, max_positions: int, jobs: int) -> None:
@@ -101,7 +108,7 @@ def _compile_frames(target: Target, shape: CsmShape, max_rows: int, max_position
 
     model = _model(target, shape)
     kv = KvCache(model.shape, max_rows, max_positions, _NOWHERE, _DTYPE)
-    frame = FusedStaticFrame(model, kv, RowState(model.shape, max_rows, _NOWHERE, _DTYPE))
+    frame = FusedStaticFrame(model, kv, RowState(model.shape, max_rows, _NOWHERE, _DTYPE), target.dependent)
     for num_readable in readable_buckets(max_positions):
         frame(target.num_rows, num_readable, False)
 
@@ -126,8 +133,9 @@ def _model(target: Target, shape: CsmShape) -> Csm:
 def _compile_check(quantization: Quantization) -> None:
     """What `first_failure` launches at start."""
     from serve_app.model.kernels import fused
-    from serve_app.model.kernels.cases import CASES, Inputs
+    from serve_app.model.kernels.cases import CASES
     from serve_app.model.kernels.check import USUAL_SIZES
+    from serve_app.model.kernels.inputs import Inputs
 
     for sizes in USUAL_SIZES:
         for case in CASES.values():

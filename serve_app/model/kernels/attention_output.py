@@ -13,8 +13,9 @@ import triton.language as tl
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import Places
+from serve_app.model.kernels.dependent import fetch_ahead, wait_for_others
 from serve_app.model.kernels.launch import launch, padded
-from serve_app.model.kernels.linear import matrix_parts
+from serve_app.model.kernels.linear import lines_of, matrix_parts
 from serve_app.model.matrix import Matrix
 
 _WANTED_PROGRAMS = 128
@@ -45,6 +46,7 @@ def attention_output(queries: Tensor, kv: Tensor, places: Places, out: Matrix) -
         BLOCK_P=padded(num_positions, 16),
         BLOCK_D=padded(head_dim, 16),
         BLOCK_N=block_outputs,
+        LINES=lines_of(num_heads // num_groups * head_dim, values),
         SCALED=scales is not None,
         num_warps=4,
     )
@@ -73,7 +75,9 @@ def _attend_and_project(  # noqa: PLR0913 - a kernel takes plain tensors and num
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
     BLOCK_N: tl.constexpr,
+    LINES: tl.constexpr,
     SCALED: tl.constexpr,
+    DEPENDENT: tl.constexpr = False,
 ):
     """Program (n, group, token): one block of outputs from the heads of a group."""
     group, token = tl.program_id(1), tl.program_id(2)
@@ -81,6 +85,11 @@ def _attend_and_project(  # noqa: PLR0913 - a kernel takes plain tensors and num
     is_column = columns < HEAD_DIM
     first_head = group * HEADS_PER_GROUP
     num_heads = tl.num_programs(1) * HEADS_PER_GROUP
+    outputs = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    is_output = outputs < NUM_OUTPUTS
+    weight_rows = weights + tl.minimum(outputs, NUM_OUTPUTS - 1)[:, None].to(tl.int64) * (num_heads * HEAD_DIM)
+    fetch_ahead(weight_rows, first_head * HEAD_DIM, num_heads * HEAD_DIM, LINES, DEPENDENT)
+    wait_for_others(DEPENDENT)
     q_places = (token * num_heads + first_head + heads)[:, None] * HEAD_DIM + columns[None, :]
     q = tl.load(queries + q_places, mask=(heads < HEADS_PER_GROUP)[:, None] & is_column[None, :], other=0.0)
     is_readable = read <= tl.load(positions + token)
@@ -95,9 +104,6 @@ def _attend_and_project(  # noqa: PLR0913 - a kernel takes plain tensors and num
     l_i = tl.sum(p, axis=1, keep_dims=True)
     mixed = (tl.dot(p.to(v.dtype), v, input_precision="ieee") / l_i).to(q.dtype)
 
-    outputs = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
-    is_output = outputs < NUM_OUTPUTS
-    weight_rows = weights + tl.minimum(outputs, NUM_OUTPUTS - 1)[:, None].to(tl.int64) * (num_heads * HEAD_DIM)
     # Row h of a product with the weights of head h is what this head adds. The other rows mean nothing.
     sums = tl.zeros((BLOCK_H, BLOCK_N), tl.float32)
     for head in tl.static_range(HEADS_PER_GROUP):  # pyright: ignore[reportGeneralTypeIssues] - unrolled

@@ -10,7 +10,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from serve_app.model.kernels.launch import launch
+from serve_app.model.kernels.dependent import fetch_ahead, wait_for_others
+from serve_app.model.kernels.launch import launch, padded
 from serve_app.model.kernels.tiles import MAX_SKINNY_ROWS, Tiles, choose_tiles
 from serve_app.model.matrix import Matrix
 
@@ -71,6 +72,11 @@ def matrix_parts(matrix: Matrix) -> tuple[Tensor, Tensor | None]:
     return (matrix, None) if isinstance(matrix, Tensor) else (matrix.values, matrix.scales)
 
 
+def lines_of(num_inputs: int, values: Tensor) -> int:
+    """The cache lines of so many weights of a row, see `dependent.fetch_ahead`."""
+    return padded(triton.cdiv(num_inputs * values.element_size(), 128))
+
+
 def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, tiles: Tiles, gated: bool = False) -> None:
     """Into `out` [parts, R, N]."""
     num_rows, num_outputs = out.shape[1:]
@@ -87,6 +93,7 @@ def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, til
         BLOCK_R=tiles.rows,
         BLOCK_N=tiles.outputs,
         BLOCK_K=tiles.inputs,
+        LINES=lines_of(inputs_per_split, values),
         EVEN=inputs_per_split * tiles.splits == num_inputs,
         SCALED=scales is not None,
         GATED=gated,
@@ -96,8 +103,9 @@ def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, til
 
 
 @triton.jit
-def _silu_mul(both, out, NUM_OUTPUTS: tl.constexpr, BLOCK_N: tl.constexpr):
+def _silu_mul(both, out, NUM_OUTPUTS: tl.constexpr, BLOCK_N: tl.constexpr, DEPENDENT: tl.constexpr = False):
     """Program (r, n): one block of outputs of one row."""
+    wait_for_others(DEPENDENT)
     row, outputs = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     is_output = outputs < NUM_OUTPUTS
     gates = both + row * 2 * NUM_OUTPUTS + outputs
@@ -132,9 +140,11 @@ def _product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    LINES: tl.constexpr,
     EVEN: tl.constexpr,
     SCALED: tl.constexpr,
     GATED: tl.constexpr,
+    DEPENDENT: tl.constexpr = False,
 ):
     """Program (n, split, r): one block of outputs, over one part of the inputs, for one block of rows."""
     rows = tl.program_id(2) * BLOCK_R + tl.arange(0, BLOCK_R)
@@ -144,6 +154,10 @@ def _product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     x_rows = x + rows[:, None] * x_stride
     # Outputs past the last one load its weights again, which is cheaper than a mask. They are never stored.
     weight_rows = weights + tl.minimum(outputs, NUM_OUTPUTS - 1)[:, None].to(tl.int64) * NUM_INPUTS
+    fetch_ahead(weight_rows, split * INPUTS_PER_SPLIT, NUM_INPUTS, LINES, DEPENDENT)
+    if GATED:
+        fetch_ahead(weight_rows + NUM_OUTPUTS * NUM_INPUTS, 0, NUM_INPUTS, LINES, DEPENDENT)
+    wait_for_others(DEPENDENT)
     sums = tl.zeros((BLOCK_R, BLOCK_N), tl.float32)
     up_sums = tl.zeros((BLOCK_R, BLOCK_N), tl.float32)
     for start in range(0, INPUTS_PER_SPLIT, BLOCK_K):

@@ -6,6 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import Norm, Residual
+from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 
 
@@ -46,7 +47,9 @@ def _add_rms_norm(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     SIZE: tl.constexpr,
     NUM_PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
+    DEPENDENT: tl.constexpr = False,
 ):
+    wait_for_others(DEPENDENT)
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < SIZE

@@ -10,8 +10,9 @@ import triton.language as tl
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import Norm, Residual
+from serve_app.model.kernels.dependent import fetch_ahead, wait_for_others
 from serve_app.model.kernels.launch import launch
-from serve_app.model.kernels.linear import matrix_parts, weights_at
+from serve_app.model.kernels.linear import lines_of, matrix_parts, weights_at
 from serve_app.model.kernels.norm import empty_sum
 from serve_app.model.kernels.tiles import choose_tiles
 from serve_app.model.matrix import Matrix
@@ -47,6 +48,7 @@ def _multiply(residual: Residual, norm: Norm, matrix: Matrix, out: Tensor, summe
         BLOCK_R=tiles.rows,
         BLOCK_N=tiles.outputs,
         BLOCK_K=tiles.inputs,
+        LINES=lines_of(num_inputs, values),
         EVEN=num_inputs % tiles.inputs == 0,
         SCALED=scales is not None,
         KEEPS_SUM=summed is not None,
@@ -77,11 +79,17 @@ def products_of_norm(  # noqa: PLR0913 - a kernel takes plain tensors and number
     BLOCK_K: tl.constexpr,
     EVEN: tl.constexpr,
     KEEPS_SUM: tl.constexpr,
+    LINES: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """Of rows with the weights at `weight_rows`, and with those `UP_OFFSET` behind them: [BLOCK_R, BLOCK_N] each.
 
     Programs whose first id is 0 write the residual's sum, if KEEPS_SUM.
     """
+    fetch_ahead(weight_rows, 0, NUM_INPUTS, LINES, DEPENDENT)
+    if UP_OFFSET > 0:
+        fetch_ahead(weight_rows + UP_OFFSET, 0, NUM_INPUTS, LINES, DEPENDENT)
+    wait_for_others(DEPENDENT)
     is_row = rows < num_rows
     is_summed = rows < tl.where(tl.program_id(0) == 0, num_rows, 0)
     sums = tl.zeros((BLOCK_R, BLOCK_N), tl.float32)
@@ -134,10 +142,12 @@ def _normed_product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    LINES: tl.constexpr,
     EVEN: tl.constexpr,
     SCALED: tl.constexpr,
     KEEPS_SUM: tl.constexpr,
     GATED: tl.constexpr,
+    DEPENDENT: tl.constexpr = False,
 ):
     """Program (n, r): one block of outputs for one block of rows."""
     rows = tl.program_id(1) * BLOCK_R + tl.arange(0, BLOCK_R)
@@ -147,7 +157,7 @@ def _normed_product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     up_offset: tl.constexpr = NUM_OUTPUTS * NUM_INPUTS if GATED else 0
     sums, up_sums = products_of_norm(
         *(x, parts, gains, summed, weight_rows, rows, num_rows, x_stride, part_stride, part_row_stride, eps),
-        *(NUM_INPUTS, NUM_PARTS, up_offset, BLOCK_R, BLOCK_N, BLOCK_K, EVEN, KEEPS_SUM),
+        *(NUM_INPUTS, NUM_PARTS, up_offset, BLOCK_R, BLOCK_N, BLOCK_K, EVEN, KEEPS_SUM, LINES, DEPENDENT),
     )
     if SCALED:
         sums *= tl.load(scales + outputs, mask=is_output, other=0.0)[None, :]

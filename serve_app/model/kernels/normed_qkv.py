@@ -7,7 +7,7 @@ from torch import Tensor
 
 from serve_app.model.kernels.arguments import Norm, Places, Residual
 from serve_app.model.kernels.launch import launch
-from serve_app.model.kernels.linear import matrix_parts
+from serve_app.model.kernels.linear import lines_of, matrix_parts
 from serve_app.model.kernels.norm import empty_sum
 from serve_app.model.kernels.normed import products_of_norm
 from serve_app.model.kernels.tiles import choose_tiles
@@ -43,6 +43,7 @@ def normed_qkv(
         BLOCK_R=tiles.rows,
         BLOCK_N=tiles.outputs,
         BLOCK_K=tiles.inputs,
+        LINES=lines_of(num_inputs, values),
         EVEN=num_inputs % tiles.inputs == 0,
         SCALED=scales is not None,
         num_warps=4,
@@ -82,8 +83,10 @@ def _normed_qkv(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    LINES: tl.constexpr,
     EVEN: tl.constexpr,
     SCALED: tl.constexpr,
+    DEPENDENT: tl.constexpr = False,
 ):
     """Program (n, t): one block of outputs for one block of tokens.
 
@@ -99,7 +102,7 @@ def _normed_qkv(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     weight_rows = weights + outputs[:, None].to(tl.int64) * NUM_INPUTS
     sums, _ = products_of_norm(
         *(x, parts, gains, summed, weight_rows, tokens, num_tokens, x_stride, part_stride, part_row_stride, eps),
-        *(NUM_INPUTS, NUM_PARTS, 0, BLOCK_R, BLOCK_N, BLOCK_K, EVEN, True),
+        *(NUM_INPUTS, NUM_PARTS, 0, BLOCK_R, BLOCK_N, BLOCK_K, EVEN, True, LINES, DEPENDENT),
     )
     if SCALED:
         sums *= tl.load(scales + outputs)[None, :]

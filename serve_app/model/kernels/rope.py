@@ -6,6 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import Places
+from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 from serve_app.model.rope import RotationTable
 
@@ -62,7 +63,9 @@ def _rope_and_write(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     NUM_GROUPS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    DEPENDENT: tl.constexpr = False,
 ):
+    wait_for_others(DEPENDENT)
     token, head = tl.program_id(0), tl.program_id(1)
     columns = tl.arange(0, BLOCK_D)
     inside = columns < HEAD_DIM

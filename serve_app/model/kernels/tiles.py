@@ -10,6 +10,8 @@ MAX_SKINNY_ROWS = 64
 MAX_FEW_ROWS = 8
 """Up to so many, the sums and the norm before a product are cheap enough for each of its programs to make them anew."""
 
+_ROWS_AS_WEIGHTS = 32
+"""With more, a narrow block reads more of its rows than of its weights, all of it from the L2 cache."""
 _MIN_ROWS = 8
 """Of a tile. Tensor cores take 8 or 16."""
 _MAX_FEW_PARTS = 2
@@ -49,12 +51,14 @@ def choose_tiles(
     """
     rows = min(padded(num_rows, _MIN_ROWS), MAX_SKINNY_ROWS)
     row_blocks = triton.cdiv(num_rows, rows)
-    wide_enough = [n for n in (64, 32) if row_blocks * triton.cdiv(num_outputs, n) >= _WANTED_PROGRAMS]
-    outputs = wide_enough[0] if wide_enough else 16
-    programs, splits = row_blocks * triton.cdiv(num_outputs, outputs), 1
     most_splits = num_inputs // _MIN_SPLIT if may_split else 1
     if num_rows <= MAX_FEW_ROWS:
         most_splits = min(most_splits, _MAX_FEW_PARTS)
+    # Every block of outputs reads all rows again. Where those are as many bytes as its weights, blocks are wide.
+    reached = most_splits if rows > _ROWS_AS_WEIGHTS else 1
+    wide_enough = [n for n in (64, 32) if row_blocks * triton.cdiv(num_outputs, n) * reached >= _WANTED_PROGRAMS]
+    outputs = wide_enough[0] if wide_enough else 16
+    programs, splits = row_blocks * triton.cdiv(num_outputs, outputs), 1
     while programs * splits < _WANTED_PROGRAMS and 2 * splits <= most_splits:
         splits *= 2
     input_bytes = (2 + 4 * num_parts) * rows + halves * outputs * weight_bytes

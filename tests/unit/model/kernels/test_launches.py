@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from serve_app.engine.row_state import RowState
 from serve_app.engine.steps.graphed_prefill import GraphedPrefill, prefill_tables, tokens_of
 from serve_app.engine.steps.prefill import PlainPrefill, PromptChunks
 from serve_app.model.csm import Csm
+from serve_app.model.kernels.launch import dependent_launches, launch
 from serve_app.model.kv_views import TokenRange
 from serve_app.model.presets import preset_config
 from serve_app.model.shape import CsmShape
@@ -116,3 +118,27 @@ def test_a_pass_outside_its_graph_is_one_copy_which_nobody_waits_for(model: Csm,
     with counted_launches() as plain:
         PlainPrefill(model, kv).read(twelve)
     assert len(plain) > 500, "what it saves"
+
+
+class Kernel:
+    """Notes the options of its launches."""
+
+    def __init__(self) -> None:
+        self.launched: list[dict[str, Any]] = []
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        return lambda *args, **options: self.launched.append(options)
+
+
+def test_kernels_wait_for_each_other_unless_they_are_launched_as_dependent() -> None:
+    kernel = Kernel()
+    launch(kernel, (1,), num_warps=4)
+    with pytest.raises(RuntimeError), dependent_launches(True):
+        launch(kernel, (1,), num_warps=4)
+        raise RuntimeError
+    launch(kernel, (1,), num_warps=4)
+    assert kernel.launched == [
+        {"num_warps": 4},
+        {"num_warps": 4, "DEPENDENT": True, "launch_pdl": True},
+        {"num_warps": 4},
+    ]

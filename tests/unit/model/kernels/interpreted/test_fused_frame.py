@@ -14,8 +14,8 @@ from serve_app.model.create import create_checkpoint
 from serve_app.model.csm import Csm
 from serve_app.model.kernels import reference
 from serve_app.model.kernels.arguments import FrameRows
-from serve_app.model.kernels.cases import Inputs, Sizes
 from serve_app.model.kernels.frame import FusedFrame
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.sampling import FrameSampler, RowSampling, SamplingPlan
 
 CPU = torch.device("cpu")

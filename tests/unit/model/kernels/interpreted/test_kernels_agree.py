@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from serve_app.model.kernels import attention, check
-from serve_app.model.kernels.cases import CASES, Inputs, Sizes
+from serve_app.model.kernels.cases import CASES
 from serve_app.model.kernels.check import disagreement, first_failure
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.kernels.linear import skinny_linear
 from serve_app.model.matrix import Quantization
 
