@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Containers often forbid Python to keep bytecode. Then every replica compiles torch and Ray again: seconds each.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: agents install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu gpu-session bench-capacity bench-datapath bench-versus clean
+.PHONY: agents install serve docs demo-voice test test-slow test-kills test-job-kills test-cluster test-abuse test-partitions audit sbom soak lint lock bench bench-gpu gpu-session bench-capacity bench-conversations bench-datapath bench-jobs bench-scaling bench-start bench-versus clean
 
 install: $(STAMP)
 
@@ -129,6 +129,23 @@ bench-datapath: install
 # The capacity model beside a served graph with a stand-in for its model; in three minutes.
 bench-capacity: install
 	$(PYTHON) -m benchmarks.capacity
+
+# More generators for more listeners, and how soon an autoscaled one comes; in four minutes.
+bench-scaling: install
+	$(PYTHON) -m benchmarks.scaling
+	$(PYTHON) -m benchmarks.scaling.load_step
+
+# Jobs taken, asked for and ended a second; in one minute.
+bench-jobs: install
+	$(PYTHON) -m benchmarks.jobs
+
+# From the command to the first word, three times; in two minutes.
+bench-start: install
+	$(PYTHON) -m benchmarks.load.cold_start
+
+# Turns with growing context: prefill, first audio, and what the prefix cache saves; in two minutes.
+bench-conversations: install
+	$(PYTHON) -m benchmarks.conversations
 
 # Beside transformers' generate behind a minimal server, under the same load.
 bench-versus: install

@@ -13,6 +13,7 @@ FRAME_RATE_HZ = 12.5
 FRAME_SAMPLES = 1920
 """One frame is 80 ms: 1920 samples at 24 kHz."""
 MAX_SEED = 2**63 - 1
+MAX_TEMPERATURE = 5.0
 
 _CODE_DTYPE = np.dtype("<u2")
 
@@ -63,6 +64,14 @@ class SamplingParams:
     min_frames: int = 1
     """End of speech is not drawn before this many frames."""
     max_frames: int = 1125
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What may differ between two takes of the same utterance."""
+
+    seed: int
+    temperature: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +199,7 @@ class Utterance:
     ends_with: int
     """How strong the pause after it is, a `speech.text.splitting.Break`."""
     seed: int
+    temperature: float
 
 
 @dataclass(frozen=True, slots=True)

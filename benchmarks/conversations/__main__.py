@@ -1,6 +1,8 @@
 """First audio of a clause over the WebSocket and by `/generate`, with and without `prepare`; prefill that was saved.
 
-The server runs already: `csm-serve serve --port 8380`, then `python -m benchmarks.conversations --url http://127.0.0.1:8380`.
+    python -m benchmarks.conversations                                a demo server of its own; two minutes
+    python -m benchmarks.conversations --url http://127.0.0.1:8000    one that runs already
+
 The ways alternate request by request, so what else the machine does hits them alike.
 """
 
@@ -8,14 +10,18 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from statistics import median
 from typing import Any
 
 import httpx
 
+from benchmarks.common import results_file
+from benchmarks.common.server_process import free_port, own_ray, started
 from benchmarks.conversations.socket import TIMEOUT_SECONDS, opened
 
+_SERVE = ("-c", "from serve_app.cli import main; main()", "serve", "--model", "demo")
 _METRICS_SECONDS = 15.0
 """Until what happened before is published for certain: Ray collects metrics every ten seconds."""
 CLAUSE = "Good morning to you all."
@@ -136,14 +142,29 @@ async def _run(url: str, repeats: int, num_turns: int, num_long: int) -> dict[st
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.conversations", description=__doc__)
-    parser.add_argument("--url", default="http://127.0.0.1:8000")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.conversations",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--url", help="of a server that runs; one is started if left out")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--turns", type=int, default=20)
     parser.add_argument("--long-turns", type=int, default=200, help="0 leaves the long talk out")
     given = parser.parse_args(arguments)
-    result = asyncio.run(_run(given.url, given.repeats, given.turns, given.long_turns))
+    with nullcontext(given.url) if given.url else _demo_server() as url:
+        result = asyncio.run(_run(url, given.repeats, given.turns, given.long_turns))
     print(json.dumps(result, indent=1))  # noqa: T201  the result
+    command = f"python -m benchmarks.conversations --repeats {given.repeats} --turns {given.turns}"
+    results_file.write("conversations", "cpu", [result], f"{command} --long-turns {given.long_turns}")
+
+
+@contextmanager
+def _demo_server() -> Iterator[str]:
+    port = free_port()
+    command = [*_SERVE, "--host", "127.0.0.1", "--port", str(port)]
+    with started(command, own_ray(), f"http://127.0.0.1:{port}") as server:
+        yield server.url
 
 
 if __name__ == "__main__":

@@ -43,10 +43,11 @@ class QualityWish(Lenient):
 
     candidates: Integer = Field(description="The most takes.")
     good_enough: Number = Field(default=GOOD_ENOUGH, description="The score at which no other take is drawn.")
+    spread: Number = Field(default=1.0, description="Times the temperature of the take before, up to 2.")
 
     @property
     def asked(self) -> Quality:
-        return Quality(self.candidates, self.good_enough)
+        return Quality(self.candidates, self.good_enough, self.spread)
 
 
 class GenerateBody(LenientBody):

@@ -39,6 +39,8 @@ class RecordedPart:
     num_frames: int = 0
     pause_frames: int = 0
     resumes: tuple[Resume, ...] = ()
+    temperature: float | None = None
+    """As it was drawn with. None in records of before it was noted: the answer's."""
 
     @property
     def end_frame(self) -> int:

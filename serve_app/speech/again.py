@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from serve_app.errors import InvalidRequest
-from serve_app.messages import Codes, ModelInfo, SamplingParams
+from serve_app.messages import Codes, Draw, ModelInfo, SamplingParams
 from serve_app.records.record import Record, RecordedPart
 from serve_app.speech.call import Before, Call
 from serve_app.speech.scene import Scene, Turn
@@ -36,7 +36,9 @@ async def replayed(speech: SpeechService, record: Record, call: Call) -> Verdict
     kept = record.num_given
     before = Before(record.context[:kept], record.context[kept:])
     scene = scene_of(record, _turns(record), record.seed)
-    scene = replace(scene, part_seeds={part.number: part.seed for part in record.parts})
+    usual = scene.sampling.temperature
+    draws = {part.number: Draw(part.seed, part.temperature or usual) for part in record.parts}
+    scene = replace(scene, part_draws=draws)
     again = await _spoken(speech, scene, replace(call, record_seconds=0.0), before)
     return _verdict(record, again, await speech.info())
 

@@ -121,7 +121,10 @@ async def _resuming(
     request: GenerationRequest,
     attempts: "_Attempts",
 ) -> AsyncGenerator[Accepted | M, None]:
-    """One stream over as many replicas as it takes. `Accepted` comes once, and so does each frame."""
+    """One stream over as many replicas as it takes. `Accepted` comes once, and so does each frame.
+
+    A message that comes out of turn ends an attempt too: the network between dying nodes may lose or repeat one.
+    """
     received, is_accepted = request.resume, False
     while True:
         try:
@@ -136,6 +139,8 @@ async def _resuming(
                             is_accepted = True
                             yield message
                         continue
+                    if message.first_frame != _num_frames(received):
+                        raise ReplicaLost(f"frame {message.first_frame} came out of turn")
                     attempts.note_progress()
                     received = _joined(received, message.codes)
                     yield replace(message, num_lost=message.num_lost + attempts.num_losses)
@@ -146,8 +151,7 @@ async def _resuming(
             # A busy server refuses a new stream. A stream that was accepted waits for a slot instead.
             if not is_accepted and not isinstance(error, ReplicaLost):
                 raise
-            num_frames = received.num_frames if received else 0
-            attempts.count_loss(f"request {request.request_id}", f"after {num_frames} frames", error)
+            attempts.count_loss(f"request {request.request_id}", f"after {_num_frames(received)} frames", error)
             await asyncio.sleep(attempts.pause_seconds)
 
 
@@ -184,6 +188,10 @@ class _Attempts:
             self._meter.count(metrics.FAILOVERS_FAILED, part=self._part)
             raise GenerationFailed(f"no replica could go on {where}; try again") from error
         _log.warning("%s: a replica was lost %s; going on", who, where)
+
+
+def _num_frames(received: Codes | None) -> int:
+    return received.num_frames if received else 0
 
 
 def _joined(received: Codes | None, codes: Codes) -> Codes:

@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 from serve_app.errors import InvalidRequest
-from serve_app.messages import MAX_SEED, ModelInfo, SamplingParams
+from serve_app.messages import MAX_SEED, MAX_TEMPERATURE, ModelInfo, SamplingParams
 from serve_app.settings import LimitSettings, SamplingSettings
 from serve_app.speech.scene import Quality
 
 _BY_CHANCE = -1
 _OFF = (0, -1)
+_MAX_SPREAD = 2
 
 
 def seed_of(asked: int | None) -> int | None:
@@ -47,7 +48,7 @@ def sampling_of(
 
 def _check(params: SamplingParams, size: int) -> None:
     checks = (
-        ("temperature", 0 < params.temperature <= 5, "must be from 0 to 5; 0 is greedy"),
+        ("temperature", 0 < params.temperature <= MAX_TEMPERATURE, "must be from 0 to 5; 0 is greedy"),
         ("top_k", params.top_k >= 1 or params.top_k in _OFF, f"must be from 1 to {size}; 0 or -1 switches it off"),
         ("top_p", 0 < params.top_p <= 1, "must be above 0 and at most 1; 1 switches it off"),
         ("repetition_penalty", 1 <= params.repetition_penalty <= 2, "must be from 1 to 2; 1 or less is off"),
@@ -69,6 +70,8 @@ def quality_of(asked: Quality | None, is_job: bool, sampling: SamplingParams, li
         raise InvalidRequest(
             "quality.good_enough", "must be above 0 and at most 1, the score of a take without a fault"
         )
+    if not 1 <= asked.spread <= _MAX_SPREAD:
+        raise InvalidRequest("quality.spread", f"must be from 1, which draws all takes alike, to {_MAX_SPREAD}")
     if sampling.greedy and asked.candidates > 1:
         raise InvalidRequest("quality.candidates", "must be 1 where sampling is greedy: all takes would be the same")
     return asked

@@ -130,8 +130,8 @@ class SpeechPipeline:
             async with aclosing(takes.best(asked, part, speak) if takes else speak(asked)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
-                        if takes is not None and takes.seed is not None:
-                            spoken.drawn_with(takes.seed)
+                        if takes is not None and takes.drawn is not None:
+                            spoken.drawn_with(takes.drawn)
                         yield spoken.take(message)
                     elif not is_accepted:
                         is_accepted = True

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from serve_app.messages import SAMPLE_RATE_HZ, AdapterRef, ContextSegment, SamplingParams
+from serve_app.messages import SAMPLE_RATE_HZ, AdapterRef, ContextSegment, Draw, SamplingParams
 from serve_app.speech.scene import Turn
 
 
@@ -43,8 +43,8 @@ class SpeechRequest:
     """The caller's W3C `traceparent`."""
     adapters: Mapping[str, AdapterRef] = dataclasses.field(default_factory=dict)
     """Those that its turns name."""
-    part_seeds: Mapping[int, int] = dataclasses.field(default_factory=dict)
-    """Seeds of utterances by their number, instead of those that follow from the request's."""
+    part_draws: Mapping[int, Draw] = dataclasses.field(default_factory=dict)
+    """Draws of utterances by their number, instead of those that follow from the request's."""
     voices: tuple[ContextSegment, ...] = ()
     """Kept voices of its speakers. They come before the context."""
     owner: str = ""

@@ -61,7 +61,7 @@ class Requests:
             arrived_at=call.arrived_at,
             trace=call.trace,
             adapters=await self.adapters_of(scene),
-            part_seeds=scene.part_seeds,
+            part_draws=scene.part_draws,
             voices=await self._voices_of(scene, call.key, before),
             frames_before=before.broken_off.num_frames if before.broken_off else 0,
             owner=owner,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from serve_app.messages import FRAME_RATE_HZ, SamplingParams
+from serve_app.messages import FRAME_RATE_HZ, Draw, SamplingParams
 from serve_app.speech.text.duration import frame_cap
 from serve_app.speech.text.splitting import Break, Piece
 from serve_app.speech.text.word_count import spoken_words
@@ -101,6 +101,8 @@ class Quality:
     """The most takes."""
     good_enough: float = GOOD_ENOUGH
     """The score, up to 1, at which no further take is drawn."""
+    spread: float = 1.0
+    """Times the temperature of the take before. Above 1, takes differ where a model says the same in every draw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,8 @@ class Scene:
     """Differences from the request as it was sent: unknown fields, values lowered to a limit."""
     voices: tuple[CastVoice, ...] = ()
     quality: Quality | None = None
-    part_seeds: Mapping[int, int] = field(default_factory=dict)
-    """Seeds of utterances by their number, where an answer is made again whose takes were chosen."""
+    part_draws: Mapping[int, Draw] = field(default_factory=dict)
+    """Draws of utterances by their number, where an answer is made again whose takes were chosen."""
 
     @property
     def longest_seconds(self) -> float:

@@ -11,6 +11,7 @@ from serve_app.messages import (
     AudioChunk,
     Codes,
     ContextSegment,
+    Draw,
     FinishReason,
     GenerationRequest,
     SpokenPart,
@@ -63,8 +64,9 @@ class Spoken:
     def next_request(self, part: Part) -> GenerationRequest:
         self._part, self._part_began = part, self._num_frames - _spoken_before(part)
         request, is_first = self._request, part.number == 0 and part.resume is None
-        seed = request.part_seeds.get(part.number, sub_seed(request.sampling.seed, part.number))
-        self._utterance = _utterance(part, seed)
+        usual = Draw(sub_seed(request.sampling.seed, part.number), request.sampling.temperature)
+        draw = request.part_draws.get(part.number, usual)
+        self._utterance = _utterance(part, draw)
         return GenerationRequest(
             request_id=request.request_id if part.is_only else f"{request.request_id}-{part.number}",
             text=part.piece.text,
@@ -72,7 +74,8 @@ class Spoken:
             context=self._context.segments(),
             sampling=replace(
                 request.sampling,
-                seed=seed,
+                seed=draw.seed,
+                temperature=draw.temperature,
                 max_frames=min(frame_cap(part.piece.num_words), self.frames_left + _spoken_before(part)),
             ),
             resume=part.resume,
@@ -86,10 +89,10 @@ class Spoken:
             owner=request.owner,
         )
 
-    def drawn_with(self, seed: int) -> None:
-        """Note that the part is spoken with another seed than `next_request` gave it."""
+    def drawn_with(self, draw: Draw) -> None:
+        """Note that the part is spoken with another draw than `next_request` gave it."""
         assert self._utterance is not None, "a part was asked for"
-        self._utterance = replace(self._utterance, seed=seed)
+        self._utterance = replace(self._utterance, seed=draw.seed, temperature=draw.temperature)
 
     def take(self, chunk: AudioChunk) -> AudioChunk:
         """A part's chunk, renumbered as one of the whole answer."""
@@ -144,7 +147,7 @@ def _spoken_before(part: Part) -> int:
     return part.resume.num_frames if part.resume is not None else 0
 
 
-def _utterance(part: Part, seed: int) -> Utterance:
+def _utterance(part: Part, draw: Draw) -> Utterance:
     piece = part.piece
     return Utterance(
         number=part.number,
@@ -155,7 +158,8 @@ def _utterance(part: Part, seed: int) -> Utterance:
         start=piece.start,
         end=piece.end,
         ends_with=piece.ends_with,
-        seed=seed,
+        seed=draw.seed,
+        temperature=draw.temperature,
     )
 
 

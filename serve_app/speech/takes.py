@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from serve_app.errors import CsmServeError
-from serve_app.messages import FRAME_RATE_HZ, Accepted, AudioChunk, FinishReason, GenerationRequest
+from serve_app.messages import (
+    FRAME_RATE_HZ,
+    MAX_TEMPERATURE,
+    Accepted,
+    AudioChunk,
+    Draw,
+    FinishReason,
+    GenerationRequest,
+    SamplingParams,
+)
 from serve_app.ports import AudioDecoder
 from serve_app.speech.parts import Part
 from serve_app.speech.scene import Quality
@@ -24,7 +33,7 @@ Speak = Callable[[GenerationRequest], Speech]
 class _Take:
     """What one draw gave."""
 
-    seed: int
+    draw: Draw
     chunks: list[AudioChunk] = field(default_factory=list)
 
     @property
@@ -58,7 +67,7 @@ class Takes:
         self._kept: list[dict[str, Any]] = []
         self.dropped_seconds = 0.0
         """Audio that was made and not kept."""
-        self.seed: int | None = None
+        self.drawn: Draw | None = None
         """Of the take that was kept last."""
 
     @property
@@ -78,8 +87,9 @@ class Takes:
         best: tuple[Score, _Take] | None = None
         scores: list[Score] = []
         while best is None or (len(scores) < self._quality.candidates and best[0].value < self._quality.good_enough):
-            take = _Take(sub_seed(request.sampling.seed, 0, 0, len(scores)))
-            again = replace(request, sampling=replace(request.sampling, seed=take.seed))
+            take = _Take(self._draw(request.sampling, len(scores)))
+            drawn = replace(request.sampling, seed=take.draw.seed, temperature=take.draw.temperature)
+            again = replace(request, sampling=drawn)
             async with aclosing(speak(again)) as messages:
                 async for message in messages:
                     if isinstance(message, AudioChunk):
@@ -95,10 +105,14 @@ class Takes:
                 break
         _, kept = best
         self.dropped_seconds -= kept.seconds
-        self.seed = kept.seed
+        self.drawn = kept.draw
         self._kept.append(_noted(part, scores, scores.index(best[0])))
         for chunk in kept.chunks:
             yield chunk
+
+    def _draw(self, sampling: SamplingParams, number: int) -> Draw:
+        temperature = min(sampling.temperature * self._quality.spread**number, MAX_TEMPERATURE)
+        return Draw(sub_seed(sampling.seed, 0, 0, number), temperature)
 
     async def _score(self, request: GenerationRequest, part: Part, take: _Take) -> Score:
         pcm = take.pcm

@@ -39,6 +39,7 @@ def test_so_does_an_item_of_a_batch_and_defaults_are_for_all_items(server: Serve
         (QUEUE, {"quality": {"candidates": 9}}, "must be from 1 to 8"),
         (QUEUE, {"quality": {"candidates": 0}}, "must be from 1 to 8"),
         (QUEUE, {"quality": {"candidates": 2, "good_enough": 2}}, "at most 1"),
+        (QUEUE, {"quality": {"candidates": 2, "spread": 3}}, "must be from 1"),
         (QUEUE, {"quality": {"candidates": 2}, "temperature": 0}, "all takes would be the same"),
         (QUEUE, {"quality": {"candidates": "many"}}, "candidates"),
         (QUEUE, {"quality": 3}, "quality"),

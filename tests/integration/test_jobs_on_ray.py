@@ -157,5 +157,7 @@ def check_database(client: Client, tmp_path: Path) -> None:
     assert set(jobs) == set(client.accepted.values()), "a request that was sent again made another job"
     # That server was asked to stop: what it could not finish waits for the next one.
     given_back = jobs[client.accepted[LONG]]
-    assert (given_back.state, given_back.reason) == ("queued", "its runner was stopped")
+    # Which of its parts went first is up to Serve.
+    assert given_back.state == "queued"
+    assert given_back.reason in ("its runner was stopped", "the models are still loading")
     database.close()

@@ -16,6 +16,7 @@ import pytest
 from serve_app.codec.stand_in import StandInSlots
 from serve_app.deployments import options
 from serve_app.engine.stand_in import frame_codes
+from serve_app.messages import FRAME_SAMPLES
 from serve_app.settings import Settings, StandInSettings
 from tests.support.ray_server import Server, shared_ray
 
@@ -49,6 +50,17 @@ def expected_sound(seed: int, num_frames: int) -> bytes:
     slot = slots.open()
     assert slot is not None
     return slots.decode({slot: codes})[slot].tobytes()
+
+
+def first_difference(sound: bytes, expected: bytes) -> str:
+    """Where a stream leaves what was expected, and how many frames it jumps there (up to the tones' period)."""
+    size = 2 * FRAME_SAMPLES
+    frames, wanted = ([part[at : at + size] for at in range(0, len(part), size)] for part in (sound, expected))
+    pairs = enumerate(zip(frames, wanted, strict=False))
+    frame = next((number for number, (got, want) in pairs if got != want), min(len(frames), len(wanted)))
+    heard = frames[frame] if frame < len(frames) else b""
+    jump = wanted.index(heard) - frame % 32 if heard in wanted else None
+    return f"{len(frames)} of {len(wanted)} frames, different from frame {frame} on, a jump of {jump}"
 
 
 @dataclass(slots=True)

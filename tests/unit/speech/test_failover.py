@@ -91,6 +91,25 @@ async def test_every_frame_comes_once(lives: tuple[int, ...], silent_end: bool) 
     assert generator.num_open == 0
 
 
+class OnceUnreliable(DyingGenerator):
+    """Its first stream is like `sent`: messages by their numbers, one perhaps lost or repeated on the way."""
+
+    def __init__(self, sent: tuple[int, ...]) -> None:
+        super().__init__()
+        self._sent = sent
+
+    def _messages(self, request: GenerationRequest, first: int) -> list[Accepted | TokenFrames]:
+        messages = super()._messages(request, first)
+        return [messages[number] for number in self._sent] if len(self.requests) == 1 else messages
+
+
+@pytest.mark.parametrize("sent", [(0, 1, 3, 4), (0, 2), (0, 1, 2, 2, 3), (0, 1, 2, 3, 1)], ids=str)
+async def test_a_message_that_was_lost_or_came_twice_is_not_heard(sent: tuple[int, ...]) -> None:
+    generator = OnceUnreliable(sent)
+    assert heard(await listen(generator)) == FRAMES.tolist()
+    assert len(generator.requests) == 2
+
+
 async def test_what_is_asked_for_again_continues_and_is_not_refused() -> None:
     generator = DyingGenerator(3)
     await listen(generator)

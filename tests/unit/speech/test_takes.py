@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from serve_app.errors import DeliveryFailed
-from serve_app.messages import Accepted, AudioChunk, ContextSegment, FinishReason, SamplingParams
+from serve_app.messages import (
+    Accepted,
+    AudioChunk,
+    ContextSegment,
+    Draw,
+    FinishReason,
+    GenerationRequest,
+    SamplingParams,
+)
 from serve_app.speech.pipeline import SpeechPipeline
 from serve_app.speech.request import SpeechRequest
 from serve_app.speech.scene import Quality, Turn
@@ -44,6 +52,10 @@ async def spoken(
 
 def takes_of(decoder: FakeDecoder, candidates: int, ear: Ear | None = None) -> Takes:
     return Takes(Quality(candidates), decoder, ear)
+
+
+def drawn_for(request: GenerationRequest) -> Draw:
+    return Draw(request.sampling.seed, request.sampling.temperature)
 
 
 def kept(takes: Takes) -> list[int]:
@@ -99,11 +111,22 @@ async def test_the_next_utterance_follows_the_take_that_was_kept() -> None:
     messages = await spoken(decoder, takes, [Turn(TEXT, 0), Turn(TEXT, 1)])
     (before,) = decoder.requests[2].context
     assert set(np.unique(before.codes.to_array())) == {2}, "the second draw's codes"
-    seeds = {c.utterance.number: c.utterance.seed for c in messages if isinstance(c, AudioChunk) and c.utterance}
-    assert seeds == {0: decoder.requests[1].sampling.seed, 1: decoder.requests[2].sampling.seed}
+    utterances = [c.utterance for c in messages if isinstance(c, AudioChunk) and c.utterance]
+    draws = {utterance.number: Draw(utterance.seed, utterance.temperature) for utterance in utterances}
+    kept_draws = [drawn_for(request) for request in decoder.requests[1:3]]
+    assert list(draws.values()) == kept_draws
     again = FakeDecoder(USUAL)
-    await spoken(again, None, [Turn(TEXT, 0), Turn(TEXT, 1)], part_seeds=seeds)
-    assert [request.sampling.seed for request in again.requests] == list(seeds.values())
+    await spoken(again, None, [Turn(TEXT, 0), Turn(TEXT, 1)], part_draws=draws)
+    assert [drawn_for(request) for request in again.requests] == kept_draws
+
+
+async def test_each_take_is_warmer_than_the_one_before_where_that_is_asked() -> None:
+    decoder = FakeDecoder(SHORT)
+    takes = Takes(Quality(4, spread=2.0), decoder, None)
+    messages = await spoken(decoder, takes)
+    assert [request.sampling.temperature for request in decoder.requests] == [0.9, 1.8, 3.6, 5.0]
+    (spoken_with,) = {c.utterance.temperature for c in messages if isinstance(c, AudioChunk) and c.utterance}
+    assert spoken_with == decoder.requests[kept(takes)[0]].sampling.temperature
 
 
 async def test_pitch_and_loudness_are_those_of_the_speakers_passage() -> None:

@@ -1,0 +1,1 @@
+"""What the durable queue takes and gives."""

@@ -1,0 +1,1 @@
+"""More replicas for more listeners: how much each adds, and how soon one comes."""
