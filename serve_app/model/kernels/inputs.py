@@ -76,7 +76,8 @@ class Inputs:
 
     def prompt_places(self, sizes: Sizes) -> Places:
         """Of as many ranges as there are rows, in any order, the first in the middle of its prompt; then padding."""
-        lengths = [self._number(1, min(40, sizes.num_positions // 3)) for _ in range(sizes.num_rows)]
+        longest = max(1, min(200 // sizes.num_rows, sizes.num_positions // 3))
+        lengths = [self._number(1, longest) for _ in range(sizes.num_rows)]
         starts = [self._number(0, sizes.num_positions - 1 - length) for length in lengths]
         order = torch.randperm(sizes.num_rows, generator=self._generator).tolist()
         rows = [row for row, length in zip(order, lengths, strict=True) for _ in range(length)] + [0, 0, 0]
