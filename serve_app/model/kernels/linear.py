@@ -28,7 +28,7 @@ def skinny_linear(x: Tensor, matrix: Matrix, out: Tensor | None = None) -> Tenso
         return product if out is None else out.copy_(product)
     if out is None:
         out = x.new_empty(x.shape[0], values.shape[0])
-    tiles = choose_tiles(x.shape[0], values.shape[0], values.shape[1], values.element_size())
+    tiles = choose_tiles(x, values)
     _multiply(x, values, scales, out[None], tiles)
     return out
 
@@ -41,7 +41,7 @@ def split_linear(x: Tensor, matrix: Matrix) -> Tensor:
     values, scales = matrix_parts(matrix)
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
         return F.linear(x, values)[None]
-    tiles = choose_tiles(x.shape[0], values.shape[0], values.shape[1], values.element_size(), may_split=True)
+    tiles = choose_tiles(x, values, may_split=True)
     out = torch.empty(tiles.splits, x.shape[0], values.shape[0], device=x.device, dtype=torch.float32)
     _multiply(x, values, scales, out, tiles)
     return out
@@ -52,9 +52,8 @@ def swiglu(x: Tensor, gate_up: Matrix) -> Tensor:
     values, scales = matrix_parts(gate_up)
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
         return _gated(F.linear(x, values))
-    num_outputs, num_inputs = values.shape[0] // 2, values.shape[1]
-    tiles = choose_tiles(x.shape[0], num_outputs, num_inputs, values.element_size(), halves=2)
-    out = x.new_empty(x.shape[0], num_outputs)
+    tiles = choose_tiles(x, values, halves=2)
+    out = x.new_empty(x.shape[0], values.shape[0] // 2)
     _multiply(x, values, scales, out[None], tiles, gated=True)
     return out
 

@@ -36,7 +36,7 @@ def _multiply(residual: Residual, norm: Norm, matrix: Matrix, out: Tensor, summe
     (num_rows, num_outputs), (x, parts) = out.shape, residual
     num_inputs = values.shape[1]
     halves = len(values) // num_outputs
-    tiles = choose_tiles(num_rows, num_outputs, num_inputs, values.element_size(), halves=halves, num_parts=len(parts))
+    tiles = choose_tiles(x, values, halves=halves, num_parts=len(parts))
     launch(
         _normed_product,
         (triton.cdiv(num_outputs, tiles.outputs), triton.cdiv(num_rows, tiles.rows)),

@@ -26,7 +26,7 @@ def normed_qkv(
     (x, parts), num_tokens = residual, len(residual.x)
     (num_outputs, num_inputs), (_, _, num_groups, _, head_dim) = values.shape, kv.shape
     num_heads = num_outputs // head_dim - 2 * num_groups
-    tiles = choose_tiles(num_tokens, num_outputs, num_inputs, values.element_size(), num_parts=len(parts))
+    tiles = choose_tiles(x, values, num_parts=len(parts))
     summed = empty_sum(residual)
     queries = torch.empty(num_tokens, num_heads, head_dim, device=x.device, dtype=x.dtype)
     launch(

@@ -9,6 +9,8 @@ import torch
 
 from serve_app.model.csm import Csm
 from serve_app.model.kernels.arguments import FrameRows
+from serve_app.model.kernels.check import USUAL_SIZES
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.layers import Block
 from serve_app.model.matrix import Matrix, Quantization, QuantizedMatrix
 from serve_app.model.presets import preset_config
@@ -22,6 +24,8 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 NOWHERE = torch.device("meta")
 MULTIPROCESSOR_BYTES = 227 << 10
 """Of shared memory, that an H100 lets programs have."""
+ADA_PROGRAM_BYTES = 99 << 10
+"""That an Ada card lets one program have: the least of all cards with these kernels."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -120,6 +124,36 @@ def test_a_frame_of_csm_1b_compiles(quantization: Quantization, num_rows: int, l
         assert 2 * kernel.metadata.shared <= MULTIPROCESSOR_BYTES, f"two {name} do not fit"
         if name in STREAMING:
             assert "cp.async.cg.shared.global" in kernel.asm["ptx"], "weights do not stream, 16 bytes at a time"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("num_rows", [8, 64])
+def test_a_frame_of_csm_1b_fits_ada(num_rows: int) -> None:
+    from serve_app.model.kernels.frame import FusedFrame
+    from tests.support.offline_compiler import ADA, OfflineCompiler
+
+    compiler = OfflineCompiler(ADA)
+    with compiler.instead_of_launches(), torch.inference_mode():
+        FusedFrame(make_model("none"), num_rows)(num_rows, 1024, make_rows(num_rows))
+    assert max(kernel.metadata.shared for _, kernel in compiler.compiled.values()) <= ADA_PROGRAM_BYTES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("sizes", USUAL_SIZES, ids=lambda sizes: f"{sizes.num_rows} rows")
+def test_what_is_checked_at_start_fits_ada(sizes: Sizes) -> None:
+    """One kernel that does not would make a card do without all of them."""
+    from serve_app.model.kernels import fused
+    from serve_app.model.kernels.cases import CASES
+    from tests.support.offline_compiler import ADA, OfflineCompiler
+
+    compiler = OfflineCompiler(ADA)
+    with compiler.instead_of_launches(), torch.inference_mode():
+        for case in CASES.values():
+            case(fused, Inputs(torch.device("cpu"), torch.bfloat16, "none"), sizes)
+    used = [(kernel.metadata.shared, name) for name, kernel in compiler.compiled.values()]
+    assert max(used)[0] <= ADA_PROGRAM_BYTES, max(used)
 
 
 @pytest.mark.slow
