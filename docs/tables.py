@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from serve_app import metrics
-from serve_app.settings import EngineSettings, Settings, models_in
+from serve_app.settings import CodecSettings, EngineSettings, Settings, models_in
 
 DOCS = Path(__file__).parent
 CARDS_GB = (8, 12, 16, 24)
@@ -46,18 +46,26 @@ def metrics_table() -> str:
 def cards_table() -> str:
     """One row a size of card: the slots that csm-1b has there."""
     import torch
+    from transformers import MimiConfig
 
+    from serve_app.codec.memory_plan import DecoderMemory
+    from serve_app.codec.mimi import empty_mimi
     from serve_app.engine.memory.cards import most_slots
     from serve_app.engine.memory.plan import PlannedModel
     from serve_app.model.presets import preset_config
     from serve_app.model.shape import CsmShape
 
-    shape = CsmShape.from_config(preset_config("csm-1b"))
+    config = preset_config("csm-1b")
+    assert isinstance(config.codec_config, MimiConfig), "CsmConfig makes it one"
+    shape = CsmShape.from_config(config)
+    decoder = DecoderMemory.of(empty_mimi(config.codec_config, shape.num_codebooks))
     kinds = [PlannedModel(shape, torch.bfloat16, kind) for kind in ("none", "int8")]
     engines = [EngineSettings(prefix_cache_mb=mb) for mb in (EngineSettings().prefix_cache_mb, 0)]
-    rows = ["| Card | bfloat16 | without a prefix cache | int8 | without a prefix cache |", "|---|---|---|---|---|"]
+    names = ["bfloat16", "without a prefix cache", "int8", "without a prefix cache", "`codec.max_streams`"]
+    rows = [f"| Card | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for size in CARDS_GB:
         slots = [most_slots(kind, engine, size * 10**9) for kind in kinds for engine in engines]
+        slots.append(decoder.most_slots(int(size * 10**9 * CodecSettings().memory_fraction)))
         rows.append(f"| {size} GB | {' | '.join(map(str, slots))} |")
     return "\n".join(rows)
 

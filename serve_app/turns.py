@@ -5,10 +5,31 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TypeVar
 
 from serve_app.shares import Line
+
+T = TypeVar("T")
+_OWNER: ContextVar[str] = ContextVar("owner", default="")
+
+
+@contextmanager
+def working_for(owner: str) -> Iterator[None]:
+    """What the block does, and the tasks that it starts, is done for this key. `""` is the server itself."""
+    token = _OWNER.set(owner)
+    try:
+        yield
+    finally:
+        _OWNER.reset(token)
+
+
+def current_owner() -> str:
+    """The key for which the running code works."""
+    return _OWNER.get()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +85,8 @@ class Turns:
         """A place that is kept until `leave`."""
         loop, called = asyncio.get_running_loop(), asyncio.Event()
         ticket = self.join(owner, lambda: loop.call_soon_threadsafe(called.set))
+        if ticket.began_at is not None:
+            return ticket
         try:
             async with asyncio.timeout(self._limits.wait_seconds):
                 await called.wait()
@@ -101,3 +124,26 @@ class Turns:
 
     def _may_run(self, owner: str) -> bool:
         return self._running[owner] < self._line.shares.most_places(owner, self._limits.at_once)
+
+
+class FairThreads:
+    """Threads for calls that block. Where all are busy, owners take turns."""
+
+    def __init__(self, name: str, limits: TurnLimits) -> None:
+        """As many threads as `limits.at_once`."""
+        self._turns = Turns(limits)
+        self._threads = ThreadPoolExecutor(limits.at_once, name)
+
+    async def run(self, owner: str, work: Callable[[], T]) -> T:
+        """What `work` returns. Once begun it is done, even if the caller is cancelled. Raises Overloaded."""
+        ticket = await self._turns.taken(owner)
+        try:
+            running = self._threads.submit(work)
+        except RuntimeError:  # it was closed
+            self._turns.leave(ticket)
+            raise
+        running.add_done_callback(lambda _: self._turns.leave(ticket))
+        return await asyncio.wrap_future(running)
+
+    def close(self) -> None:
+        self._threads.shutdown()

@@ -30,8 +30,8 @@ from serve_app.model.weights import CODEC_PREFIX
 if TYPE_CHECKING:
     from moshi.models.compression import MimiModel
 
-    from serve_app.codec.decoder_service import Slots
     from serve_app.codec.native.decoder import NativeSlotDecoder
+    from serve_app.codec.slots import Slots
 
 _FRAME_MS = 80.0
 _REPLAY_FRAMES = 250

@@ -69,7 +69,7 @@ def _row(replicas: int, seconds: float) -> dict[str, Any]:
 def _listen(url: str, listeners: int, seconds: float) -> list[Record]:
     with tempfile.TemporaryDirectory() as folder:
         kept = ["--out", folder, "--name", "scaling", "--url", url, "--max-audio-seconds", str(_UTTERANCE_SECONDS)]
-        load = ["--concurrency", str(listeners), "--duration", str(seconds), "--warm-up", str(listeners)]
+        load = ["--concurrency", str(listeners), "--duration", str(seconds), "--warm-up", "2"]
         command = [sys.executable, "-m", "benchmarks.load", *kept, *load]
         subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
         return [record for record in read_records(Path(folder) / "scaling.jsonl") if not record.warm_up]

@@ -16,6 +16,7 @@ from serve_app.errors import CsmServeError, StorageFailed, Unauthorized
 from serve_app.keys.key import ANONYMOUS, Key
 from serve_app.keys.key import Scope as KeyScope
 from serve_app.keys.keys import Keys
+from serve_app.turns import working_for
 
 _KEYS = "csm.keys"
 KEY_IN_SCOPE = "csm.key"
@@ -64,7 +65,9 @@ class Authentication:
             except (StorageFailed, Unauthorized) as error:
                 await _refuse(error, scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+        key = scope.get(KEY_IN_SCOPE, ANONYMOUS)
+        with working_for(key.id):
+            await self._app(scope, receive, send)
 
     async def _key(self, keys: Keys, connection: HTTPConnection) -> Key:
         for other in self._others:

@@ -3,19 +3,18 @@
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serve_app import log, metrics
 from serve_app.audio.silence import SilenceGuard
-from serve_app.codec.native.decoder import native_slots
-from serve_app.codec.preparation import prepared_codec
+from serve_app.codec.decoder_stream import DecoderStream
+from serve_app.codec.slots import Slots, load_slots
 from serve_app.errors import GenerationFailed, Overloaded
 from serve_app.messages import (
     FRAME_SAMPLES,
@@ -30,7 +29,7 @@ from serve_app.messages import (
 )
 from serve_app.metrics import NO_METER, Meter
 from serve_app.model.out_of_memory import memory_for_start
-from serve_app.owner_thread import Inbox, OwnerThread
+from serve_app.owner_thread import OwnerThread
 from serve_app.ports import TokenGenerator
 from serve_app.settings import CodecSettings, Settings
 from serve_app.tracing import NO_TRACER, Span, Tracer
@@ -40,56 +39,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _MEMORY = ("the audio decoder", "codec.max_streams, or raise codec.memory_fraction")
-
-
-class Slots(Protocol):
-    """A codec with a fixed number of streams, as `decoder.SlotDecoder`."""
-
-    frames_per_call: int
-    """More frames of a stream in one call save nothing, and its mates wait for them."""
-
-    def open(self) -> int | None: ...
-
-    def close(self, slot: int) -> None: ...
-
-    def decode(self, frames: Mapping[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]:
-        """By slot, [frames, codebooks] to the samples of all of them, one after the other."""
-        ...
-
-    def warm_up(self) -> None: ...
-
-
-class _Stream:
-    """A message's frames that wait to be decoded, and who waits for their sound. `slot` is None until one is open.
-
-    A resumed stream first decodes frames that were heard before: they rebuild the slot's state, their sound is dropped.
-    """
-
-    def __init__(self) -> None:
-        self.slot: int | None = None
-        self.inbox: Inbox[NDArray[np.int16]] = Inbox()
-        self.pending: deque[NDArray[np.integer]] = deque()
-        self.decoded: list[NDArray[np.int16]] = []
-        self.num_to_drop = 0
-
-    def next_frames(self, most: int) -> NDArray[np.integer]:
-        """[frames, codebooks], at most so many of those that wait."""
-        return np.stack([self.pending.popleft() for _ in range(min(most, len(self.pending)))])
-
-    def replay(self, frames: NDArray[np.integer]) -> None:
-        assert not self.pending, "what was heard comes before what was not"
-        self.pending.extend(frames)
-        self.num_to_drop = len(frames)
-
-    def take(self, samples: NDArray[np.int16]) -> None:
-        """Some frames' sound. The message's whole sound is handed over at once: each wake-up costs the event loop."""
-        num_dropped = min(self.num_to_drop, len(samples) // FRAME_SAMPLES)
-        self.num_to_drop -= num_dropped
-        if num_dropped * FRAME_SAMPLES < len(samples):
-            self.decoded.append(samples[num_dropped * FRAME_SAMPLES :])
-        if self.decoded and not self.pending:
-            self.inbox.put(np.concatenate(self.decoded))
-            self.decoded = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +71,7 @@ class DecoderService:
         self._meter = meter
         self._tracer = tracer
         self._num_consumed = self._num_waiting = self._num_refused = 0
-        self._streams: list[_Stream] = []
+        self._streams: list[DecoderStream] = []
         self._free_slots = asyncio.Semaphore(settings.max_streams)
         self._thread = OwnerThread("decoder", self._tick, self._fail_all, stuck_seconds=settings.stuck_seconds)
 
@@ -132,7 +81,7 @@ class DecoderService:
     ) -> Self:
         """With the codec of the model that the settings name; raises StartupError where it cannot be loaded."""
         with memory_for_start(*_MEMORY):
-            return cls(_slots(settings), generator, settings.codec, meter, tracer)
+            return cls(load_slots(settings), generator, settings.codec, meter, tracer)
 
     async def warm_up(self) -> None:
         with memory_for_start(*_MEMORY):
@@ -159,7 +108,7 @@ class DecoderService:
             _log.debug("request %s: the stream is over", request.request_id)
 
     async def _stream(self, request: GenerationRequest, span: Span) -> AsyncGenerator[Accepted | AudioChunk, None]:
-        stream, guard = _Stream(), SilenceGuard(self._settings.silent_tail_seconds)
+        stream, guard = DecoderStream(), SilenceGuard(self._settings.silent_tail_seconds)
         opus = _opus(self._settings.opus_kbps) if request.is_lossy else None
         has_slot = False
         try:
@@ -183,7 +132,7 @@ class DecoderService:
 
     async def decode(self, codes: Codes) -> bytes:
         """See `ports.AudioDecoder`. Raises Overloaded where every slot is taken, and GenerationFailed."""
-        stream, has_slot = _Stream(), False
+        stream, has_slot = DecoderStream(), False
         self._num_consumed += 1
         try:
             has_slot = await self._wait_for_slot()
@@ -234,7 +183,7 @@ class DecoderService:
     def stop(self) -> None:
         self._thread.stop()
 
-    async def _decode(self, stream: _Stream, message: TokenFrames, guard: SilenceGuard) -> AudioChunk:
+    async def _decode(self, stream: DecoderStream, message: TokenFrames, guard: SilenceGuard) -> AudioChunk:
         frames = message.codes.to_array()
         sound = np.empty(0, np.int16)
         if len(frames):
@@ -244,7 +193,7 @@ class DecoderService:
         finish = FinishReason.RUNAWAY if is_runaway and message.finish is None else message.finish
         return AudioChunk(message.first_frame, sound.tobytes(), message.codes, finish, num_lost=message.num_lost)
 
-    def _submit(self, stream: _Stream, frames: NDArray[np.integer]) -> None:
+    def _submit(self, stream: DecoderStream, frames: NDArray[np.integer]) -> None:
         try:
             self._thread.check()
         except GenerationFailed as error:
@@ -252,14 +201,14 @@ class DecoderService:
         else:
             stream.pending.extend(frames)
 
-    def _open(self, stream: _Stream, resume: Codes | None) -> None:
+    def _open(self, stream: DecoderStream, resume: Codes | None) -> None:
         stream.slot = self._slots.open()
         assert stream.slot is not None, "as many streams are let in as there are slots"
         self._streams.append(stream)
         if resume is not None:
             stream.replay(resume.to_array()[-self._settings.replay_frames :])
 
-    def _close(self, stream: _Stream) -> None:
+    def _close(self, stream: DecoderStream) -> None:
         if stream.slot is not None:
             self._streams.remove(stream)
             self._slots.close(stream.slot)
@@ -296,18 +245,3 @@ def _opus(kbps: int) -> "OpusPackets | None":
 
 def _packed(chunk: AudioChunk, opus: "OpusPackets") -> AudioChunk:
     return replace(chunk, pcm=b"", opus=opus.encode(chunk.pcm))
-
-
-def _slots(settings: Settings) -> Slots:
-    # Imported here: with a stand-in, and with a prepared codec, a replica does without torch.
-    if settings.stand_in is not None:
-        from serve_app.codec.stand_in import StandInSlots
-
-        return StandInSlots(settings.stand_in, settings.codec.max_streams)
-    if (ready := prepared_codec(settings)) is not None:
-        return native_slots(ready.weights, settings.codec)
-    from serve_app.codec.loading import load_codec
-    from serve_app.codec.step_choice import make_slots
-
-    _, mimi = load_codec(settings)
-    return make_slots(settings.codec, mimi)

@@ -79,14 +79,19 @@ def load_mimi(
     It may share memory with `tensors`, so that two Mimis of the same tensors need the memory once.
     Raises CheckpointError for a config or weights that moshi cannot use.
     """
-    _require_expressible(config, num_codebooks)
+    mimi = empty_mimi(config, num_codebooks)
     stored = moshi_tensors(tensors, config)
-    with torch.device("meta"):
-        mimi = loaders.get_mimi(None, moshi_config(config), "meta", num_codebooks)
     _require_same_shapes(stored, mimi.state_dict())
     state = {name: tensor.to(device, torch.float32).contiguous() for name, tensor in stored.items()}
     mimi.load_state_dict(state, strict=True, assign=True)
     return mimi.requires_grad_(False).eval()
+
+
+def empty_mimi(config: MimiConfig, num_codebooks: int) -> MimiModel:
+    """A Mimi without memory, on the "meta" device. Raises CheckpointError for a config that moshi cannot use."""
+    _require_expressible(config, num_codebooks)
+    with torch.device("meta"):
+        return loaders.get_mimi(None, moshi_config(config), "meta", num_codebooks)
 
 
 def moshi_tensors(tensors: Iterable[tuple[str, Tensor]], config: MimiConfig) -> dict[str, Tensor]:

@@ -70,6 +70,7 @@ def _file_for(settings: Settings) -> Iterator[Path]:
             os.utime(path)  # The oldest are forgotten.
         yield path
         _forget_old(folder)
+        _clear_drafts(folder)
 
 
 def _forget_old(folder: Path) -> None:
@@ -77,6 +78,17 @@ def _forget_old(folder: Path) -> None:
     for file in files[:-_MOST_KEPT]:
         file.unlink(missing_ok=True)
         file.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _clear_drafts(folder: Path) -> None:
+    """Of processes that died while they made one. A draft whose lock is held is being written."""
+    for draft in folder.glob("*.draft"):
+        with draft.with_suffix(".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            draft.unlink(missing_ok=True)
 
 
 def _name(settings: Settings) -> str | None:
@@ -96,6 +108,17 @@ def _name(settings: Settings) -> str | None:
 def _made(settings: Settings, path: Path) -> bool:
     """Whether the kernels can run this codec, which is then in `path`."""
     draft = path.with_suffix(".draft")
+    try:
+        if not _written(settings, draft):
+            return False
+        draft.rename(path)
+        return True
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _written(settings: Settings, draft: Path) -> bool:
+    """Whether another process has written the codec to `draft`. Where it has not, a part may lie there."""
     wanted = {"model": settings.model, "revision": settings.revision, "base": settings.base, "path": str(draft)}
     command = [sys.executable, "-m", "serve_app.codec.prepare", json.dumps(wanted)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
@@ -106,7 +129,4 @@ def _made(settings: Settings, path: Path) -> bool:
         return False
     if "error" in said:
         raise CheckpointError(said["error"])
-    if "reason" in said:
-        return False  # The choice of the step says why.
-    draft.rename(path)
-    return True
+    return "reason" not in said  # The choice of the step says why.

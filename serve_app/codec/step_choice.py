@@ -5,9 +5,9 @@ import logging
 from moshi.models.compression import MimiModel
 
 from serve_app.codec.decoder import SlotDecoder
-from serve_app.codec.decoder_service import Slots
 from serve_app.codec.native.decoder import native_slots, unusable
 from serve_app.codec.native.from_mimi import decoder_weights, inexpressible
+from serve_app.codec.slots import Slots
 from serve_app.errors import StartupError
 from serve_app.settings import CodecSettings
 

@@ -6,13 +6,13 @@ This module imports no Ray, which reads the environment as it is imported.
 import os
 
 RAY_ON_ONE_MACHINE = {
-    # Ray ends idle processes above this number: replicas, Serve's own and the spare (`spare.py`) are fewer.
-    "RAY_num_workers_soft_limit": "12",
+    # Idle processes that Ray keeps: the spare (`spare.py`). It starts two for a task that finds none.
+    "RAY_num_workers_soft_limit": "1",
     # Ray gives its workers the lowest priority but four. Here they are the server, and a busy machine would starve it.
     "RAY_worker_niceness": "0",
-    # Ten looks a second at replicas that change a few times a day cost more than the rest of an idle server. A quarter
-    # of a second is what a failed replica waits longer for its successor.
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+    # Ten looks a second at replicas that change a few times a day cost more than the rest of an idle server. A failed
+    # replica waits half a second longer for its successor.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     # Prometheus asks every few seconds. Each export wakes a thread of every replica.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
     # Nobody reads what each handler of Ray's own event loops took.

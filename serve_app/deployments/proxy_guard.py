@@ -11,6 +11,7 @@ from typing import Any
 import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serve_app.api.door import at_the_door
 from serve_app.deployments import haproxy_guard
 
 PROXY_GUARDS = {
@@ -33,9 +34,9 @@ _MODEL_ID = b"serve_multiplexed_model_id"
 
 
 def install() -> list[Any]:
-    """Have uvicorn use the guarded protocol in this process. Returns no middleware: Serve asks for a list of them."""
+    """Have uvicorn use the guarded protocol in this process. Returns what Serve puts before its proxy."""
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{GuardedProtocol.__name__}"
-    return []
+    return [at_the_door(MAX_CONNECTIONS)]
 
 
 class GuardedProtocol(HttpToolsProtocol):

@@ -5,7 +5,6 @@ import logging
 import torch
 
 from serve_app.engine.adapters import AdapterStore
-from serve_app.engine.memory.device import claim_memory
 from serve_app.engine.memory.plan import PlannedModel, announce, plan_memory, usual_reserves
 from serve_app.engine.model_runner import ModelRunner
 from serve_app.engine.prefix_cache import PrefixCache
@@ -16,6 +15,7 @@ from serve_app.model.checkpoint import Checkpoint, load_model, open_checkpoint
 from serve_app.model.checkpoint_hash import checkpoint_hash
 from serve_app.model.csm import Csm
 from serve_app.model.device import pick_device, pick_dtype, pick_quantization, use_threads
+from serve_app.model.device_memory import claim_memory
 from serve_app.model.tokenizer import TextTokenizer
 from serve_app.settings import EngineSettings, Settings
 
@@ -35,7 +35,7 @@ def load_parts(settings: Settings) -> EngineParts:
     # With auto every matrix may keep its type.
     planned = PlannedModel(checkpoint.shape, dtype, "none" if quantization == "auto" else quantization)
     plan = plan_memory(planned, settings.engine, usual_reserves(device, settings.engine))
-    announce(plan, claim_memory(device, settings.engine.memory_fraction))
+    announce(plan, claim_memory(device, settings.engine.memory_fraction, "engine.memory_fraction"))
     model = load_model(checkpoint, device, dtype, quantization)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # Free what loading and quantizing left over.

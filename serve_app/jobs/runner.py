@@ -23,6 +23,7 @@ from serve_app.jobs.transitions import JobLeases
 from serve_app.metrics import NO_METER, Meter
 from serve_app.settings import JobSettings
 from serve_app.shares import Shares
+from serve_app.turns import working_for
 
 _log = logging.getLogger(__name__)
 
@@ -125,6 +126,8 @@ class JobRunner:
         async with self._taking:  # `stop` waits for it, so that no leased job is left behind
             if self._is_stopping or self.num_running >= self._settings.max_running or self._is_paused():
                 return False
+            if not self._leases.has_news():  # five times a second
+                return False
             job = await self._leases.lease(self._owner, self._excluded_keys())
             if job is None:
                 return False
@@ -139,8 +142,9 @@ class JobRunner:
         return True
 
     async def _do(self, job: LeasedJob, progress: Progress) -> JobResult:
-        async with asyncio.timeout(self._settings.max_run_seconds):
-            return await self._work.run(job, progress)
+        with working_for(job.key_id):
+            async with asyncio.timeout(self._settings.max_run_seconds):
+                return await self._work.run(job, progress)
 
     def _attend(self, run: _Run) -> None:
         task = asyncio.create_task(self._see_through(run))

@@ -7,8 +7,7 @@ outbox until it is delivered or given up.
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from serve_app.errors import DeliveryFailed, DeliveryRefused
 from serve_app.jobs.job import JobResult
 from serve_app.jobs.periodic import repeat
 from serve_app.jobs.tables import JOBS, UNSTORED, WEBHOOKS
+from serve_app.jobs.webhook_turns import Waiting, WebhookTurns
 from serve_app.metrics import NO_METER, Meter
 from serve_app.settings import WebhookSettings
 from serve_app.store.database import Clock, Database, reads, time_of, writes
@@ -51,7 +51,13 @@ class Webhook:
     created_at: float
     next_at: float
 
+    @property
+    def waiting(self) -> Waiting:
+        return Waiting(self.id, self.key_id, self.url)
 
+
+_KEY = WEBHOOKS.c.key_id
+_WAITING = (WEBHOOKS.c.id, _KEY, WEBHOOKS.c.url)
 _COLUMNS = tuple(WEBHOOKS.c[field.name] for field in fields(Webhook))
 
 
@@ -93,33 +99,36 @@ class Outbox:
         self._database = database
         self._settings = settings
         self._now = time_of(clock)
+        self._lookout = database.lookout()
 
-    async def take(self, limit: int, busy_keys: Collection[str] = (), busy_urls: Collection[str] = ()) -> list[Webhook]:
-        """Lease up to `limit` webhooks that are due. A lease that runs out makes its webhook due again.
+    def has_news(self) -> bool:
+        """Whether `take` may find more than at the last call of this. It costs next to nothing."""
+        return self._lookout.has_news()
 
-        Of each key and each URL at most its share; of busy ones none. Keys take turns.
+    async def take(self, turns: WebhookTurns) -> list[Webhook]:
+        """Lease webhooks that are due, as `turns` has room for them and orders them.
+
+        A lease that runs out makes its webhook due again.
         """
-        return await self._take(limit, busy_keys, busy_urls) if await self._is_due(busy_keys, busy_urls) else []
+        return await self._take(turns) if turns.room > 0 and await self._is_due(turns) else []
 
     @reads
-    def _is_due(self, connection: Connection, busy_keys: Collection[str], busy_urls: Collection[str]) -> bool:
-        due = select(WEBHOOKS.c.id).where(self._due(connection, busy_keys, busy_urls))
-        return connection.scalar(due.limit(1)) is not None
+    def _is_due(self, connection: Connection, turns: WebhookTurns) -> bool:
+        return connection.scalar(select(WEBHOOKS.c.id).where(self._due_for(connection, turns)).limit(1)) is not None
 
     @writes
-    def _take(
-        self, connection: Connection, limit: int, busy_keys: Collection[str], busy_urls: Collection[str]
-    ) -> list[Webhook]:
-        of_key = func.row_number().over(partition_by=WEBHOOKS.c.key_id, order_by=WEBHOOKS.c.next_at)
-        of_url = func.row_number().over(partition_by=WEBHOOKS.c.url, order_by=WEBHOOKS.c.next_at)
-        places = select(WEBHOOKS.c.id, of_key.label("of_key"), of_url.label("of_url"))
-        places = places.where(self._due(connection, busy_keys, busy_urls)).subquery()
-        shares = (
-            places.c.of_key <= self._settings.max_running_per_key,
-            places.c.of_url <= self._settings.max_running_per_url,
-        )
-        turns = select(places.c.id).where(*shares).order_by(places.c.of_key).limit(limit)
-        due = select(*_COLUMNS).where(WEBHOOKS.c.id.in_(list(connection.scalars(turns))), self._due(connection, (), ()))
+    def _take(self, connection: Connection, turns: WebhookTurns) -> list[Webhook]:
+        # Of each key as many as it may have, and no more to one URL, so that none hides what is behind it.
+        to_url = func.row_number().over(partition_by=(_KEY, WEBHOOKS.c.url), order_by=WEBHOOKS.c.next_at)
+        by_url = select(*_WAITING, WEBHOOKS.c.next_at, to_url.label("to_url")).where(self._due_for(connection, turns))
+        few = by_url.subquery()
+        of_key = func.row_number().over(partition_by=few.c.key_id, order_by=few.c.next_at)
+        by_key = select(few, of_key.label("of_key")).where(few.c.to_url <= self._settings.max_running_per_url)
+        lines = by_key.subquery()
+        firsts = select(lines.c.id, lines.c.key_id, lines.c.url).order_by(lines.c.of_key)
+        firsts = firsts.where(lines.c.of_key <= self._settings.max_running_per_key)
+        chosen = turns.next([Waiting(*row) for row in connection.execute(firsts)])
+        due = select(*_COLUMNS).where(WEBHOOKS.c.id.in_([one.id for one in chosen]), self._due(connection))
         found = connection.execute(due.order_by(WEBHOOKS.c.next_at).with_for_update(skip_locked=True)).all()
         if found:
             lease_seconds = 2 * self._settings.timeout_seconds  # an attempt is recorded well before
@@ -185,9 +194,12 @@ class Outbox:
         ended_before = self._now(connection) - self._settings.kept_seconds
         return connection.execute(delete(WEBHOOKS).where(WEBHOOKS.c.ended_at < ended_before)).rowcount
 
-    def _due(self, connection: Connection, busy_keys: Collection[str], busy_urls: Collection[str]) -> Any:
-        is_free = WEBHOOKS.c.key_id.not_in(busy_keys) & WEBHOOKS.c.url.not_in(busy_urls)
-        return (WEBHOOKS.c.state == WebhookState.PENDING) & (WEBHOOKS.c.next_at <= self._now(connection)) & is_free
+    def _due(self, connection: Connection) -> Any:
+        return (WEBHOOKS.c.state == WebhookState.PENDING) & (WEBHOOKS.c.next_at <= self._now(connection))
+
+    def _due_for(self, connection: Connection, turns: WebhookTurns) -> Any:
+        is_free = _KEY.not_in(turns.busy_keys) & WEBHOOKS.c.url.not_in(turns.busy_urls)
+        return self._due(connection) & is_free
 
 
 class WebhookSender:
@@ -208,6 +220,7 @@ class WebhookSender:
         self._settings = settings
         self._meter = meter
         self._clock = clock
+        self._turns = WebhookTurns(settings)
         self._sending: dict[asyncio.Task[None], Webhook] = {}
         self._has_room = asyncio.Event()
 
@@ -220,18 +233,17 @@ class WebhookSender:
                 task.cancel()
 
     async def _take_some(self) -> bool:
-        room = self._settings.max_running - len(self._sending)
-        sending, settings = self._sending.values(), self._settings
-        busy_keys = _at_least(settings.max_running_per_key, [webhook.key_id for webhook in sending])
-        busy_urls = _at_least(settings.max_running_per_url, [webhook.url for webhook in sending])
-        for webhook in await self._outbox.take(room, busy_keys, busy_urls) if room > 0 else []:
+        if not self._outbox.has_news():  # twice a second
+            return False
+        for webhook in await self._outbox.take(self._turns):
+            self._turns.begin(webhook.waiting)
             task = asyncio.create_task(self.deliver(webhook))
             self._sending[task] = webhook
             task.add_done_callback(self._sent)
         return False
 
     def _sent(self, task: asyncio.Task[None]) -> None:
-        del self._sending[task]
+        self._turns.end(self._sending.pop(task).waiting)
         self._has_room.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a delivery was not recorded: the webhook is sent again once its lease ends", exc_info=error)
@@ -258,11 +270,6 @@ class WebhookSender:
         outcome = "dead" if state is WebhookState.DEAD else "failed"
         self._meter.count(metrics.WEBHOOK_DELIVERIES, outcome=outcome)
         _log.warning("webhook %s: delivery %d %s", webhook.id, webhook.failures + 1, outcome)
-
-
-def _at_least(number: int, names: Iterable[str]) -> list[str]:
-    """The names that occur so often."""
-    return [name for name, count in Counter(names).items() if count >= number]
 
 
 def retry_delay(failures: int, settings: WebhookSettings) -> float:

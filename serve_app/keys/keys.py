@@ -52,6 +52,7 @@ class Keys:
         # Valid keys only, with their expiry: by the hash of id and secret (`check`), by id (`find`), or by id and
         # generation (`confirm`).
         self._cached: dict[bytes | str, tuple[float, Key]] = {}
+        self._reading: dict[str, asyncio.Task[Row[Any] | None]] = {}
         self._notes: set[asyncio.Task[None]] = set()
 
     def create(
@@ -166,6 +167,14 @@ class Keys:
         return key
 
     async def _row(self, key_id: str) -> Row[Any] | None:
+        """All that ask at once share one query: a key's cached check ends for all its open streams together."""
+        reading = self._reading.get(key_id)
+        if reading is None:
+            reading = self._reading[key_id] = asyncio.create_task(self._read_row(key_id))
+            reading.add_done_callback(lambda _: self._reading.pop(key_id))
+        return await asyncio.shield(reading)
+
+    async def _read_row(self, key_id: str) -> Row[Any] | None:
         return await self._database.read(lambda c: c.execute(select(KEYS).where(KEYS.c.id == key_id)).one_or_none())
 
     def _key(self, row: Row[Any]) -> Key:

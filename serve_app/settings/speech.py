@@ -92,7 +92,8 @@ class CodecSettings(Section):
     """The context encoder and the audio decoder."""
 
     max_streams: int = Field(default=8, ge=1, le=1024)
-    """Slots of one decoder replica. With `codec.step` `moshi` every tick costs as much as all slots."""
+    """Slots of one decoder replica. With `codec.step` `moshi`, as on a card, they come in banks of 64: a tick costs as
+    much as all slots of the banks that take part, and 65 slots take the memory of 128."""
     max_wait_seconds: float = Field(default=5.0, gt=0)
     """A stream that the engine admitted waits this long for a decoder slot, then it gets 429."""
     silent_tail_seconds: float = Field(default=3.0, gt=0)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from pathlib import Path
@@ -18,6 +17,8 @@ from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql.compiler import DDLCompiler
 
 from serve_app.errors import StartupError, StorageFailed
+from serve_app.store.lookout import Lookout
+from serve_app.turns import FairThreads, TurnLimits, current_owner
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -35,16 +36,22 @@ _LOST_SERVER = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_in
 """Ends the connections to a machine that is gone within ten seconds, so that no thread waits for it for ever."""
 _CONNECTIONS = 3
 _SQLITE_THREADS = 8
+_MOST_WAITING = 10_000
+"""Statements. Requests have bounds of their own, far below."""
 _CREATING_TABLES = 7_210_031
 """PostgreSQL advisory lock: of replicas that start together, one creates the tables."""
 
 
 class Database:
-    """Runs statements synchronously in threads of its own; `read` and `write` await them from an event loop."""
+    """Runs statements synchronously in threads of its own; `read` and `write` await them from an event loop.
+
+    Statements wait in a line that is fair to the keys for which they run (`turns.working_for`).
+    """
 
     def __init__(self, engine: Engine, connections: int = _CONNECTIONS) -> None:
         self._engine = engine
-        self._threads = ThreadPoolExecutor(connections, "database")
+        limits = TurnLimits("statements wait", connections, _MOST_WAITING, _MOST_WAITING, 2 * _ANSWER_SECONDS)
+        self._threads = FairThreads("database", limits)
 
     @classmethod
     def open(cls, url: str, connections: int = _CONNECTIONS) -> Self:
@@ -65,6 +72,10 @@ class Database:
     @property
     def is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"
+
+    def lookout(self) -> Lookout:
+        """One for each loop."""
+        return Lookout(self._engine)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -101,14 +112,14 @@ class Database:
 
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+                return await self._threads.run(current_owner(), run)
         except (OperationalError, InterfaceError, InternalError) as error:  # InternalError: a read-only standby
             raise _failed(error.orig) from error
         except (NoConnectionFree, TimeoutError) as error:
             raise _failed(f"no answer within {_ANSWER_SECONDS:.0f} seconds, or no connection free") from error
 
     def close(self) -> None:
-        self._threads.shutdown()
+        self._threads.close()
         self._engine.dispose()
 
     def _create_tables(self) -> None:

@@ -40,7 +40,7 @@ class FileWriter:
         token = secrets.token_hex(16)
         piece = Piece(f"{token[:2]}/{token}", number, len(data))  # 256 folders keep each one small
         await self._transactions.write(lambda records: records.add_piece(upload, piece, self._settings))
-        await self._objects.put(piece.key, data)
+        await self._objects.put(piece.key, data, upload.owner)
         return piece
 
     async def publish(self, upload: Upload, pieces: Sequence[Piece]) -> StoredFile | None:

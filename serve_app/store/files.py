@@ -76,7 +76,7 @@ class FileStore:
             first = max(start - offset, 0)
             last = piece.size if end is None else min(end - offset, piece.size)
             if first < last:
-                async for chunk in self._objects.read(piece.key, first, last):
+                async for chunk in self._objects.read(piece.key, first, last, file.owner):
                     yield chunk
             offset += piece.size
 

@@ -4,11 +4,9 @@ It runs obstore's synchronous calls in its own threads. The asynchronous ones so
 panic if a caller is cancelled (0.12).
 """
 
-import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,11 +18,12 @@ from obstore.store import LocalStore, ObjectStore, from_url
 
 from serve_app.errors import StartupError, StorageFailed
 from serve_app.settings import FileSettings
+from serve_app.turns import FairThreads, TurnLimits
 
 T = TypeVar("T")
 
 _CHUNK_BYTES = 1024 * 1024
-_MAX_THREADS = 8
+_LIMITS = TurnLimits("files wait", at_once=8, waiting=512, waiting_of_owner=128, wait_seconds=60.0)
 _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 """The caller waits meanwhile, so obstore's default of three minutes is too long."""
 _CLIENT_OPTIONS = {
@@ -37,12 +36,16 @@ _log = logging.getLogger(__name__)
 
 
 class Objects:
-    """Stores bytes by key. A key is written once, whole or not at all. All methods may raise StorageFailed."""
+    """Stores bytes by key. A key is written once, whole or not at all. All methods may raise StorageFailed.
+
+    `owner` is the API key whose file it is. Where all threads are busy, owners take turns, an object or a chunk each.
+    Overloaded where too many wait.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._folder = store.prefix if isinstance(store, LocalStore) else None
-        self._threads = ThreadPoolExecutor(_MAX_THREADS, "object-store")
+        self._threads = FairThreads("object-store", _LIMITS)
 
     @classmethod
     def open(cls, settings: FileSettings, data_dir: Path) -> Self:
@@ -62,7 +65,7 @@ class Objects:
                 "for a folder in data_dir, or name s3://BUCKET/PREFIX and options as obstore names them"
             ) from None
 
-    async def put(self, key: str, data: bytes) -> None:
+    async def put(self, key: str, data: bytes, owner: str) -> None:
         """Store an object. After the return it survives a power cut, as the database does."""
 
         def put() -> None:
@@ -70,27 +73,27 @@ class Objects:
             if self._folder:
                 _sync(self._folder / key)
 
-        await self._run(put)
+        await self._run(owner, put)
 
-    async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
+    async def read(self, key: str, start: int, end: int, owner: str) -> AsyncIterator[bytes]:
         """Bytes from `start` up to `end`, in chunks of one MiB."""
         for first in range(start, end, _CHUNK_BYTES):
             last = min(first + _CHUNK_BYTES, end)
-            yield bytes(await self._run(partial(obstore.get_range, self._store, key, start=first, end=last)))
+            yield bytes(await self._run(owner, partial(obstore.get_range, self._store, key, start=first, end=last)))
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete objects. A missing key is no error."""
         if folder := self._folder:
-            await self._run(lambda: _unlink(folder, keys))
+            await self._run("", lambda: _unlink(folder, keys))
         elif keys:
-            await self._run(lambda: obstore.delete(self._store, keys))
+            await self._run("", lambda: obstore.delete(self._store, keys))
 
     def close(self) -> None:
-        self._threads.shutdown()
+        self._threads.close()
 
-    async def _run(self, work: Callable[[], T]) -> T:
+    async def _run(self, owner: str, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            return await self._threads.run(owner, work)
         except (BaseError, OSError) as error:
             _log.error("file store: %s: %s", type(error).__name__, str(error).partition("\n")[0])
             raise StorageFailed("the file store does not answer or refuses; try again later") from None

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app import __version__
-from serve_app.engine.memory.device import free_host_bytes, shown
 from serve_app.engine.reference import PlainReference
 from serve_app.errors import GenerationFailed, InvalidRequest, StartupError
 from serve_app.messages import GenerationRequest, ModelInfo
 from serve_app.model.checkpoint import Checkpoint, open_checkpoint
 from serve_app.model.device import check_quantization, pick_device
+from serve_app.model.device_memory import free_host_bytes, shown
 from serve_app.settings import Settings
 from serve_app.speech.build import check_text
 from serve_app.verify import ends, files, parity, sound, words

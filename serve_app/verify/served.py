@@ -9,9 +9,10 @@ from statistics import median
 
 import numpy as np
 
-from serve_app.codec.decoder_service import DecoderService, Slots
+from serve_app.codec.decoder_service import DecoderService
 from serve_app.codec.encoder_service import EncoderService
 from serve_app.codec.loading import load_codec
+from serve_app.codec.slots import Slots
 from serve_app.codec.step_choice import make_slots
 from serve_app.engine.service import TokenService
 from serve_app.messages import (

@@ -216,8 +216,9 @@ async def request_flood(site: Site) -> None:
     await _posts(site, 60, "/generate", json={"text": "It goes on and on. " * 20, "max_audio_seconds": 20})
 
 
-async def slow_hosts(site: Site) -> None:
-    """Context at addresses where a call is taken and never answered."""
+@asynccontextmanager
+async def _black_hole(site: Site) -> AsyncIterator[int]:
+    """The port of somebody who takes calls and says nothing."""
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         site.seen["calls"] += 1
@@ -226,28 +227,40 @@ async def slow_hosts(site: Site) -> None:
         writer.close()
 
     async with await asyncio.start_server(silent, "127.0.0.1", 0) as hole:
-        port = hole.sockets[0].getsockname()[1]
+        yield hole.sockets[0].getsockname()[1]
+        hole.close()
+
+
+async def slow_hosts(site: Site) -> None:
+    """Context at addresses where a call is taken and never answered."""
+    async with _black_hole(site) as port:
         context = [{"text": "Before.", "audio": f"http://127.0.0.1:{port}/{number}.wav"} for number in range(16)]
         await _posts(site, 40, "/generate", json={"text": "Hello.", "max_audio_seconds": 1, "context": context})
 
 
 async def status_streams(site: Site) -> None:
+    """Far more of them than a key may have, over plain sockets. The refused ones come again ten times a second each.
+
+    The job waits for a host that never answers. So it takes no processor, and what is felt is the streams.
+    """
     queue = "/fal/queue/fal-ai/csm-1b"
-    async with site.client() as client:
-        submitted = await client.post(queue, json=_scene(600))
+    async with _black_hole(site) as port, site.client() as client:
+        context = [{"prompt": "Before.", "speaker_id": 0, "audio_url": f"http://127.0.0.1:{port}/a.wav"}]
+        submitted = await client.post(queue, json=_scene(1, "Hello.") | {"context": context})
         if not submitted.is_success:
             site.seen[str(submitted.status_code)] += 1
             return
-        job = submitted.json()
+        job = f"{queue}/requests/{submitted.json()['request_id']}"
+        start = site.head(f"{job}/status/stream", "Connection: close", method="GET") + b"\r\n"
 
         async def one() -> None:
-            async with client.stream("GET", f"{queue}/requests/{job['request_id']}/status/stream") as stream:
-                site.seen[str(stream.status_code)] += 1
-                async for _ in stream.aiter_bytes():
-                    pass
+            async with site.connection() as (reader, writer):
+                writer.write(start)
+                site.seen[(await reader.readuntil(b"\r\n")).split()[1].decode()] += 1
+                await reader.read()
 
         await _many(300, one, site)
-        await client.put(f"{queue}/requests/{job['request_id']}/cancel")
+        await client.put(f"{job}/cancel")
 
 
 def _scene(seconds: float, text: str = "It goes on and on. " * 40) -> dict[str, Any]:
@@ -256,15 +269,7 @@ def _scene(seconds: float, text: str = "It goes on and on. " * 40) -> dict[str, 
 
 async def webhook_black_holes(site: Site) -> None:
     """Jobs whose webhooks go to somebody who takes the call and says nothing."""
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        site.seen["calls"] += 1
-        with suppress(asyncio.CancelledError):  # asyncio would report it, at the end
-            await reader.read()
-        writer.close()
-
-    async with await asyncio.start_server(silent, "127.0.0.1", 0) as hole, site.client() as client:
-        port = hole.sockets[0].getsockname()[1]
+    async with _black_hole(site) as port, site.client() as client:
         left = iter(range(100))
 
         async def one() -> None:
@@ -276,7 +281,6 @@ async def webhook_black_holes(site: Site) -> None:
             site.seen[str(answer.status_code)] += 1
 
         await _many(4, one, site)
-        hole.close()
 
 
 async def fill_disk(site: Site) -> None:

@@ -1,5 +1,6 @@
 """The files that a cluster is made of, read; and their Serve config with the defaults that fill it."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ def drain_seconds() -> float:
     """The longest that a replica waits for its streams."""
     options = deployment_options(load_settings({}))
     return max(values["graceful_shutdown_timeout_s"] for values in options.values())
+
+
+def kernels_folder(dockerfile: str) -> str | None:
+    """Where the image has its compiled kernels."""
+    found = re.search(r"^ENV .*TRITON_CACHE_DIR=(\S+)", dockerfile, re.MULTILINE)
+    return found and found[1]
 
 
 def image_is_of(image: str, ray_version: str) -> bool:

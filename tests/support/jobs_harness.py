@@ -8,7 +8,8 @@ from serve_app.errors import GenerationFailed
 from serve_app.jobs.job import JobResult, LeasedJob, NewJob
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.transitions import JobLeases
-from serve_app.jobs.webhooks import Outbox
+from serve_app.jobs.webhook_turns import WebhookTurns
+from serve_app.jobs.webhooks import Outbox, Webhook
 from serve_app.settings import JobSettings, WebhookSettings
 from serve_app.store.database import Database
 
@@ -65,6 +66,10 @@ class Harness:
     @property
     def outbox(self) -> Outbox:
         return Outbox(self.database, self.webhooks, self.clock)
+
+    async def webhooks_due(self, room: int) -> list[Webhook]:
+        """For a sender that has room for so many."""
+        return await self.outbox.take(WebhookTurns(self.webhooks.model_copy(update={"max_running": room})))
 
     async def submitted(self, text: str = "hello", **more: Any) -> str:
         """The id of a job whose caller knows it."""

@@ -1,5 +1,6 @@
 """`queue.fal.run`: submit a scene, ask for its status, fetch or cancel it. fal has three words for job states."""
 
+import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
@@ -35,7 +36,7 @@ from serve_app.api.services import Services
 from serve_app.api.streaming import EVENT_STREAM, PING, StreamedAnswer, event
 from serve_app.errors import UnknownJob
 from serve_app.jobs.job import CancelAnswer, JobState, JobStatus, LogEntry
-from serve_app.jobs.status_feed import POLL_SECONDS, StatusFeed
+from serve_app.jobs.status_feed import StatusFeed
 from serve_app.keys.key import Key, Scope
 from serve_app.settings import Settings
 
@@ -114,26 +115,23 @@ class QueueApi:
 
     async def status_stream(self, request: Request, request_id: str, logs: str = "0") -> Response:
         """Server-sent events: the status at each change, with new logs only, until the job has ended."""
-        after = 0 if logs.lower() in _TRUE else None
-        first = await self._services.queue.status(request_id, _key_for_speech(request).id, after)
-        self._streams.take(first.job.key_id)
-        held = AsyncExitStack()
-        held.callback(self._streams.give_back, first.job.key_id)
-        return StreamedAnswer(self._changes(request, first, after), EVENT_STREAM, held)
+        after, key_id = 0 if logs.lower() in _TRUE else None, _key_for_speech(request).id
+        async with AsyncExitStack() as held:
+            held.enter_context(self._streams.taken(key_id))  # before the database is asked: refusing costs nothing
+            first = await self._services.queue.status(request_id, key_id, after)
+            return StreamedAnswer(self._changes(request, first, after), EVENT_STREAM, held.pop_all())
 
     async def _changes(self, request: Request, first: JobStatus, after: int | None) -> AsyncGenerator[str, None]:
-        last_sent, silent_seconds = None, 0.0
+        silent_since = time.monotonic()
         async with aclosing(self._feed.follow(first, after)) as statuses:
             async for status in statuses:
-                current = (status.job.state, status.position)
-                silent_seconds += POLL_SECONDS
                 await key_still_good(request)
-                if current != last_sent or status.logs:
+                if status is not None:
                     yield event(self._content(request, status))
-                    last_sent, silent_seconds = current, 0.0
-                elif silent_seconds >= _PING_SECONDS:
+                    silent_since = time.monotonic()
+                elif time.monotonic() - silent_since >= _PING_SECONDS:
                     yield PING
-                    silent_seconds = 0.0
+                    silent_since = time.monotonic()
 
     async def result(self, request: Request, request_id: str) -> Response:
         """The output of the job, or the status and body of its error."""

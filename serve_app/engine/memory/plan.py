@@ -1,17 +1,16 @@
 """Plans the generator's memory before any of it is taken."""
 
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from serve_app.engine.memory.device import DeviceMemory, shown
 from serve_app.engine.steps.graphed_prefill import PREFILL_BUCKETS
 from serve_app.engine.steps.graphs import num_graphs
 from serve_app.errors import StartupError
+from serve_app.model.device_memory import DeviceMemory, PlanRow, plan_table, shown
 from serve_app.model.matrix import GROUP_SIZE, Quantization
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES
 from serve_app.model.shape import CsmShape, TransformerShape
@@ -55,12 +54,6 @@ class Reserves:
 
 
 @dataclass(frozen=True, slots=True)
-class PlanRow:
-    name: str
-    num_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
 class MemoryPlan:
     """Made by `plan_memory`. `weights` and `others` are its rows."""
 
@@ -94,14 +87,11 @@ class MemoryPlan:
         return max(self.loading_bytes, self.total_bytes)
 
     def table(self, memory: DeviceMemory) -> str:
-        """Aligned lines: each purpose and its size, the sum, and the memory that is available."""
-        lines = [(row.name, shown(row.num_bytes)) for row in self.weights + self.others]
-        lines.append(("total", shown(self.total_bytes)))
+        """See `plan_table`, with the sum and the peak of loading if that is higher."""
+        rows = [*self.weights, *self.others, PlanRow("total", self.total_bytes)]
         if self.loading_bytes > self.total_bytes:
-            lines.append(("while loading, before quantization", shown(self.loading_bytes)))
-        lines.append((f"free for it ({memory.described})", shown(memory.free_bytes)))
-        width = max(len(name) for name, _ in lines)
-        return "\n".join(f"  {name:<{width}} {size:>10}" for name, size in lines)
+            rows.append(PlanRow("while loading, before quantization", self.loading_bytes))
+        return plan_table(rows, memory)
 
 
 def usual_reserves(device: torch.device, engine: EngineSettings) -> Reserves:
@@ -216,8 +206,8 @@ def _remedies(plan: MemoryPlan, memory: DeviceMemory) -> Iterator[str]:
         yield "quantization: int8"
     if plan.model.dtype == torch.float32 and _fits(_with_model(plan, dtype=torch.bfloat16), memory):
         yield "dtype: bfloat16"
-    if memory.is_card and memory.free_bytes < plan.peak_bytes <= memory.unclaimed_bytes:
-        yield f"engine.memory_fraction {math.ceil(100 * plan.peak_bytes / memory.total_bytes) / 100:g}"
+    if fraction := memory.fraction_for(plan.peak_bytes):
+        yield f"engine.memory_fraction {fraction:g}"
 
 
 def _last_resort(plan: MemoryPlan, memory: DeviceMemory) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from serve_app.engine.runner import PendingFrames
 from serve_app.engine.steps.graphs import Graph
+from serve_app.model.cuda_graphs import GraphRecorder
 
 _HOST_BUFFERS = 4
 """More than the decode steps in flight, so that no buffer is written while it is read."""
@@ -26,13 +27,11 @@ class _CopiedFrames:
 
 
 class CudaDevice:
-    """Satisfies `graphs.Device`. All graphs share one memory pool, because only one runs at a time."""
+    """Satisfies `graphs.Device`."""
 
     def __init__(self, device: torch.device, max_rows: int, num_codebooks: int) -> None:
         self._device = device
-        self._pool = torch.cuda.graph_pool_handle()
-        # One for all graphs, because cuBLAS keeps a workspace for every stream that it has met.
-        self._stream = torch.cuda.Stream(device)
+        self._recorder = GraphRecorder(device)
         # Pinned, because only then the copy runs while the host continues.
         self._host = [
             torch.empty(max_rows, num_codebooks, dtype=torch.int32, pin_memory=True) for _ in range(_HOST_BUFFERS)
@@ -41,17 +40,7 @@ class CudaDevice:
         self._num_sent = 0
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Graph, Tensor]:
-        """Runs `work` twice before it records, because libraries choose and compile kernels on the first run."""
-        self._stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._stream):
-            for _ in range(2):
-                work()
-        torch.cuda.current_stream(self._device).wait_stream(self._stream)
-        graph = torch.cuda.CUDAGraph()
-        # Other threads of this process may allocate meanwhile.
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
-            result = work()
-        return graph, result
+        return self._recorder.record(work)
 
     def send(self, codes: Tensor) -> PendingFrames:
         turn = self._num_sent % _HOST_BUFFERS

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from serve_app.engine.steps.graphs import Device, Graph, garbage_collection_off
+from serve_app.engine.steps.graphs import Device, Graph
 from serve_app.engine.steps.prefill import Prefill, PromptChunks
+from serve_app.model.cuda_graphs import garbage_collection_off
 from serve_app.model.device import send_into
 from serve_app.model.kernels.arguments import Places, PromptTokens
 

@@ -1,10 +1,8 @@
 """The decode step as CUDA graphs, one for each bucket of rows and readable positions, recorded at start."""
 
-import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,6 +14,7 @@ from serve_app.engine.steps.plain import AdaptersByRow, FrameStep
 from serve_app.engine.steps.prefill import Prefill
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.model.adapters.pool import RankPool
+from serve_app.model.cuda_graphs import garbage_collection_off
 from serve_app.model.sampling import SamplingPlan
 
 _log = logging.getLogger(__name__)
@@ -179,19 +178,6 @@ class GraphedStep:
             assert adapted is not None
             return lambda: adapted(bucket).to(torch.int32)
         return lambda: self._frame(bucket.num_rows, bucket.num_readable, bucket.usual).to(torch.int32)
-
-
-@contextmanager
-def garbage_collection_off() -> Iterator[None]:
-    """A collection during a capture could destroy an older graph, and CUDA would invalidate the one being recorded."""
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def row_buckets(max_rows: int) -> list[int]:

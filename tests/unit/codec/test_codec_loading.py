@@ -7,6 +7,7 @@ import torch
 
 from serve_app.codec import loading
 from serve_app.model.device import limit_memory
+from serve_app.model.device_memory import claim_memory
 from serve_app.settings import CodecSettings, Settings
 
 
@@ -34,7 +35,8 @@ def test_the_limit_holds_before_anything_is_loaded(
     tiny_checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     happened: list[object] = []
-    monkeypatch.setattr(loading, "limit_memory", lambda device, fraction: happened.append(fraction))
+    none_on_a_cpu = claim_memory(torch.device("cpu"), 1, "")
+    monkeypatch.setattr(loading, "claim_memory", lambda _, fraction, __: happened.append(fraction) or none_on_a_cpu)
     monkeypatch.setattr(loading, "load_mimi", lambda *_: happened.append("loaded"))
     loading.load_codec(Settings(model=str(tiny_checkpoint_folder), codec=CodecSettings(memory_fraction=0.3)))
     assert happened == [0.3, "loaded"]

@@ -1,9 +1,12 @@
 """A codec made ready by another process: it decodes alike, is made once, and leaves torch out of the replica."""
 
+import fcntl
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -124,3 +127,37 @@ def test_a_checkpoint_that_cannot_be_served_says_why(folder: Path, tmp_path: Pat
     (broken / "config.json").write_text('{"model_type": "csm"}')
     with pytest.raises(CheckpointError, match="codec weights"):
         prepared_codec(Settings(model=str(broken), device="cpu"))
+
+
+@pytest.fixture
+def dying(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Of a checkpoint whose codec was not made yet. The process that is to make it dies half-way."""
+
+    run = subprocess.run
+
+    def dies(command: list[str], **how: Any) -> subprocess.CompletedProcess[str]:
+        if "serve_app.codec.prepare" not in command:
+            return run(command, **how)
+        Path(json.loads(command[-1])["path"]).write_bytes(b"half of it")
+        return subprocess.CompletedProcess(command, -9, stdout="")
+
+    monkeypatch.setattr(subprocess, "run", dies)
+    return Settings(model=str(shutil.copytree(folder, tmp_path / "unknown")), device="cpu")
+
+
+def test_a_process_that_dies_leaves_no_draft(dying: Settings, cache: Path) -> None:
+    """No other test has the preparing process die. A full-size draft has 300 MB."""
+    assert prepared_codec(dying) is None
+    assert list(cache.rglob("*.draft")) == []
+
+
+def test_drafts_of_replicas_that_died_are_cleared_and_one_that_is_written_stays(dying: Settings, cache: Path) -> None:
+    """No other test finds drafts at start: a replica that is killed cannot clear its own."""
+    (cache / "codecs").mkdir(exist_ok=True)
+    left, written = (cache / "codecs" / name for name in ("left.draft", "written.draft"))
+    for draft in (left, written):
+        draft.write_bytes(b"half of it")
+    with written.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        prepared_codec(dying)
+    assert (left.exists(), written.exists()) == (False, True)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import ray
 
-from tests.support.deploy_files import DOCKERFILE, ROOT, image_is_of
+from serve_app.settings import load_settings
+from tests.support.deploy_files import DOCKERFILE, ROOT, SERVE_CONFIG, image_is_of, kernels_folder, read
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
@@ -67,12 +68,37 @@ def commands_of_its_own_environment_come_first(text: str) -> Iterator[str]:
         yield "and `ray up` would, by the .bashrc of Ray's image"
 
 
+def it_brings_the_kernels_of_the_configurations(text: str) -> Iterator[str]:
+    """Compiled after the server is there, into the folder where it will look for them."""
+    steps = instructions(text)
+    folder, compiling = kernels_folder(text), [rest for _, rest in steps if "csm-serve kernels compile" in rest]
+    if folder is None or len(compiling) != 1:
+        yield f"TRITON_CACHE_DIR is {folder}, and kernels are compiled {len(compiling)} times"
+        return
+    compiled_at = steps.index(("RUN", compiling[0]))
+    if not any(name == "ENV" and "TRITON_CACHE_DIR=" in rest for name, rest in steps[:compiled_at]):
+        yield "they are compiled into another folder than the one that the server reads"
+    if not any("uv pip install" in rest and rest.split()[-1] == "version" for _, rest in steps[:compiled_at]):
+        yield "they are compiled before the server is installed"
+    if set(re.findall(r"sm_\d+", compiling[0])) != {"sm_80", "sm_89", "sm_90"}:
+        yield "a kind of card is left out"
+    slots = re.search(r"CSM_ENGINE__MAX_BATCH_SIZE=(\d+) csm-serve", compiling[0])
+    for config in (SERVE_CONFIG, ROOT / "serve_app" / "configs" / "gpu.yaml"):
+        served = load_settings(read(config)["applications"][0]["args"])
+        if slots is None or int(slots[1]) != served.engine.max_batch_size:
+            yield f"{config.name} serves {served.engine.max_batch_size} slots, compiled is for {slots and slots[1]}"
+        usual = load_settings({})
+        if (served.engine.max_positions, served.quantization) != (usual.engine.max_positions, usual.quantization):
+            yield f"{config.name} serves other positions or matrices than those that are compiled by default"
+
+
 CHECKS = (
     base_is_the_installed_ray,
     it_does_not_run_as_root,
     everything_copied_is_there,
     what_is_installed_is_locked,
     commands_of_its_own_environment_come_first,
+    it_brings_the_kernels_of_the_configurations,
 )
 MISTAKES = {
     "an older Ray": (base_is_the_installed_ray, f"ray:{ray.__version__}", "ray:2.59.0"),
@@ -85,6 +111,25 @@ MISTAKES = {
     "no lock": (what_is_installed_is_locked, "--constraint requirements.lock ", ""),
     "pip": (what_is_installed_is_locked, "uv pip install --no-cache --no-deps", "pip install --no-deps"),
     "a login shell's path": (commands_of_its_own_environment_come_first, ">> /home/ray/.bashrc", ">> /dev/null"),
+    "no kernels": (
+        it_brings_the_kernels_of_the_configurations,
+        "csm-serve kernels compile",
+        "csm-serve version --arch",
+    ),
+    "kernels out of sight": (
+        it_brings_the_kernels_of_the_configurations,
+        "ENV TRITON_CACHE_DIR",
+        "ENV TRITON_DUMP_DIR",
+    ),
+    "kernels elsewhere": (
+        it_brings_the_kernels_of_the_configurations,
+        "ENV TRITON_CACHE_DIR=/home/ray/kernels\nRUN CSM_ENGINE__MAX_BATCH_SIZE=32 csm-serve kernels compile "
+        "--arch sm_90,sm_89,sm_80\n",
+        "RUN CSM_ENGINE__MAX_BATCH_SIZE=32 csm-serve kernels compile --arch sm_90,sm_89,sm_80\n"
+        "ENV TRITON_CACHE_DIR=/home/ray/kernels\n",
+    ),
+    "kernels of another batch": (it_brings_the_kernels_of_the_configurations, "BATCH_SIZE=32", "BATCH_SIZE=8"),
+    "no kernels for Ada": (it_brings_the_kernels_of_the_configurations, "sm_90,sm_89,sm_80", "sm_90,sm_80"),
     "no path": (commands_of_its_own_environment_come_first, "PATH=/home/ray/venv/bin:", "PATH="),
 }
 

@@ -13,7 +13,17 @@ from serve_app import __version__
 from serve_app.deployments.proxy_guard import PROXY_GUARDS
 from serve_app.errors import StartupError
 from serve_app.preflight.placement import Nodes, NodeType, check_nodes
-from tests.support.deploy_files import KUBERAY, NODES, SERVE_CONFIG, drain_seconds, is_our_image, read, replicas
+from tests.support.deploy_files import (
+    DOCKERFILE,
+    KUBERAY,
+    NODES,
+    SERVE_CONFIG,
+    drain_seconds,
+    is_our_image,
+    kernels_folder,
+    read,
+    replicas,
+)
 
 Manifests = dict[str, dict[str, Any]]
 CAPACITY_TYPE = "karpenter.sh/capacity-type"
@@ -184,6 +194,27 @@ def pods_write_to_their_volumes_only(manifests: Manifests) -> Iterator[str]:
                 yield f"{container['name']} cannot write what it must"
 
 
+def cards_find_the_images_kernels(manifests: Manifests) -> Iterator[str]:
+    """In a volume where the image has them, since nobody may write to the image: copied before the server starts."""
+    folder = kernels_folder(DOCKERFILE.read_text())
+    for group in workers(manifests):
+        pod, name = group["template"]["spec"], group["groupName"]
+        container = pod["containers"][0]
+        mounted = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
+        if "TRITON_CACHE_DIR" in {each["name"] for each in container["env"]}:
+            yield f"{name}: the server looks elsewhere than the image says"
+        if resources(group)["GPU"]:
+            copies = [
+                each["command"]
+                for each in pod.get("initContainers", ())
+                if each["image"] == container["image"]
+                for mount in each["volumeMounts"]
+                if mount["name"] == mounted.get(folder) and each["command"][-1] == mount["mountPath"] != folder
+            ]
+            if [command[:-1] for command in copies] != [["cp", "-r", f"{folder}/."]]:
+                yield f"{name}: the image's kernels are hidden by a volume or compiled anew in each pod"
+
+
 def workers_may_not_ask_kubernetes(manifests: Manifests) -> Iterator[str]:
     for group in workers(manifests):
         if group["template"]["spec"].get("automountServiceAccountToken") is not False:
@@ -248,6 +279,7 @@ CHECKS = (
     pods_authenticate,
     pods_are_not_root,
     pods_write_to_their_volumes_only,
+    cards_find_the_images_kernels,
     workers_may_not_ask_kubernetes,
     proxies_are_guarded,
     pods_are_probed,
@@ -336,6 +368,19 @@ MISTAKES: dict[str, tuple[Callable[[Manifests], Iterator[str]], Change]] = {
     "a disk without bound": (
         pods_write_to_their_volumes_only,
         on_workers(volumes=[{"name": name, "emptyDir": {}} for name in ("tmp", "cache", "local")]),
+    ),
+    "kernels that stay in the image": (cards_find_the_images_kernels, on_workers(initContainers=[])),
+    "kernels of another image": (
+        cards_find_the_images_kernels,
+        lambda manifests: [
+            each.update(image="busybox")
+            for group in workers(manifests)
+            for each in group["template"]["spec"].get("initContainers", ())
+        ],
+    ),
+    "kernels looked for elsewhere": (
+        cards_find_the_images_kernels,
+        on_containers(env=[{"name": "TRITON_CACHE_DIR", "value": "/tmp/triton"}]),
     ),
     "a token of Kubernetes": (workers_may_not_ask_kubernetes, on_workers(automountServiceAccountToken=True)),
     "no guard": (proxies_are_guarded, on_containers(env=[])),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import uvicorn
 
+from serve_app.api.door import Door
 from serve_app.deployments import proxy_guard
 from serve_app.deployments.proxy_guard import GuardedProtocol, install
 
@@ -48,7 +49,7 @@ async def serving() -> AsyncGenerator[int, None]:
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(uvicorn.config.HTTP_PROTOCOLS, "auto", "uvicorn.protocols.http.auto:AutoHTTPProtocol")
-    assert install() == []
+    assert [middleware.cls for middleware in install()] == [Door]
 
 
 async def answer(port: int, *parts: bytes) -> bytes:

@@ -9,11 +9,11 @@ import torch
 from docs.tables import CARDS_GB
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.memory.cards import most_slots
-from serve_app.engine.memory.device import DeviceMemory
 from serve_app.engine.memory.plan import MemoryPlan, PlannedModel, Reserves, announce, plan_memory, usual_reserves
 from serve_app.engine.row_state import RowState
 from serve_app.errors import StartupError
 from serve_app.model.csm import Csm
+from serve_app.model.device_memory import DeviceMemory
 from serve_app.model.matrix import Quantization, QuantizedMatrix
 from serve_app.model.presets import preset_config
 from serve_app.model.shape import CsmShape

@@ -1,17 +1,13 @@
 """Recording CUDA graphs at start, with a device that only notes what is asked of it."""
 
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from serve_app.engine.runner import DrawnFrames, PendingFrames
-from serve_app.engine.steps import cuda
 from serve_app.engine.steps.graphs import Graph, GraphedStep
 from serve_app.engine.steps.prefill import PromptChunks
 
@@ -68,56 +64,3 @@ def test_garbage_is_collected_again_after_a_failed_capture() -> None:
     with pytest.raises(RuntimeError, match="capture failed"):
         GraphedStep(EmptyFrame(), EmptyPrefill(), NotingDevice(fails=True), 4, 300)
     assert gc.isenabled()
-
-
-class FakeStream:
-    def __init__(self, device: torch.device | None = None) -> None:
-        self.device = device
-
-    def wait_stream(self, other: "FakeStream") -> None:
-        pass
-
-
-class FakeCuda:
-    """The part of `torch.cuda` that `CudaDevice.record` uses."""
-
-    Event = CUDAGraph = SimpleNamespace
-
-    def __init__(self) -> None:
-        self.made: list[FakeStream] = []
-        self.warmed_up: list[FakeStream] = []
-        self.captured: list[FakeStream] = []
-
-    def Stream(self, device: torch.device) -> FakeStream:
-        self.made.append(FakeStream(device))
-        return self.made[-1]
-
-    def graph_pool_handle(self) -> int:
-        return 1
-
-    def current_stream(self, device: torch.device) -> FakeStream:
-        return FakeStream()
-
-    @contextmanager
-    def stream(self, stream: FakeStream) -> Iterator[None]:
-        self.warmed_up.append(stream)
-        yield
-
-    @contextmanager
-    def graph(self, graph: object, pool: int, stream: FakeStream, capture_error_mode: str) -> Iterator[None]:
-        self.captured.append(stream)
-        yield
-
-
-def test_all_graphs_are_recorded_on_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    fake = FakeCuda()
-
-    def empty(*sizes: int, dtype: torch.dtype, **_: Any) -> Tensor:
-        return torch.empty(*sizes, dtype=dtype)
-
-    monkeypatch.setattr(cuda, "torch", SimpleNamespace(cuda=fake, empty=empty, int32=torch.int32))
-    device = cuda.CudaDevice(torch.device("cuda"), 4, 2)
-    for _ in range(3):
-        device.record(lambda: torch.zeros(4, 2))
-    (stream,) = fake.made
-    assert fake.warmed_up == fake.captured == [stream] * 3

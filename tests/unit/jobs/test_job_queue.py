@@ -306,7 +306,7 @@ async def test_of_a_job_that_is_not_to_be_stored_little_is_left_and_not_for_long
     files = Deleted()
     harness.clock.pass_by(UNSTORED_SECONDS + 1)
     assert await harness.queue.sweep(files) == 0, "its end is still to be told"
-    for webhook in await harness.outbox.take(2):
+    for webhook in await harness.webhooks_due(2):
         assert "audio" in webhook.body
         await harness.outbox.delivered(webhook)
     bodies = {webhook.id: webhook.body for webhook in await harness.outbox.list()}

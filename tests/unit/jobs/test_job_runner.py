@@ -20,6 +20,7 @@ from serve_app.errors import (
 )
 from serve_app.jobs.job import CancelAnswer, JobResult, JobState, LeasedJob
 from serve_app.jobs.runner import JobRunner, Progress
+from serve_app.turns import current_owner
 from tests.support.jobs_harness import DONE, KEY, Harness
 from tests.support.recording_meter import RecordingMeter
 
@@ -358,3 +359,17 @@ async def test_a_key_leaves_a_place_to_another_whose_job_came_lately(quick: Harn
 
 async def _ended(harness: Harness, job_id: str, key_id: str) -> bool:
     return (await harness.queue.get(job_id, key_id)).state == JobState.COMPLETED
+
+
+async def test_a_job_is_worked_on_for_its_key(quick: Harness) -> None:
+    """What its work asks of the database stands in the line of that key, and not in the runner's own."""
+    owners = []
+
+    async def act(job: LeasedJob, progress: Progress) -> JobResult:
+        owners.append(current_owner())
+        return DONE
+
+    job_id = await quick.submitted()
+    async with running(runner_of(quick, FakeWork(act))):
+        await until_state(quick, job_id, JobState.COMPLETED)
+    assert (owners, current_owner()) == ([KEY], "")

@@ -51,7 +51,7 @@ async def test_an_idle_runner_opens_no_writing_transaction(harness: Harness) -> 
     with statements(harness.database) as seen:
         assert await harness.leases.lease("runner-1") is None
         await harness.leases.expire()
-        assert await harness.outbox.take(5) == []
+        assert await harness.webhooks_due(5) == []
     assert all(statement.startswith("SELECT") for statement in without_begin(seen)), seen
 
 

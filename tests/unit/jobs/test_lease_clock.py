@@ -6,6 +6,7 @@ import pytest
 
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhook_turns import WebhookTurns
 from serve_app.jobs.webhooks import Outbox, put
 from serve_app.settings import JobSettings, WebhookSettings
 from serve_app.store.database import Database, database_time
@@ -27,12 +28,12 @@ async def test_a_clock_that_is_ahead_takes_no_lease(shared: Database, monkeypatc
     with shared.writing() as connection:
         put(connection, "w", "k", "https://a/", "{}", database_time(connection))
     outbox = Outbox(shared, WebhookSettings())
-    assert len(await outbox.take(1)) == 1
+    assert len(await outbox.take(WebhookTurns(WebhookSettings()))) == 1
     ahead = time.time() + 3600
     monkeypatch.setattr(time, "time", lambda: ahead)
     assert (await leases.expire()).lost == 0
     assert await leases.lease("ahead") is None
-    assert await outbox.take(1) == []
+    assert await outbox.take(WebhookTurns(WebhookSettings())) == []
     assert await leases.heartbeat([held]) == set()
 
 

@@ -17,7 +17,7 @@ async def ended(harness: Harness, result: JobResult = DONE) -> str:
 
 
 async def due(harness: Harness) -> Webhook:
-    (webhook,) = await harness.outbox.take(10)
+    (webhook,) = await harness.webhooks_due(10)
     return webhook
 
 
@@ -43,7 +43,7 @@ async def test_a_job_without_a_webhook_has_none(harness: Harness) -> None:
 async def test_a_webhook_is_in_one_senders_hands(harness: Harness) -> None:
     await ended(harness)
     await due(harness)
-    assert await harness.outbox.take(10) == []
+    assert await harness.webhooks_due(10) == []
     harness.clock.pass_by(60)  # that sender died
     assert (await due(harness)).lease == 2
 
@@ -51,7 +51,7 @@ async def test_a_webhook_is_in_one_senders_hands(harness: Harness) -> None:
 async def test_no_more_are_taken_than_there_is_room_for(harness: Harness) -> None:
     for _ in range(3):
         await ended(harness)
-    assert [len(await harness.outbox.take(2)) for _ in range(3)] == [2, 1, 0]
+    assert [len(await harness.webhooks_due(2)) for _ in range(3)] == [2, 1, 0]
 
 
 async def test_retries_come_later_and_later_until_it_is_a_dead_letter(harness: Harness) -> None:
@@ -61,7 +61,7 @@ async def test_retries_come_later_and_later_until_it_is_a_dead_letter(harness: H
         assert await harness.outbox.failed(await due(harness), "refused") is WebhookState.PENDING
         pause = retry_delay(number, harness.webhooks)
         harness.clock.pass_by(pause * 0.99)
-        assert await harness.outbox.take(1) == []
+        assert await harness.webhooks_due(1) == []
         harness.clock.pass_by(pause * 0.02)
         waited += pause
     assert 1.5 * 3600 < waited < 2.5 * 3600
@@ -79,7 +79,7 @@ def test_delays_double_up_to_the_longest() -> None:
 async def test_a_dead_letter_can_be_sent_again(harness: Harness) -> None:
     job_id = await ended(harness)
     await harness.outbox.failed(await due(harness), "not allowed", for_good=True)
-    assert await harness.outbox.take(1) == []
+    assert await harness.webhooks_due(1) == []
     assert not await harness.outbox.revive("nobody")
     assert await harness.outbox.revive(job_id)
     assert not await harness.outbox.revive(job_id)  # it is alive

@@ -9,7 +9,8 @@ from sqlalchemy import insert, select, text
 from serve_app.errors import LimitReached
 from serve_app.jobs.job import JobState
 from serve_app.jobs.tables import INPUTS, JOB_FILES
-from serve_app.jobs.webhooks import put
+from serve_app.jobs.webhook_turns import WebhookTurns
+from serve_app.jobs.webhooks import Webhook, put
 from serve_app.store.database import Database
 from serve_app.store.tables import FILES
 from tests.support.jobs_harness import DONE, Clock, Harness, new_job
@@ -69,23 +70,60 @@ async def test_a_key_may_not_fill_the_queue(harness: Harness) -> None:
     await small.submitted("other", key_id="b")
 
 
-async def test_hanging_receivers_of_one_key_leave_room_for_others(harness: Harness) -> None:
+def put_webhooks(harness: Harness, key: str, number: int, url: str) -> None:
+    """Due now, and before those that are put later. `url` may hold `{}` for the number of each."""
     with harness.database.writing() as connection:
-        for number in range(40):
-            put(connection, f"a{number}", "a", f"https://a/{number}", "{}", harness.clock.now)
-        put(connection, "b", "b", "https://b/", "{}", harness.clock.now)
-    taken = await harness.outbox.take(16)
+        for each in range(number):
+            put(connection, f"{key}{each}", key, url.format(each), "{}", harness.clock.now)
+    harness.clock.pass_by(0.001)
+
+
+async def begun(harness: Harness, turns: WebhookTurns) -> list[Webhook]:
+    """What a sender takes, and delivers from now on."""
+    taken = await harness.outbox.take(turns)
+    for webhook in taken:
+        turns.begin(webhook.waiting)
+    return taken
+
+
+async def test_hanging_receivers_of_one_key_leave_room_for_others(harness: Harness) -> None:
+    turns = WebhookTurns(harness.webhooks)
+    put_webhooks(harness, "a", 40, "https://a/{}")
+    put_webhooks(harness, "b", 1, "https://b/")
+    taken = await begun(harness, turns)
     assert sum(webhook.key_id == "a" for webhook in taken) == harness.webhooks.max_running_per_key
     assert any(webhook.key_id == "b" for webhook in taken)
-    assert await harness.outbox.take(8, busy_keys=["a"]) == []
+    assert await harness.outbox.take(turns) == []
 
 
 async def test_hanging_receivers_behind_one_url_leave_room_too(harness: Harness) -> None:
-    with harness.database.writing() as connection:
-        for number in range(40):
-            put(connection, f"{number}", f"k{number}", "https://a/", "{}", harness.clock.now)
-    assert len(await harness.outbox.take(16)) == harness.webhooks.max_running_per_url
-    assert await harness.outbox.take(16, busy_urls=["https://a/"]) == []
+    turns = WebhookTurns(harness.webhooks)
+    for number in range(40):
+        put_webhooks(harness, f"k{number}", 1, "https://a/")
+    assert len(await begun(harness, turns)) == harness.webhooks.max_running_per_url
+    assert await harness.outbox.take(turns) == []
+
+
+async def test_one_webhook_is_next_where_others_keys_fill_all_places(harness: Harness) -> None:
+    """The bound of a key leaves it no place once two floods have all. The order does, at the next that is free."""
+    turns = WebhookTurns(harness.webhooks)
+    for key in ("a", "b"):
+        put_webhooks(harness, key, 40, f"https://{key}/{{}}")
+    taken = await begun(harness, turns)
+    assert len(taken) == harness.webhooks.max_running
+    put_webhooks(harness, "c", 1, "https://c/")
+    turns.end(taken[0].waiting)
+    assert [webhook.key_id for webhook in await begun(harness, turns)] == ["c"]
+    turns.end(taken[1].waiting)
+    turns.end(taken[2].waiting)
+    put_webhooks(harness, "d", 40, "https://d/{}")
+    assert [webhook.key_id for webhook in await begun(harness, turns)] == ["d", "d"]
+
+
+async def test_one_webhook_does_not_wait_for_anothers_keys_to_the_same_receiver(harness: Harness) -> None:
+    put_webhooks(harness, "a", 40, "https://shared/")
+    put_webhooks(harness, "b", 1, "https://shared/")
+    assert [webhook.key_id for webhook in await harness.webhooks_due(2)] == ["a", "b"]
 
 
 def stored(database: Database, file_id: str, expires_at: float) -> None:

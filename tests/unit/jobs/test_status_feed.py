@@ -1,6 +1,7 @@
 """Many followers of jobs cost one query a poll; each sees every change and each log entry once."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import aclosing
 
@@ -41,19 +42,36 @@ class Board:
 
 async def states(feed: StatusFeed, board: Board, job_id: str) -> list[JobState]:
     async with aclosing(feed.follow(board.status(job_id), None)) as found:
-        return [status.job.state async for status in found]
+        return [status.job.state async for status in found if status is not None]
 
 
 async def test_any_number_of_followers_costs_one_query_a_poll() -> None:
     board = Board(100)
     feed = StatusFeed(board.read, POLL)
+    began_at = time.monotonic()
     following = [asyncio.create_task(states(feed, board, job_id)) for job_id in board.states]
     while board.num_reads < 3:
         await asyncio.sleep(POLL)
     board.states = dict.fromkeys(board.states, JobState.COMPLETED)
     seen = await asyncio.gather(*following)
-    assert {found[-1] for found in seen} == {JobState.COMPLETED}
-    assert board.num_reads <= 1 + max(map(len, seen))
+    assert seen == [[JobState.QUEUED, JobState.COMPLETED]] * 100
+    assert board.num_reads <= 1 + (time.monotonic() - began_at) / POLL
+
+
+async def test_a_follower_wakes_for_a_change_and_else_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection and its key are looked after at each wake, which costs more than the poll."""
+    monkeypatch.setattr("serve_app.jobs.status_feed._QUIET_SECONDS", 10 * POLL)
+    board = Board(1)
+    feed = StatusFeed(board.read, POLL)
+    async with aclosing(feed.follow(board.status("0"), None)) as statuses:
+        assert await anext(statuses) is not None
+        assert await anext(statuses) is None
+        assert board.num_reads >= 5
+        board.states["0"] = JobState.RUNNING
+        reads = board.num_reads
+        changed = await anext(statuses)
+        assert changed is not None and changed.job.state is JobState.RUNNING
+        assert board.num_reads <= reads + 2
 
 
 async def test_each_follower_sees_each_log_entry_once() -> None:
@@ -65,7 +83,7 @@ async def test_each_follower_sees_each_log_entry_once() -> None:
         found = []
         async with aclosing(feed.follow(board.status("0", after), after)) as statuses:
             async for status in statuses:
-                found += [entry.number for entry in status.logs]
+                found += [] if status is None else [entry.number for entry in status.logs]
         return found
 
     following = [asyncio.create_task(numbers(after)) for after in (0, 1)]

@@ -80,7 +80,7 @@ async def test_anything_but_2xx_is_tried_again_with_a_new_timestamp(harness: Har
     receiver = Receiver(answer, answer, 204)
     sender = sender_of(harness, receiver)
     for _ in range(3):
-        (webhook,) = await harness.outbox.take(1)
+        (webhook,) = await harness.webhooks_due(1)
         await sender.deliver(webhook)
         harness.clock.pass_by(100)
     await until_state(harness, WebhookState.DELIVERED)

@@ -282,3 +282,13 @@ async def test_a_rotation_without_grace_and_a_revocation_act_within_the_cached_t
     for generation in (first, second):
         with pytest.raises(Unauthorized, match="was revoked or has a new secret"):
             await keys.confirm(key.id, generation)
+
+
+async def test_streams_whose_check_ends_together_ask_once(keys: Keys, database: CountingDatabase, clock: Clock) -> None:
+    """All open streams of a key are checked again at the same moment. Each alone would fill the database's line."""
+    key = await keys.check(keys.create("Ann")[1])
+    await keys.confirm(key.id, key.generation)
+    clock.seconds += KeySettings().cached_seconds
+    before = database.num_reads
+    await asyncio.gather(*(keys.confirm(key.id, key.generation) for _ in range(50)))
+    assert database.num_reads == before + 1

@@ -111,10 +111,10 @@ async def test_memory_does_not_grow_with_a_file(kit: Kit) -> None:
     largest = 0
 
     class Watched(Objects):
-        async def put(self, key: str, data: bytes) -> None:
+        async def put(self, key: str, data: bytes, owner: str) -> None:
             nonlocal largest
             largest = max(largest, len(data))
-            await super().put(key, data)
+            await super().put(key, data, owner)
 
     async def long() -> AsyncIterator[bytes]:
         for _ in range(30):

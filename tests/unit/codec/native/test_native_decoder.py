@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from transformers import MimiConfig
 
 from serve_app.codec.decoder import SlotDecoder
-from serve_app.codec.decoder_service import Slots
 from serve_app.codec.mimi import MimiModel as MoshiMimi
 from serve_app.codec.mimi import load_mimi
 from serve_app.codec.native.decoder import SOURCE, NativeSlotDecoder
 from serve_app.codec.native.from_mimi import decoder_weights
+from serve_app.codec.slots import Slots
 from serve_app.model.checkpoint import open_checkpoint
 from serve_app.model.native import build
 from tests.support.small_mimi import CPU, NUM_CODEBOOKS, random_mimi, small_config

@@ -1,7 +1,8 @@
-"""How much of a device's memory this process may take."""
+"""How much of a device's memory this process may take, and plans of it as tables."""
 
+import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,10 +20,32 @@ class DeviceMemory:
     described: str
     total_bytes: int = 0
     unclaimed_bytes: int = 0
+    held_bytes: int = 0
+    """What the process held when it asked, for another purpose under the same limit."""
 
     @property
     def is_card(self) -> bool:
         return self.total_bytes > 0
+
+    def fraction_for(self, num_bytes: int) -> float | None:
+        """The share of the card that would hold so much. None where the card lacks it or the limit is for more."""
+        if not self.is_card or self.held_bytes or not self.free_bytes < num_bytes <= self.unclaimed_bytes:
+            return None
+        return math.ceil(100 * num_bytes / self.total_bytes) / 100
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRow:
+    name: str
+    num_bytes: int
+
+
+def plan_table(rows: Iterable[PlanRow], memory: DeviceMemory) -> str:
+    """Aligned lines: each purpose and its size, and the memory that is available."""
+    lines = [(row.name, shown(row.num_bytes)) for row in rows]
+    lines.append((f"free for it ({memory.described})", shown(memory.free_bytes)))
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"  {name:<{width}} {size:>10}" for name, size in lines)
 
 
 class CudaMemory(CudaLimit, Protocol):
@@ -30,6 +53,10 @@ class CudaMemory(CudaLimit, Protocol):
 
     def mem_get_info(self) -> tuple[int, int]:
         """Free bytes of the card, and all of them."""
+        ...
+
+    def memory_reserved(self) -> int:
+        """Bytes that torch holds for this process."""
         ...
 
 
@@ -46,19 +73,26 @@ def free_host_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgr
 def claim_memory(
     device: torch.device,
     fraction: float,
+    setting: str,
     cuda: CudaMemory = torch.cuda,
     read_host: Callable[[], int] = free_host_bytes,
 ) -> DeviceMemory:
-    """How much this process may take. On CUDA that is `fraction` of the card, which torch enforces from here on."""
+    """How much this process may take. On CUDA that is `fraction` of the card, which torch enforces from here on.
+
+    `setting` names the fraction in what is said about it.
+    """
     if device.type != "cuda":
         return DeviceMemory(read_host(), "of this machine's memory")
     limit_memory(device, fraction, cuda)
     unclaimed, total = cuda.mem_get_info()
     share = int(total * fraction)
-    described = f"engine.memory_fraction {fraction:g} of {shown(total)}"
+    described = f"{setting} {fraction:g} of {shown(total)}"
+    if held := cuda.memory_reserved():
+        share -= held
+        described += f", less {shown(held)} that this process holds"
     if unclaimed < share:
-        described = f"less than {described}: others hold {shown(total - unclaimed)}"
-    return DeviceMemory(min(unclaimed, share), described, total, unclaimed)
+        described = f"less than {described}: others hold {shown(total - unclaimed - held)}"
+    return DeviceMemory(min(unclaimed, share), described, total, unclaimed, held)
 
 
 def _left_of_limits(cgroup: Path) -> Iterator[int]:

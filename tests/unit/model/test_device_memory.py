@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from serve_app.engine.memory.device import claim_memory, free_host_bytes
+from serve_app.model.device_memory import claim_memory, free_host_bytes
 
 CUDA = torch.device("cuda")
 GB = 10**9
@@ -15,13 +15,17 @@ GB = 10**9
 class FakeCuda:
     """A card of 80 GB, of which `free_gb` are free."""
 
-    def __init__(self, free_gb: float) -> None:
+    def __init__(self, free_gb: float, held_gb: float = 0) -> None:
         self.free_gb = free_gb
+        self.held_gb = held_gb
         self.fraction: float | None = None
 
     def mem_get_info(self) -> tuple[int, int]:
         assert self.fraction is not None, "the limit must hold before anything is taken"
         return int(self.free_gb * GB), 80 * GB
+
+    def memory_reserved(self) -> int:
+        return int(self.held_gb * GB)
 
     def set_per_process_memory_fraction(self, fraction: float) -> None:
         self.fraction = fraction
@@ -29,7 +33,7 @@ class FakeCuda:
 
 def test_a_process_gets_its_fraction_of_the_whole_card_and_torch_holds_it_to_that() -> None:
     cuda = FakeCuda(free_gb=79)
-    memory = claim_memory(CUDA, 0.6, cuda)
+    memory = claim_memory(CUDA, 0.6, "engine.memory_fraction", cuda)
     assert (memory.free_bytes, memory.unclaimed_bytes) == (48 * GB, 79 * GB)
     assert memory.is_card
     assert memory.described == "engine.memory_fraction 0.6 of 80.00 GB"
@@ -37,13 +41,21 @@ def test_a_process_gets_its_fraction_of_the_whole_card_and_torch_holds_it_to_tha
 
 
 def test_what_others_hold_already_is_not_promised_again() -> None:
-    memory = claim_memory(CUDA, 0.6, FakeCuda(free_gb=30))
+    memory = claim_memory(CUDA, 0.6, "engine.memory_fraction", FakeCuda(free_gb=30))
     assert memory.free_bytes == 30 * GB
     assert "others hold 50.00 GB" in memory.described
 
 
+def test_a_codec_beside_a_generator_in_one_process_gets_what_the_generator_leaves_of_both_shares() -> None:
+    """No other test claims memory in a process that holds some (`graph: fused`)."""
+    memory = claim_memory(CUDA, 0.75, "codec.memory_fraction", FakeCuda(free_gb=35, held_gb=45))
+    assert memory.free_bytes == 15 * GB
+    assert memory.described == "codec.memory_fraction 0.75 of 80.00 GB, less 45.00 GB that this process holds"
+    assert memory.fraction_for(20 * GB) is None, "the limit is the sum of two settings"
+
+
 def test_a_cpu_has_what_the_machine_has() -> None:
-    memory = claim_memory(torch.device("cpu"), 0.6, FakeCuda(0), read_host=lambda: 5 * GB)
+    memory = claim_memory(torch.device("cpu"), 0.6, "engine.memory_fraction", FakeCuda(0), read_host=lambda: 5 * GB)
     assert (memory.free_bytes, memory.is_card) == (5 * GB, False)
 
 
