@@ -48,7 +48,7 @@ class OfflineCompiler:
         constants: dict[tuple[int], Any] = {}
         attributes: dict[tuple[int], Any] = {}
         for place, param in enumerate(kernel.params):
-            value = values.pop(param.name) if param.name in values else param.default
+            value = values.pop(param.name)
             is_constant = param.is_constexpr or (type(value) is int and value == 1 and not param.do_not_specialize)
             signature[param.name] = "constexpr" if is_constant else _type_of(value)
             if is_constant:

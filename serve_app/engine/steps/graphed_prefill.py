@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from serve_app.engine.steps.graphs import Device, Graph
+from serve_app.engine.steps.graphs import Graph, Recorder
 from serve_app.engine.steps.prefill import Prefill, PromptChunks
 from serve_app.model.cuda_graphs import garbage_collection_off
 from serve_app.model.device import send_into
@@ -30,11 +30,11 @@ class GraphedPrefill:
     """Satisfies `Prefill`."""
 
     def __init__(
-        self, prefill: StaticPrefill, device: Device, tables: dict[int, Tensor], spare: int, eager: Prefill
+        self, prefill: StaticPrefill, recorder: Recorder, tables: dict[int, Tensor], spare: int, eager: Prefill
     ) -> None:
         """`tables`: see `prefill_tables`. `spare`: the position that no sequence reads. `eager` reads with adapters."""
         self._prefill = prefill
-        self._device = device
+        self._recorder = recorder
         self._tables = tables
         self._spare = spare
         self._eager = eager
@@ -66,7 +66,7 @@ class GraphedPrefill:
             table = self._tables[bucket]
             table[2] = self._spare
             with torch.inference_mode():
-                yield bucket, self._device.record(partial(self._prefill, tokens_of(table)))[0]
+                yield bucket, self._recorder.record(partial(self._prefill, tokens_of(table)))[0]
         _log.info("recorded %d CUDA graphs of prompts of up to %d tokens", len(PREFILL_BUCKETS), PREFILL_BUCKETS[-1])
 
 

@@ -43,12 +43,16 @@ class Graph(Protocol):
     def replay(self) -> None: ...
 
 
-class Device(Protocol):
-    """What a step needs of CUDA. Tests satisfy it on a CPU."""
+class Recorder(Protocol):
+    """Records graphs."""
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Graph, Tensor]:
         """Run `work` to warm up, then record it. Each replay leaves its result in the returned tensor."""
         ...
+
+
+class Device(Recorder, Protocol):
+    """What a step needs of CUDA. Tests satisfy it on a CPU."""
 
     def send(self, codes: Tensor) -> PendingFrames:
         """Start to copy codes to the host."""

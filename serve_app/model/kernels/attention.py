@@ -90,7 +90,7 @@ def _attend(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     BLOCK_H: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (row, group, split). Uses exp2, which the GPU computes faster than exp."""
     wait_for_others(DEPENDENT)
@@ -148,7 +148,7 @@ def _join(
     SPLITS: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     """One program a row and head."""
     wait_for_others(DEPENDENT)

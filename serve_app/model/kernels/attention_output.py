@@ -77,7 +77,7 @@ def _attend_and_project(  # noqa: PLR0913 - a kernel takes plain tensors and num
     BLOCK_N: tl.constexpr,
     LINES: tl.constexpr,
     SCALED: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (n, group, token): one block of outputs from the heads of a group."""
     group, token = tl.program_id(1), tl.program_id(2)

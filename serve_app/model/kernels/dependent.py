@@ -1,6 +1,6 @@
 """Kernels that start while the one before them ends: NVIDIA's programmatic dependent launch, from Hopper on.
 
-Each kernel of a frame begins with `wait_for_others`. So when it waits for the one before it, that one has waited for
+Each kernel begins with `wait_for_others`. So when it waits for the one before it, that one has waited for
 all before itself, and nobody reads or writes too early. What a frame never changes needs no waiting: a product fetches
 its weights to the L2 cache meanwhile.
 """

@@ -60,7 +60,7 @@ def _depth_attend(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     BLOCK_Q: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (row, group). It keeps the new keys and values in registers, because other threads could read them from
     memory before they are written there."""

@@ -143,7 +143,7 @@ def _draw(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_W: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     """One program a row."""
     wait_for_others(DEPENDENT)

@@ -55,7 +55,7 @@ def _embed_frame(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     NUM_CODEBOOKS: tl.constexpr,
     VOCAB: tl.constexpr,
     BLOCK_H: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     wait_for_others(DEPENDENT)
     row = tl.program_id(0)
@@ -79,7 +79,7 @@ def _advance(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     WINDOW: tl.constexpr,
     NUM_CODEBOOKS: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     wait_for_others(DEPENDENT)
     row = tl.program_id(0)

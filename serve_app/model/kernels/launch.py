@@ -10,8 +10,9 @@ _is_dependent = False
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> None:
     """Run `kernel` once for every point of `grid`. Options are its constants and Triton's own."""
+    options["DEPENDENT"] = _is_dependent
     if _is_dependent:
-        options |= {"DEPENDENT": True, "launch_pdl": True}
+        options["launch_pdl"] = True
     if _compiles_only:
         kernel.warmup(*args, grid=grid, **options)
     else:
@@ -31,7 +32,7 @@ def compiling_only() -> Iterator[None]:
 
 @contextmanager
 def dependent_launches(are_on: bool) -> Iterator[None]:
-    """See `dependent.py`. Only kernels of a frame can be launched so, one after the other."""
+    """See `dependent.py`."""
     global _is_dependent
     _is_dependent = are_on
     try:

@@ -102,7 +102,7 @@ def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, til
 
 
 @triton.jit
-def _silu_mul(both, out, NUM_OUTPUTS: tl.constexpr, BLOCK_N: tl.constexpr, DEPENDENT: tl.constexpr = False):
+def _silu_mul(both, out, NUM_OUTPUTS: tl.constexpr, BLOCK_N: tl.constexpr, DEPENDENT: tl.constexpr):
     """Program (r, n): one block of outputs of one row."""
     wait_for_others(DEPENDENT)
     row, outputs = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -143,7 +143,7 @@ def _product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     EVEN: tl.constexpr,
     SCALED: tl.constexpr,
     GATED: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (n, split, r): one block of outputs, over one part of the inputs, for one block of rows."""
     rows = tl.program_id(2) * BLOCK_R + tl.arange(0, BLOCK_R)

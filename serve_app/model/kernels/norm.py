@@ -47,7 +47,7 @@ def _add_rms_norm(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     SIZE: tl.constexpr,
     NUM_PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     wait_for_others(DEPENDENT)
     row = tl.program_id(0)

@@ -147,14 +147,14 @@ def _normed_product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     SCALED: tl.constexpr,
     KEEPS_SUM: tl.constexpr,
     GATED: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (n, r): one block of outputs for one block of rows."""
     rows = tl.program_id(1) * BLOCK_R + tl.arange(0, BLOCK_R)
     outputs = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     is_row, is_output = rows < num_rows, outputs < NUM_OUTPUTS
     weight_rows = weights + tl.minimum(outputs, NUM_OUTPUTS - 1)[:, None].to(tl.int64) * NUM_INPUTS
-    up_offset: tl.constexpr = NUM_OUTPUTS * NUM_INPUTS if GATED else 0
+    up_offset: tl.constexpr = NUM_OUTPUTS * NUM_INPUTS * GATED
     sums, up_sums = products_of_norm(
         *(x, parts, gains, summed, weight_rows, rows, num_rows, x_stride, part_stride, part_row_stride, eps),
         *(NUM_INPUTS, NUM_PARTS, up_offset, BLOCK_R, BLOCK_N, BLOCK_K, EVEN, KEEPS_SUM, LINES, DEPENDENT),

@@ -14,6 +14,9 @@ from serve_app.model.kernels.tiles import choose_tiles
 from serve_app.model.matrix import Matrix
 from serve_app.model.rope import RotationTable
 
+_NO_UP, _KEEPS_SUM = tl.constexpr(0), tl.constexpr(True)
+"""For `products_of_norm`: there is one matrix, and the residual's sum is written."""
+
 
 def normed_qkv(
     residual: Residual, norm: Norm, qkv: Matrix, table: RotationTable, places: Places, kv: Tensor
@@ -86,7 +89,7 @@ def _normed_qkv(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     LINES: tl.constexpr,
     EVEN: tl.constexpr,
     SCALED: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (n, t): one block of outputs for one block of tokens.
 
@@ -102,7 +105,7 @@ def _normed_qkv(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     weight_rows = weights + outputs[:, None].to(tl.int64) * NUM_INPUTS
     sums, _ = products_of_norm(
         *(x, parts, gains, summed, weight_rows, tokens, num_tokens, x_stride, part_stride, part_row_stride, eps),
-        *(NUM_INPUTS, NUM_PARTS, 0, BLOCK_R, BLOCK_N, BLOCK_K, EVEN, True, LINES, DEPENDENT),
+        *(NUM_INPUTS, NUM_PARTS, _NO_UP, BLOCK_R, BLOCK_N, BLOCK_K, EVEN, _KEEPS_SUM, LINES, DEPENDENT),
     )
     if SCALED:
         sums *= tl.load(scales + outputs)[None, :]

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import Places
+from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 
 _BLOCK_QUERIES = 64
@@ -68,8 +69,10 @@ def _attend_to_prompts(  # noqa: PLR0913 - a kernel takes plain tensors and numb
     BLOCK_H: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (tokens, group)."""
+    wait_for_others(DEPENDENT)
     group = tl.program_id(1)
     queries_of_block, columns = tl.arange(0, BLOCK_T * BLOCK_H), tl.arange(0, BLOCK_D)
     tokens, heads = tl.program_id(0) * BLOCK_T + queries_of_block // BLOCK_H, queries_of_block % BLOCK_H
@@ -86,10 +89,10 @@ def _attend_to_prompts(  # noqa: PLR0913 - a kernel takes plain tensors and numb
     m_i = tl.full((BLOCK_T * BLOCK_H,), float("-inf"), tl.float32)
     l_i = tl.zeros((BLOCK_T * BLOCK_H,), tl.float32)
     acc = tl.zeros((BLOCK_T * BLOCK_H, BLOCK_D), tl.float32)
-    row = tl.min(row_ids, axis=0)
+    row = tl.cast(tl.min(row_ids, axis=0), tl.int32)
     while row < _NO_ROW:
         lengths_here = tl.where(row_ids == row, lengths, 0)
-        end = tl.max(lengths_here, axis=0)
+        end = tl.cast(tl.max(lengths_here, axis=0), tl.int32)
         keys = kv + row.to(tl.int64) * row_stride + group * group_stride
         values = keys + which_stride
         for start in range(0, end, BLOCK_P):
@@ -108,6 +111,6 @@ def _attend_to_prompts(  # noqa: PLR0913 - a kernel takes plain tensors and numb
             l_i = l_i * alpha + tl.sum(p, axis=1)
             acc = tl.dot(p.to(v.dtype), v, acc * alpha[:, None], input_precision="ieee")
             m_i = m_new
-        row = tl.min(tl.where(row_ids > row, row_ids, _NO_ROW), axis=0)
+        row = tl.cast(tl.min(tl.where(row_ids > row, row_ids, _NO_ROW), axis=0), tl.int32)
     acc = acc / tl.where(l_i == 0, 1.0, l_i)[:, None]
     tl.store(mixed + head_places, acc.to(mixed.dtype.element_ty), mask=is_head)

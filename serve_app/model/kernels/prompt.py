@@ -5,6 +5,7 @@ import triton.language as tl
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import PromptTokens
+from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 
 _BLOCK_HIDDEN = 256
@@ -42,7 +43,9 @@ def _embed_tokens(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     NUM_CODEBOOKS: tl.constexpr,
     VOCAB: tl.constexpr,
     BLOCK_H: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    wait_for_others(DEPENDENT)
     token = tl.program_id(0)
     columns = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
     mask = columns < HIDDEN

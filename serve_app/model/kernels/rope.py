@@ -63,7 +63,7 @@ def _rope_and_write(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     NUM_GROUPS: tl.constexpr,
     HEAD_DIM: tl.constexpr,
     BLOCK_D: tl.constexpr,
-    DEPENDENT: tl.constexpr = False,
+    DEPENDENT: tl.constexpr,
 ):
     wait_for_others(DEPENDENT)
     token, head = tl.program_id(0), tl.program_id(1)

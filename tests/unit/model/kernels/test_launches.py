@@ -137,8 +137,5 @@ def test_kernels_wait_for_each_other_unless_they_are_launched_as_dependent() -> 
         launch(kernel, (1,), num_warps=4)
         raise RuntimeError
     launch(kernel, (1,), num_warps=4)
-    assert kernel.launched == [
-        {"num_warps": 4},
-        {"num_warps": 4, "DEPENDENT": True, "launch_pdl": True},
-        {"num_warps": 4},
-    ]
+    waiting = {"num_warps": 4, "DEPENDENT": False}
+    assert kernel.launched == [waiting, {"num_warps": 4, "DEPENDENT": True, "launch_pdl": True}, waiting]
