@@ -60,6 +60,7 @@ class Plan:
     variants: Sequence[str]
     cells: list[Cell]
     num_steps: int
+    dependent: bool
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -120,7 +121,10 @@ def _ours(plan: Plan, model: Csm) -> list[Stepper]:
         return []
     max_batch, max_kv = max(cell.batch for cell in plan.cells), max(cell.kv for cell in plan.cells)
     chosen: list[StepName] = [choose_step(step, model) for step in plan.steps]
-    return [OurStep(model, step_maker(step), max_batch, max_kv, step) for step in chosen]
+    ending = ", dependent" if plan.dependent else ""
+    return [
+        OurStep(model, step_maker(step, dependent=plan.dependent), max_batch, max_kv, step + ending) for step in chosen
+    ]
 
 
 def _theirs(plan: Plan, model: Csm) -> list[Stepper]:
@@ -140,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="a round; default: 20, 6 of csm-1b on a CPU")
     parser.add_argument("--engines", type=one_of(ENGINES), default=list(ENGINES))
     parser.add_argument("--step", type=one_of(STEPS), default=["auto"], help="how ours computes a frame")
+    parser.add_argument("--dependent", action="store_true", help="fused kernels start while the one before them ends")
     parser.add_argument(
         "--variants", type=one_of(VARIANTS), help="of transformers; default: eager, and on CUDA static (compiled) too"
     )
@@ -162,7 +167,7 @@ def _plan(parser: argparse.ArgumentParser, options: argparse.Namespace, preset: 
     for precision in precisions:
         check_quantization(precision.quantization, device)
     cells = [Cell(batch, kv) for kv in options.kv for batch in options.batch]
-    return Plan(preset, precisions, options.engines, options.step, variants, cells, num_steps)
+    return Plan(preset, precisions, options.engines, options.step, variants, cells, num_steps, options.dependent)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from benchmarks.engine.random_model import config_of
 from serve_app.engine.steps.precompile import compile_all, targets
 from serve_app.model.shape import CsmShape
 
+_DEPENDENT_ROWS = 32
+"""The largest batch of the section `dependent`."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -26,7 +29,9 @@ def main() -> None:
     options = parser.parse_args()
     major, minor = torch.cuda.get_device_capability() if torch.cuda.is_available() else (9, 0)
     began = time.monotonic()
-    wanted = list(targets([10 * major + minor], ["none", "fp8"], options.slots))
+    cards = [10 * major + minor]
+    wanted = list(targets(cards, ["none", "fp8"], options.slots))
+    wanted += targets(cards, ["none"], _DEPENDENT_ROWS, dependent=True)
     shape = CsmShape.from_config(config_of(options.preset))
     compile_all(wanted, shape, options.slots, options.positions, len(os.sched_getaffinity(0)))
     options.json.write_text(json.dumps({"seconds": round(time.monotonic() - began, 1), "targets": len(wanted)}))

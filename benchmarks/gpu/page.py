@@ -49,7 +49,7 @@ def page(done: Sequence[Done], measured: Mapping[str, Path], rehearsed: bool) ->
 
 
 def _step_rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for name in ("steps", "fp8"):
+    for name in ("steps", "fp8", "dependent"):
         yield from found.get(name, {}).get("rows", ())
 
 
@@ -75,7 +75,7 @@ def _next(done: Sequence[Done], found: Mapping[str, Any]) -> Iterator[str]:
             yield f"{what} is out of its range; {_SLOW if row['ms_per_step'] > predicted[1] else _FAST}"
     ms = {(row["variant"], row["dtype"], row["batch"]): row["ms_per_step"] for row in _step_rows(found)}
     if ms.get(("fused", "bf16", 64), 0) > ms.get(("fused", "bf16", 128), float("inf")):
-        yield "64 rows are slower than 128: the L2 cache bounds them; try MAX_SKINNY_ROWS 32 in model/kernels/linear.py"
+        yield "64 rows are slower than 128: the L2 cache bounds them; try MAX_SKINNY_ROWS 32 in model/kernels/tiles.py"
     if max(found.get("probe", {}).get("masked attention, cuDNN on, ms", [0])) > _PLAN_ANEW_MS:
         yield "cuDNN plans attention anew for each length, as was suspected: it must stay off (model/device.py)"
     if "streams" in found and (found["streams"].get("most_streams") or 0) < _GOAL_STREAMS:

@@ -24,8 +24,8 @@ ASKED = (
     Asked(
         "engine",
         "pytest",
-        "tests/gpu/test_gpu_steps.py tests/gpu/test_gpu_service.py -q",
-        "tests/gpu/test_gpu_steps.py tests/gpu/test_gpu_service.py -q",
+        "tests/gpu/test_gpu_prefill.py tests/gpu/test_gpu_steps.py tests/gpu/test_gpu_service.py -q",
+        "tests/gpu/test_gpu_prefill.py tests/gpu/test_gpu_steps.py tests/gpu/test_gpu_service.py -q",
         90,
         False,
     ),
@@ -43,6 +43,13 @@ ASKED = (
         "--preset csm-1b --device cuda --kv 512 --engines csm-serve --dtype fp8 --batch 1,32 --step fused",
         f"{_TINY} --steps 1 --kv 16 --engines csm-serve --dtype int8 --batch 1",
         50,
+    ),
+    Asked(
+        "dependent",
+        "benchmarks.engine.step",
+        "--preset csm-1b --device cuda --kv 512 --engines csm-serve --dtype bf16 --batch 1,32 --step fused --dependent",
+        f"{_TINY} --steps 1 --kv 16 --engines csm-serve --batch 1 --dependent",
+        40,
     ),
     Asked("profile", "benchmarks.gpu.kernel_times", "", "--preset tiny --batch 1 --kv 64", 40),
     Asked(
@@ -62,11 +69,13 @@ ASKED = (
 )
 
 PREDICTED_MS: dict[tuple[str, str, int], tuple[float, float]] = {
-    ("fused", "bf16", 1): (4.6, 6.2),
+    ("fused", "bf16", 1): (3.6, 5.1),
     ("fused", "bf16", 32): (5.4, 7.4),
     ("fused", "bf16", 64): (7.0, 9.8),
     ("fused", "bf16", 128): (8.0, 11.0),
-    ("fused", "fp8", 1): (3.6, 4.8),
+    ("fused, dependent", "bf16", 1): (3.0, 4.5),
+    ("fused, dependent", "bf16", 32): (4.6, 7.4),
+    ("fused", "fp8", 1): (2.6, 3.8),
     ("fused", "fp8", 32): (4.4, 6.0),
     ("graphs", "bf16", 1): (10.0, 12.0),
     ("graphs", "bf16", 32): (11.0, 13.0),

@@ -24,7 +24,8 @@ def compile_kernels(
 ) -> None:
     """Compile for cards that need not be here, into Triton's cache. A start with that cache compiles nothing.
 
-    Batch and positions are those of the settings (CSM_ENGINE__MAX_BATCH_SIZE, CSM_ENGINE__MAX_POSITIONS).
+    Batch, positions and dependent launches are those of the settings (CSM_ENGINE__MAX_BATCH_SIZE,
+    CSM_ENGINE__MAX_POSITIONS, CSM_ENGINE__DEPENDENT_LAUNCHES).
     """
     from serve_app.cli.progress import say
     from serve_app.engine.steps.precompile import capability_of, compile_all, targets
@@ -41,7 +42,7 @@ def compile_kernels(
         raise StartupError(f"--preset {preset}: choose one of {', '.join(get_args(Preset))}")
     engine, shape = load_settings({}).engine, CsmShape.from_config(preset_config(cast(Preset, preset)))
     rows, positions = engine.max_batch_size, min(engine.max_positions, shape.backbone.max_positions)
-    wanted = list(targets(capabilities, cast(list[Quantization], kinds), rows))
+    wanted = list(targets(capabilities, cast(list[Quantization], kinds), rows, engine.dependent_launches))
     began = time.monotonic()
     compile_all(wanted, shape, rows, positions, jobs or os.cpu_count() or 1)
     where = os.environ.get("TRITON_CACHE_DIR", "~/.triton/cache")

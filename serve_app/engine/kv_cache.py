@@ -22,6 +22,9 @@ class KvCache:
             return torch.zeros(layers, 2, max_rows, kv_heads, positions, head_dim, device=device, dtype=dtype)
 
         backbone, depth = shape.backbone, shape.depth
+        self.max_rows = max_rows
+        self.max_positions = max_positions
+        """The number of the spare position, too."""
         self.backbone = zeros(backbone.num_layers, backbone.num_kv_heads, max_positions + 1, backbone.head_dim)
         self._depth = zeros(depth.num_layers, depth.num_kv_heads, shape.num_codebooks, depth.head_dim)
 

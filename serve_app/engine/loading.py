@@ -68,6 +68,5 @@ def _info(checkpoint: Checkpoint, model: Csm, step: ChosenStep, settings: Engine
 def _runner(model: Csm, step: StepName, info: ModelInfo, settings: EngineSettings) -> ModelRunner:
     cache_bytes, host_bytes = settings.prefix_cache_mb << 20, settings.prefix_cache_host_mb << 20
     prefixes = PrefixCache(model.device, cache_bytes, host_bytes) if cache_bytes else None
-    return ModelRunner(
-        model, info.max_batch_size, info.max_positions, prefixes, step_maker(step, settings.adapter_graph_ranks)
-    )
+    make_step = step_maker(step, settings.adapter_graph_ranks, settings.dependent_launches)
+    return ModelRunner(model, info.max_batch_size, info.max_positions, prefixes, make_step)

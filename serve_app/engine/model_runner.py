@@ -2,8 +2,6 @@
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.prefill import PrefillChunk
@@ -14,13 +12,9 @@ from serve_app.engine.runner import PendingFrames
 from serve_app.engine.scheduler import Move, Swap
 from serve_app.engine.sequence import Sequence
 from serve_app.engine.steps.plain import MakeStep, PlainStep
-from serve_app.model.adapters.low_rank import adapters_of_tokens
+from serve_app.engine.steps.prefill import PromptChunks, embed
 from serve_app.model.csm import Csm
-from serve_app.model.device import send
 from serve_app.model.kv_views import TokenRange
-
-_CUDA_PREFILL_BUCKET = 64
-"""On CUDA a pass is padded to a multiple of this, because libraries choose kernels anew for every new shape."""
 
 
 class ModelRunner:
@@ -59,15 +53,18 @@ class ModelRunner:
     def prefill(self, chunks: list[PrefillChunk]) -> None:
         """See `Runner.prefill`. Puts the context pieces that end in these chunks into the prefix cache."""
         if read := [chunk for chunk in chunks if chunk.num_tokens]:
+            slices = [_slice(chunk.sequence, chunk.start, chunk.end) for chunk in read]
+            text_ids, frames = (np.concatenate(arrays) for arrays in zip(*slices, strict=True))
             ranges = [TokenRange(chunk.row, chunk.start, chunk.num_tokens) for chunk in read]
-            own = [chunk.sequence.adapter for chunk in read for _ in range(chunk.num_tokens)]
-            adapters = adapters_of_tokens(own, self._model.device)
-            self._model.prefill(self._embed_chunks(read), self._kv.backbone, ranges, adapters)
+            adapters = [chunk.sequence.adapter for chunk in read]
+            self._step.prefill.read(PromptChunks(text_ids, frames, ranges, adapters))
         for chunk in chunks:
             self._keep_context(chunk)
             if chunk.is_last:
                 last = chunk.end
-                self._state.start(chunk.row, chunk.sequence, self._embed(*_slice(chunk.sequence, last, last + 1))[0])
+                self._state.start(
+                    chunk.row, chunk.sequence, embed(self._model, *_slice(chunk.sequence, last, last + 1))[0]
+                )
 
     @torch.inference_mode()
     def launch(self, sequences: list[Sequence]) -> PendingFrames:
@@ -103,26 +100,6 @@ class ModelRunner:
     def _keep(self, row: int, piece: Piece, end: int) -> None:
         if self._prefixes is not None:
             self._prefixes.put(piece.key, CachedPiece(piece.start, end, self._kv.copy_of(row, piece.start, end)))
-
-    def _embed_chunks(self, chunks: list[PrefillChunk]) -> Tensor:
-        """[T, H], padded on CUDA."""
-        slices = [_slice(chunk.sequence, chunk.start, chunk.end) for chunk in chunks]
-        text_ids, frames = (np.concatenate(arrays) for arrays in zip(*slices, strict=True))
-        padding = -len(text_ids) % _CUDA_PREFILL_BUCKET if self._model.device.type == "cuda" else 0
-        return F.pad(self._embed(text_ids, frames), (0, 0, 0, padding))
-
-    def _embed(self, text_ids: np.ndarray, frames: np.ndarray) -> Tensor:
-        """Text ids [T], and codes [T, K] where the id is -1, to [T, H]."""
-        model = self._model
-        embedded = torch.empty(len(text_ids), model.shape.backbone.hidden_size, device=model.device, dtype=model.dtype)
-        # The indices are found on the host: finding them on the device would make the host wait for it.
-        text_at, frames_at = np.flatnonzero(text_ids >= 0), np.flatnonzero(text_ids < 0)
-        embedded[self._on_device(text_at)] = model.embed_text(self._on_device(text_ids[text_at]))
-        embedded[self._on_device(frames_at)] = model.embed_frames(self._on_device(frames[frames_at]))
-        return embedded
-
-    def _on_device(self, array: np.ndarray) -> Tensor:
-        return send(torch.from_numpy(array), self._model.device)
 
 
 def _slice(sequence: Sequence, start: int, end: int) -> tuple[np.ndarray, np.ndarray]:

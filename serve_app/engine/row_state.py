@@ -5,6 +5,7 @@ from torch import Tensor
 
 from serve_app.engine.sequence import Sequence
 from serve_app.messages import SamplingParams
+from serve_app.model.device import send
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling, SamplingPlan
 from serve_app.model.shape import CsmShape
 
@@ -54,8 +55,8 @@ class RowState:
         history = self.sampling.history[row]
         history.fill_(-1)
         recent = resumed[-REPETITION_WINDOW_FRAMES:]
-        first = resumed.shape[0] - recent.shape[0]
-        history[(torch.arange(recent.shape[0]) + first) % REPETITION_WINDOW_FRAMES] = recent.to(history.device)
+        places = torch.arange(resumed.shape[0] - recent.shape[0], resumed.shape[0]) % REPETITION_WINDOW_FRAMES
+        history[send(places, history.device)] = send(recent, history.device)
 
     def first_rows(self, num_rows: int) -> RowSampling:
         return self.sampling.first_rows(num_rows)

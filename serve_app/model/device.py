@@ -65,6 +65,11 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+def send_into(place: Tensor, tensor: Tensor) -> None:
+    """Copy a host tensor to `place` without waiting either."""
+    place.copy_(tensor if place.device.type == "cpu" else tensor.pin_memory(), non_blocking=True)
+
+
 def use_threads(num_threads: int) -> None:
     """Set torch's CPU threads, 0 as in `processor.num_threads`."""
     torch.set_num_threads(processor.num_threads(num_threads))

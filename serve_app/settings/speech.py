@@ -75,6 +75,9 @@ class EngineSettings(Section):
     """How a frame is computed. `plain`: torch's operations one by one, anywhere. `native`: our C++ on a CPU, needs a
     compiler. `graphs`: torch's operations in CUDA graphs. `fused`: our kernels in CUDA graphs. `auto` takes the last of
     these that runs here."""
+    dependent_launches: bool = False
+    """Have each kernel of the `fused` step start while the one before it ends (programmatic dependent launch), on
+    Hopper and later; other cards ignore it. Not yet tried on a card."""
     repeated_frames_limit: int = Field(default=25, ge=2)
     """This many equal frames in a row end a sequence as runaway."""
     stuck_seconds: float = Field(default=60.0, gt=0)

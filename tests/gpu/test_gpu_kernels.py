@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from serve_app.model.kernels.cases import CASES, Inputs, Sizes
+from serve_app.model.kernels.cases import CASES
 from serve_app.model.kernels.check import disagreement, first_failure
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.matrix import Quantization
 from tests.support.gpu_engine import DEVICE
 
@@ -21,7 +22,7 @@ def test_what_is_asked_at_the_start_holds(dtype: torch.dtype, quantization: Quan
     assert first_failure(DEVICE, dtype, quantization) is None
 
 
-@pytest.mark.parametrize("num_rows", [1, 2, 33, 256])
+@pytest.mark.parametrize("num_rows", [1, 2, 16, 33, 256])
 @pytest.mark.parametrize("name", CASES)
 def test_every_kernel_at_other_numbers_of_rows(name: str, num_rows: int) -> None:
     inputs = Inputs(DEVICE, torch.bfloat16, "none", seed=num_rows)

@@ -32,6 +32,12 @@ def test_fused_graphs_draw_nearly_the_same_codes(plain_frames: list[list[list[in
     assert share_of_equal_codes(first, expected) >= _SUMS_DIFFER
 
 
+def test_kernels_that_start_early_draw_the_same_codes() -> None:
+    if torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("this card launches no kernel before the one before it has ended (compute capability 9.0)")
+    assert GpuEngine("fused", dependent=True).frames(*greedy(8)) == GpuEngine("fused").frames(*greedy(8))
+
+
 @pytest.mark.parametrize("step", GRAPHED)
 def test_a_context_beyond_the_first_bucket_of_positions(step: StepName) -> None:
     first = []

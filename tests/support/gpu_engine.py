@@ -27,11 +27,11 @@ Messages = list[Accepted | TokenFrames | Exception]
 
 
 class GpuEngine:
-    def __init__(self, step: StepName, precision: Precision = FLOAT32) -> None:
+    def __init__(self, step: StepName, precision: Precision = FLOAT32, dependent: bool = False) -> None:
         self.model = quantized_model("tiny", DEVICE, precision)
         self.prompts = Prompts(config_of("tiny"))
         prefixes = PrefixCache(self.model.device, CACHE_BYTES, CACHE_BYTES)
-        self.runner = ModelRunner(self.model, ROWS, POSITIONS, prefixes, step_maker(step))
+        self.runner = ModelRunner(self.model, ROWS, POSITIONS, prefixes, step_maker(step, dependent=dependent))
         self.settings = EngineSettings(max_batch_size=ROWS, max_waiting=1000, max_step_ms=0)
         self.engine = Engine(self.runner, self.settings, "test")
 

@@ -12,7 +12,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
 from triton.runtime.jit import JITFunction
 
-HOPPER = GPUTarget("cuda", 90, 32)
+HOPPER, ADA = GPUTarget("cuda", 90, 32), GPUTarget("cuda", 89, 32)
 _TYPES = {
     torch.float32: "fp32",
     torch.float16: "fp16",
@@ -29,7 +29,8 @@ _DIVISIBLE = [["tt.divisibility", 16]]
 class OfflineCompiler:
     """Takes launches; tensors may be on the meta device."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: GPUTarget = HOPPER) -> None:
+        self._target = target
         self.compiled: dict[str, tuple[str, CompiledKernel]] = {}
         """By everything that a kernel is compiled for: its name, and what came of it."""
         self.num_launches = 0
@@ -54,11 +55,11 @@ class OfflineCompiler:
                 constants[(place,)] = value
             elif isinstance(value, Tensor) or (type(value) is int and value % 16 == 0 and not param.do_not_specialize):
                 attributes[(place,)] = _DIVISIBLE
-        tuning = {name: values[name] for name in ("num_warps", "num_stages") if name in values}
+        tuning = {name: values[name] for name in ("num_warps", "num_stages", "launch_pdl") if name in values}
         key = str((kernel.__name__, signature, constants, attributes, tuning))
         if key not in self.compiled:
             source = ASTSource(kernel, signature, constants, attributes)
-            self.compiled[key] = kernel.__name__, triton.compile(source, target=HOPPER, options=tuning)
+            self.compiled[key] = kernel.__name__, triton.compile(source, target=self._target, options=tuning)
 
 
 def _type_of(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from serve_app.engine.steps.graphed_prefill import PREFILL_BUCKETS
 from serve_app.engine.steps.graphs import num_graphs
 from serve_app.errors import StartupError
 from serve_app.model.device_memory import DeviceMemory, PlanRow, plan_table, shown
@@ -97,7 +98,9 @@ def usual_reserves(device: torch.device, engine: EngineSettings) -> Reserves:
     """For the step that `engine` asks for. On CUDA two kinds of graphs, the most that any step records."""
     if device.type != "cuda":
         return Reserves(workspace_bytes=_WORKSPACE_BYTES["cpu"])
-    recorded = 0 if engine.step == "plain" else num_graphs(engine.max_batch_size, engine.max_positions, kinds=2)
+    frames = num_graphs(engine.max_batch_size, engine.max_positions)
+    # `graphs` records two kinds for frames, `fused` one, and those of prefill.
+    recorded = 0 if engine.step == "plain" else max(2 * frames, frames + len(PREFILL_BUCKETS))
     return Reserves(recorded, _GRAPH_BYTES, _WORKSPACE_BYTES["cuda"])
 
 

@@ -3,22 +3,30 @@
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
-from serve_app.engine.steps.graphs import AdaptedFrames, GraphedStep, StaticFrame
+from serve_app.engine.steps.graphed_prefill import GraphedPrefill, prefill_tables
+from serve_app.engine.steps.graphs import AdaptedFrames, GraphedStep
 from serve_app.engine.steps.plain import FrameStep, MakeStep, PlainStep
+from serve_app.engine.steps.prefill import PlainPrefill
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.errors import StartupError
 from serve_app.model.adapters.pool import RankPool
 from serve_app.model.csm import Csm
 
+if TYPE_CHECKING:
+    from serve_app.engine.steps.cuda import CudaDevice
+
 StepName = Literal["plain", "native", "graphs", "fused"]
 
 _log = logging.getLogger(__name__)
+
+_FIRST_WITH_DEPENDENT = (9, 0)
+"""Compute capability of cards that can launch a kernel while the one before it ends: Hopper's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +57,12 @@ def chosen_step(asked: Literal["auto"] | StepName, model: Csm) -> ChosenStep:
     return ChosenStep("plain", "; ".join(reasons))
 
 
-def step_maker(name: StepName, graph_ranks: int = 0) -> MakeStep:
-    """The function that makes the step of this name. `graph_ranks`: of adapters that graphs read together."""
-    graphs, fused = partial(_graphs, num_ranks=graph_ranks), partial(_fused, num_ranks=graph_ranks)
+def step_maker(name: StepName, graph_ranks: int = 0, dependent: bool = False) -> MakeStep:
+    """The function that makes the step of this name. `graph_ranks`: of adapters that graphs read together.
+
+    `dependent`: whether fused kernels are launched so, see `model.kernels.dependent`.
+    """
+    graphs, fused = partial(_graphs, num_ranks=graph_ranks), partial(_fused, num_ranks=graph_ranks, dependent=dependent)
     return {"plain": PlainStep, "native": _native, "graphs": graphs, "fused": fused}[name]
 
 
@@ -83,25 +94,31 @@ def _native(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
 
 
 def _graphs(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
-    return _recorded(PlainStaticFrame(model, kv, state), model, kv, state, num_ranks)
+    frame, adapted = PlainStaticFrame(model, kv, state), adapted_frames(model, kv, state, num_ranks)
+    device = _cuda_device(model, kv)
+    return GraphedStep(frame, PlainPrefill(model, kv), device, kv.max_rows, kv.max_positions, adapted)
 
 
-def _fused(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
+def _fused(model: Csm, kv: KvCache, state: RowState, num_ranks: int, dependent: bool) -> FrameStep:
     from serve_app.engine.steps.fused import FusedStaticFrame
+    from serve_app.model.kernels.prefill import FusedPrefill
 
-    return _recorded(FusedStaticFrame(model, kv, state), model, kv, state, num_ranks)
+    can_depend = torch.cuda.get_device_capability(model.device) >= _FIRST_WITH_DEPENDENT
+    frame = FusedStaticFrame(model, kv, state, dependent and can_depend)
+    adapted, device = adapted_frames(model, kv, state, num_ranks), _cuda_device(model, kv)
+    tables = prefill_tables(model.shape.num_codebooks, model.device)
+    eager = PlainPrefill(model, kv)
+    prefill = GraphedPrefill(FusedPrefill(model, kv.backbone), device, tables, kv.max_positions, eager)
+    return GraphedStep(frame, prefill, device, kv.max_rows, kv.max_positions, adapted)
 
 
-def _recorded(frame: StaticFrame, model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
+def _cuda_device(model: Csm, kv: KvCache) -> "CudaDevice":
     from serve_app.engine.steps.cuda import CudaDevice
 
-    max_rows, max_positions = kv.backbone.shape[2], kv.backbone.shape[4] - 1
-    device = CudaDevice(model.device, max_rows, model.shape.num_codebooks)
-    adapted = adapted_frames(model, kv, state, num_ranks)
-    return GraphedStep(frame, device, max_rows, max_positions, adapted)
+    return CudaDevice(model.device, kv.max_rows, model.shape.num_codebooks)
 
 
 def adapted_frames(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> AdaptedFrames:
     """For graphs that read at most `num_ranks` ranks. With 0, steps with adapters run without a graph."""
-    pool = RankPool(model, kv.backbone.shape[2], num_ranks)
+    pool = RankPool(model, kv.max_rows, num_ranks)
     return AdaptedFrames(PlainStaticFrame(model, kv, state), pool, PlainStep(model, kv, state))

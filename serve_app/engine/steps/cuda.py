@@ -40,7 +40,7 @@ class CudaDevice:
         self._num_sent = 0
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Graph, Tensor]:
-        return self._recorder.record(lambda: work().to(torch.int32))
+        return self._recorder.record(work)
 
     def send(self, codes: Tensor) -> PendingFrames:
         turn = self._num_sent % _HOST_BUFFERS

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from serve_app.engine.runner import PendingFrames
 from serve_app.engine.steps.plain import AdaptersByRow, FrameStep
+from serve_app.engine.steps.prefill import Prefill
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.model.adapters.pool import RankPool
 from serve_app.model.cuda_graphs import garbage_collection_off
@@ -42,12 +43,16 @@ class Graph(Protocol):
     def replay(self) -> None: ...
 
 
-class Device(Protocol):
-    """What a step needs of CUDA. Tests satisfy it on a CPU."""
+class Recorder(Protocol):
+    """Records graphs."""
 
     def record(self, work: Callable[[], Tensor]) -> tuple[Graph, Tensor]:
         """Run `work` to warm up, then record it. Each replay leaves its result in the returned tensor."""
         ...
+
+
+class Device(Recorder, Protocol):
+    """What a step needs of CUDA. Tests satisfy it on a CPU."""
 
     def send(self, codes: Tensor) -> PendingFrames:
         """Start to copy codes to the host."""
@@ -95,6 +100,7 @@ class GraphedStep:
     def __init__(
         self,
         frame: StaticFrame,
+        prefill: Prefill,
         device: Device,
         max_rows: int,
         max_positions: int,
@@ -102,6 +108,7 @@ class GraphedStep:
     ) -> None:
         """`adapted`: None where no row ever has an adapter."""
         self.lookahead = 1
+        self.prefill = prefill
         self._adapted = adapted
         self._frame = frame
         self._device = device
@@ -173,8 +180,8 @@ class GraphedStep:
         if bucket.num_ranks:
             adapted = self._adapted
             assert adapted is not None
-            return lambda: adapted(bucket)
-        return lambda: self._frame(bucket.num_rows, bucket.num_readable, bucket.usual)
+            return lambda: adapted(bucket).to(torch.int32)
+        return lambda: self._frame(bucket.num_rows, bucket.num_readable, bucket.usual).to(torch.int32)
 
 
 def row_buckets(max_rows: int) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Protocol
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
 from serve_app.engine.runner import DrawnFrames, PendingFrames
+from serve_app.engine.steps.prefill import PlainPrefill, Prefill
 from serve_app.model.adapters.low_rank import LoadedAdapter, adapters_of_rows
 from serve_app.model.csm import Csm
 from serve_app.model.sampling import FrameSampler, SamplingPlan
@@ -19,6 +20,8 @@ class FrameStep(Protocol):
 
     lookahead: int
     """See `runner.Runner`."""
+    prefill: Prefill
+    """Reads prompts into that memory."""
 
     def launch(
         self, num_rows: int, num_readable: int, plan: SamplingPlan, adapters: AdaptersByRow = ()
@@ -38,6 +41,7 @@ class PlainStep:
 
     def __init__(self, model: Csm, kv: KvCache, state: RowState) -> None:
         self.lookahead = 0
+        self.prefill: Prefill = PlainPrefill(model, kv)
         self._model = model
         self._kv = kv
         self._state = state

@@ -1,6 +1,6 @@
 """Compiles the kernels of the fused step for cards that need not be there, into Triton's cache (`TRITON_CACHE_DIR`).
 
-A cold start compiles some 90 variants one after the other, each in about a second. They depend on the model's sizes,
+A cold start compiles some 130 variants one after the other, each in about a second. They depend on the model's sizes,
 the types of its matrices, and the buckets of rows and positions, but on no weights.
 """
 
@@ -15,6 +15,7 @@ import torch
 
 from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
+from serve_app.engine.steps.graphed_prefill import prefill_tables, tokens_of
 from serve_app.engine.steps.graphs import readable_buckets, row_buckets
 from serve_app.errors import StartupError
 from serve_app.model.csm import Csm
@@ -23,16 +24,19 @@ from serve_app.model.shape import CsmShape
 
 _NOWHERE = torch.device("meta")
 _DTYPE = torch.bfloat16
-_FIRST_WITH_KERNELS, _FIRST_WITH_FP8 = 80, 89
+_FIRST_WITH_KERNELS, _FIRST_WITH_FP8, _FIRST_WITH_DEPENDENT = 80, 89, 90
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a process compiles: the frames of one bucket of rows, at all lengths. 0 rows: the check at start."""
+    """What a process compiles: the frames of one bucket of rows, at all lengths. 0 rows: prefill, and the check at
+    start."""
 
     capability: int
     quantization: Quantization
     num_rows: int
+    dependent: bool = False
+    """See `model.kernels.dependent`."""
 
 
 class _AbsentCard:
@@ -62,13 +66,18 @@ def capability_of(arch: str) -> int:
     return int(found[1])
 
 
-def targets(capabilities: Sequence[int], quantizations: Sequence[Quantization], max_rows: int) -> Iterator[Target]:
-    """Cards before Ada have no fp8, and are left out there. The dearest come first."""
+def targets(
+    capabilities: Sequence[int], quantizations: Sequence[Quantization], max_rows: int, dependent: bool = False
+) -> Iterator[Target]:
+    """Cards before Ada have no fp8, and are left out there. Those before Hopper launch nothing as dependent.
+
+    The dearest come first.
+    """
     for capability in capabilities:
         for quantization in quantizations:
             if quantization != "fp8" or capability >= _FIRST_WITH_FP8:
                 for num_rows in (*reversed(row_buckets(max_rows)), 0):
-                    yield Target(capability, quantization, num_rows)
+                    yield Target(capability, quantization, num_rows, dependent and capability >= _FIRST_WITH_DEPENDENT)
 
 
 def compile_all(wanted: Sequence[Target], shape: CsmShape, max_rows: int, max_positions: int, jobs: int) -> None:
@@ -90,27 +99,43 @@ def compile_target(target: Target, shape: CsmShape, max_rows: int, max_positions
         if target.num_rows:
             _compile_frames(target, shape, max_rows, max_positions)
         else:
+            _compile_prefill(target, shape, max_rows, max_positions)
             _compile_check(target.quantization)
 
 
 def _compile_frames(target: Target, shape: CsmShape, max_rows: int, max_positions: int) -> None:
     from serve_app.engine.steps.fused import FusedStaticFrame
 
-    # The other layers launch the same kernels.
+    model = _model(target, shape)
+    kv = KvCache(model.shape, max_rows, max_positions, _NOWHERE, _DTYPE)
+    frame = FusedStaticFrame(model, kv, RowState(model.shape, max_rows, _NOWHERE, _DTYPE), target.dependent)
+    for num_readable in readable_buckets(max_positions):
+        frame(target.num_rows, num_readable, False)
+
+
+def _compile_prefill(target: Target, shape: CsmShape, max_rows: int, max_positions: int) -> None:
+    from serve_app.model.kernels.prefill import FusedPrefill
+
+    model = _model(target, shape)
+    prefill = FusedPrefill(model, KvCache(model.shape, max_rows, max_positions, _NOWHERE, _DTYPE).backbone)
+    for table in prefill_tables(shape.num_codebooks, _NOWHERE).values():
+        prefill(tokens_of(table))
+
+
+def _model(target: Target, shape: CsmShape) -> Csm:
+    """Of one layer: the others launch the same kernels."""
     one_layer = replace(shape, backbone=replace(shape.backbone, num_layers=1), depth=replace(shape.depth, num_layers=1))
     model = Csm(one_layer, _NOWHERE, _DTYPE)
     model.quantize(target.quantization)
-    kv = KvCache(one_layer, max_rows, max_positions, _NOWHERE, _DTYPE)
-    frame = FusedStaticFrame(model, kv, RowState(one_layer, max_rows, _NOWHERE, _DTYPE))
-    for num_readable in readable_buckets(max_positions):
-        frame(target.num_rows, num_readable, False)
+    return model
 
 
 def _compile_check(quantization: Quantization) -> None:
     """What `first_failure` launches at start."""
     from serve_app.model.kernels import fused
-    from serve_app.model.kernels.cases import CASES, Inputs
+    from serve_app.model.kernels.cases import CASES
     from serve_app.model.kernels.check import USUAL_SIZES
+    from serve_app.model.kernels.inputs import Inputs
 
     for sizes in USUAL_SIZES:
         for case in CASES.values():

@@ -16,6 +16,7 @@ from serve_app.errors import CheckpointError
 from serve_app.model.adapters.files import Adapter, LowRank
 from serve_app.model.adapters.merge import check_base
 from serve_app.model.csm import Csm
+from serve_app.model.device import send
 from serve_app.model.shape import CsmShape, TransformerShape
 from serve_app.model.weights import CODEC_PREFIX, destinations
 
@@ -129,7 +130,7 @@ def _grouped(adapters: Sequence[LoadedAdapter | None], dim: int, device: torch.d
             rows.setdefault(adapter, []).append(row)
     if not rows:
         return None
-    groups = [(torch.tensor(numbers, device=device), adapter) for adapter, numbers in rows.items()]
+    groups = [(send(torch.tensor(numbers), device), adapter) for adapter, numbers in rows.items()]
 
     def blocks(stack: str) -> list[BlockAdapters]:
         count = len(getattr(groups[0][1], stack))

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from serve_app.model.sampling import RowSampling
@@ -12,6 +13,50 @@ class DepthBlock(NamedTuple):
 
     start: int
     num_tokens: int
+
+
+class Places(NamedTuple):
+    """Where the keys and values of T tokens lie: one token a row, or several of some rows."""
+
+    rows: Tensor
+    """[T]"""
+    positions: Tensor
+    """[T]. No sequence reads the last position, where padding lies."""
+
+
+class Residual(NamedTuple):
+    """A residual stream whose last additions are not summed up yet."""
+
+    x: Tensor
+    """[T, H]. Rows may be strided."""
+    parts: Tensor
+    """[parts, T, H], which are to be added: in float32, or one in the type of `x`. There may be none."""
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Residual":
+        return cls(x, x.new_empty(0, *x.shape, dtype=torch.float32))
+
+    def of_last_tokens(self, num_tokens: int) -> "Residual":
+        """Of the last of each row's tokens: views."""
+        return Residual(*(each.unflatten(-2, (-1, num_tokens))[..., -1, :] for each in self))
+
+
+class Norm(NamedTuple):
+    """An RMSNorm."""
+
+    gains: Tensor
+    """[H]"""
+    eps: float
+
+
+class PromptTokens(NamedTuple):
+    """The tokens of a prefill pass: of several prompts, one range after the other."""
+
+    text_ids: Tensor
+    """[T]. -1 where the token is a frame."""
+    codes: Tensor
+    """[K, T], of the frames."""
+    places: Places
 
 
 class Codebook(NamedTuple):

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 
 _BLOCK_POSITIONS = 64
@@ -89,8 +90,10 @@ def _attend(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     BLOCK_H: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (row, group, split). Uses exp2, which the GPU computes faster than exp."""
+    wait_for_others(DEPENDENT)
     row, group, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     heads, columns = tl.arange(0, BLOCK_H), tl.arange(0, BLOCK_D)
     is_column = columns < HEAD_DIM
@@ -145,8 +148,10 @@ def _join(
     SPLITS: tl.constexpr,
     BLOCK_S: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """One program a row and head."""
+    wait_for_others(DEPENDENT)
     head = tl.program_id(0)
     splits, columns = tl.arange(0, BLOCK_S), tl.arange(0, BLOCK_D)
     is_split, is_column = splits < SPLITS, columns < HEAD_DIM

@@ -1,107 +1,39 @@
 """One call of every kernel on random inputs, for the kernel and its plain form alike."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput
-from serve_app.model.matrix import Matrix, Quantization, quantize
-from serve_app.model.rope import RotationTable
-from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling
-from serve_app.model.shape import RopeShape, TransformerShape
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Sizes of one call. By default every kernel splits its work, and rows end anywhere."""
-
-    num_rows: int = 5
-    hidden: int = 1024
-    inner: int = 2048
-    num_heads: int = 8
-    num_groups: int = 2
-    head_dim: int = 64
-    num_positions: int = 320
-    num_codebooks: int = 6
-    codebook_size: int = 300
-
-
-class Inputs:
-    """Random tensors of a device and a type, equal for equal seeds."""
-
-    def __init__(self, device: torch.device, dtype: torch.dtype, quantization: Quantization, seed: int = 0) -> None:
-        self.device = device
-        self.dtype = dtype
-        self._quantization: Quantization = quantization
-        self._seed = seed
-        self._generator = torch.Generator().manual_seed(seed)
-
-    def again(self) -> "Inputs":
-        """The same tensors from the start."""
-        return Inputs(self.device, self.dtype, self._quantization, self._seed)
-
-    def normal(self, *sizes: int) -> Tensor:
-        return torch.randn(sizes, generator=self._generator).to(self.device, self.dtype)
-
-    def integers(self, low: int, high: int, *sizes: int) -> Tensor:
-        return torch.randint(low, high, sizes, generator=self._generator).to(self.device)
-
-    def uniform(self, low: float, high: float, num_rows: int) -> Tensor:
-        return (low + (high - low) * torch.rand(num_rows, generator=self._generator)).to(self.device)
-
-    def matrix(self, outputs: int, inputs: int) -> Matrix:
-        return quantize(self.normal(outputs, inputs) * inputs**-0.5, self._quantization)
-
-    def positions(self, sizes: Sizes) -> Tensor:
-        """[R]. The last row is padding, at the spare position."""
-        positions = self.integers(0, sizes.num_positions - 1, sizes.num_rows)
-        positions[-1] = sizes.num_positions - 1
-        return positions
-
-    def rotation(self, sizes: Sizes) -> RotationTable:
-        rope = RopeShape("default", 10000.0)
-        shape = TransformerShape(1, 1, 1, 1, 1, sizes.head_dim, sizes.num_positions, 1e-5, rope)
-        return RotationTable(shape, self.device, self.dtype)
-
-    def sampling(self, sizes: Sizes) -> RowSampling:
-        """Rows with every kind of parameter, mixed."""
-        rows, frame = sizes.num_rows, self.integers(0, 200, sizes.num_rows)
-        history = self.integers(-1, sizes.codebook_size, rows, REPETITION_WINDOW_FRAMES, sizes.num_codebooks)
-
-        def some(usual: float, values: Tensor) -> Tensor:
-            return torch.where(self.uniform(0, 1, rows) < 0.3, usual, values)
-
-        return RowSampling(
-            temperature=some(1.0, self.uniform(0.3, 1.8, rows)),
-            top_k=some(sizes.codebook_size, self.integers(1, sizes.codebook_size + 1, rows)).long(),
-            top_p=some(1.0, self.uniform(0.1, 1.0, rows)),
-            repetition_penalty=some(1.0, self.uniform(0.8, 2.0, rows)),
-            greedy=self.uniform(0, 1, rows) < 0.2,
-            seed=self.integers(-(2**62), 2**62, rows),
-            min_frames=(frame + self.integers(-1, 2, rows)).clamp_min(0),
-            frame=frame,
-            history=history,
-        )
-
+from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput, Places, PromptTokens, Residual
+from serve_app.model.kernels.inputs import Inputs, Sizes
 
 Case = Callable[[ModuleType, Inputs, Sizes], list[Tensor]]
 """Calls an operation of `fused` or `reference`, and returns every tensor that it returns or changes."""
 
 
 def _add_rms_norm(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    x, parts = inputs.normal(sizes.num_rows, 2, sizes.hidden)[:, 1], inputs.normal(3, sizes.num_rows, sizes.hidden)
-    weight = inputs.normal(sizes.hidden)
-    alone, summed = (operations.add_rms_norm(x, delta, weight, 1e-5) for delta in (None, parts.float()))
-    return [*alone, *summed, *operations.add_rms_norm(x, parts[0], weight, 1e-5)]
+    norm, residuals = inputs.norm(sizes), inputs.residuals(sizes)
+    # cuBLAS gives its sums in the model's own type.
+    rounded = Residual(residuals[1].x, residuals[1].parts[:1].to(inputs.dtype))
+    return [each for residual in (*residuals, rounded) for each in operations.add_rms_norm(residual, norm)]
 
 
 def _rope_and_write(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    kv, table, positions = _poisoned_kv(inputs, sizes), inputs.rotation(sizes), inputs.positions(sizes)
+    kv, table, places = _poisoned_kv(inputs, sizes), inputs.rotation(sizes), inputs.row_places(sizes)
     qkv = inputs.normal(sizes.num_rows, (sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim)
-    return [operations.rope_and_write(qkv, table, positions, kv, sizes.num_heads), kv]
+    return [operations.rope_and_write(qkv, table, places, kv, sizes.num_heads), kv]
+
+
+def _normed_qkv(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    table, norm, places = inputs.rotation(sizes), inputs.norm(sizes), inputs.row_places(sizes)
+    qkv = inputs.matrix((sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim, sizes.hidden)
+    found = []
+    for residual in inputs.residuals(sizes):
+        kv = _poisoned_kv(inputs, sizes)
+        found += [*operations.normed_qkv(residual, norm, qkv, table, places, kv), kv]
+    return found
 
 
 def _decode_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -110,6 +42,15 @@ def _decode_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> l
     for row, position in enumerate(positions.tolist()):
         kv[:, row, :, : position + 1] = inputs.normal(2, sizes.num_groups, position + 1, sizes.head_dim)
     return [operations.decode_attention(queries, kv, positions, sizes.num_positions - 1)]
+
+
+def _prefill_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    kv, places = _poisoned_kv(inputs, sizes), inputs.prompt_places(sizes)
+    queries = inputs.normal(len(places.rows), sizes.num_heads, sizes.head_dim)
+    for row in range(sizes.num_rows):
+        end = int(places.positions[places.rows == row][: -3 if row == 0 else None].max()) + 1
+        kv[:, row, :, :end] = inputs.normal(2, sizes.num_groups, end, sizes.head_dim)
+    return [operations.prefill_attention(queries, kv, places)]
 
 
 def _depth_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -121,6 +62,18 @@ def _depth_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> li
         qkv = inputs.normal(sizes.num_rows * block.num_tokens, width)
         found.append(operations.depth_attention(qkv, table, kv, sizes.num_heads, block))
     return [*found, kv]
+
+
+def _attention_output(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    """Of rows at all positions of a frame."""
+    kv, out = _poisoned_kv(inputs, sizes), inputs.matrix(sizes.hidden, sizes.num_heads * sizes.head_dim)
+    positions = torch.arange(sizes.num_rows, device=inputs.device) % sizes.num_codebooks
+    places = Places(torch.arange(sizes.num_rows, device=inputs.device).flip(0), positions)
+    for row, position in torch.stack(places, dim=1).tolist():
+        kv[:, row, :, : position + 1] = inputs.normal(2, sizes.num_groups, position + 1, sizes.head_dim)
+    queries = inputs.normal(sizes.num_rows, sizes.num_heads, sizes.head_dim)
+    frames = kv[:, :, :, : sizes.num_codebooks]
+    return [operations.attention_output(queries, frames, places, out).sum(dim=0).to(queries.dtype)]
 
 
 def _skinny_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -140,6 +93,21 @@ def _swiglu(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor
     return [operations.swiglu(x, gate_up)]
 
 
+def _normed_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    matrix, norm, found = inputs.matrix(sizes.inner + 3, sizes.hidden), inputs.norm(sizes), []
+    for residual in inputs.residuals(sizes):
+        out = torch.zeros(sizes.num_rows, sizes.inner + 3, device=inputs.device, dtype=torch.float32)
+        operations.normed_linear(residual, norm, matrix, out)
+        found.append(out)
+    return found
+
+
+def _normed_swiglu(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    gate_up, norm = inputs.matrix(2 * sizes.inner, sizes.hidden), inputs.norm(sizes)
+    residuals = inputs.residuals(sizes)
+    return [each for residual in residuals for each in operations.normed_swiglu(residual, norm, gate_up)]
+
+
 def _draw_codes(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
     sampling, vocab = inputs.sampling(sizes), sizes.codebook_size + 3
     codes = torch.full((sizes.num_rows, sizes.num_codebooks), -1, device=inputs.device)
@@ -151,6 +119,14 @@ def _draw_codes(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Te
         drawn, following = Codebook(number, sizes.codebook_size), NextInput(table, embedded[:, 1])
         operations.draw_codes(logits.to(inputs.device), sampling, drawn, codes, following)
     return [codes, embedded]
+
+
+def _embed_tokens(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    vocab, places = sizes.codebook_size + 3, inputs.prompt_places(sizes)
+    codes = inputs.integers(0, sizes.codebook_size, sizes.num_codebooks, len(places.rows))
+    text_table, audio_table = inputs.normal(50, sizes.hidden), inputs.normal(sizes.num_codebooks * vocab, sizes.hidden)
+    tokens = PromptTokens(inputs.integers(-1, 2, len(places.rows)) * 49, codes, places)
+    return [operations.embed_tokens(tokens, text_table, audio_table)]
 
 
 def _embed_frame(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -178,12 +154,18 @@ def _poisoned_kv(inputs: Inputs, sizes: Sizes) -> Tensor:
 CASES: dict[str, Case] = {
     "add_rms_norm": _add_rms_norm,
     "rope_and_write": _rope_and_write,
+    "normed_qkv": _normed_qkv,
     "decode_attention": _decode_attention,
+    "prefill_attention": _prefill_attention,
     "depth_attention": _depth_attention,
+    "attention_output": _attention_output,
     "skinny_linear": _skinny_linear,
     "split_linear": _split_linear,
     "swiglu": _swiglu,
+    "normed_linear": _normed_linear,
+    "normed_swiglu": _normed_swiglu,
     "draw_codes": _draw_codes,
+    "embed_tokens": _embed_tokens,
     "embed_frame": _embed_frame,
     "advance": _advance,
 }

@@ -6,7 +6,8 @@ from importlib import import_module
 import torch
 
 from serve_app.model.kernels import reference
-from serve_app.model.kernels.cases import CASES, Inputs, Sizes
+from serve_app.model.kernels.cases import CASES
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.matrix import Quantization
 
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 4e-2}

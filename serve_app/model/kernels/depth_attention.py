@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import DepthBlock
+from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 from serve_app.model.kernels.rope import rotated
 from serve_app.model.rope import RotationTable
@@ -59,9 +60,11 @@ def _depth_attend(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     BLOCK_Q: tl.constexpr,
     BLOCK_P: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (row, group). It keeps the new keys and values in registers, because other threads could read them from
     memory before they are written there."""
+    wait_for_others(DEPENDENT)
     row, group = tl.program_id(0), tl.program_id(1)
     heads_of_token: tl.constexpr = NUM_GROUPS * HEADS_PER_GROUP
     token_stride: tl.constexpr = (heads_of_token + 2 * NUM_GROUPS) * HEAD_DIM

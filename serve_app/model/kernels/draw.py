@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import Codebook, NextInput
+from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling
 
@@ -142,8 +143,10 @@ def _draw(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
     BLOCK_W: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """One program a row."""
+    wait_for_others(DEPENDENT)
     row = tl.program_id(0)
     codes = tl.arange(0, BLOCK)
     is_code = codes < CODEBOOK_SIZE

@@ -1,32 +1,20 @@
 """One frame for all rows with the kernels, as Csm.step, Csm.draw_frame and RowState.advance compute it."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from serve_app.model.csm import Csm
-from serve_app.model.kernels.arguments import Codebook, DepthBlock, FrameRows, NextInput
+from serve_app.model.kernels.arguments import Codebook, FrameRows, NextInput, Places
 from serve_app.model.kernels.attention import decode_attention
-from serve_app.model.kernels.depth_attention import depth_attention
+from serve_app.model.kernels.depth import DepthPasses
 from serve_app.model.kernels.draw import draw_codes
 from serve_app.model.kernels.frame_state import advance, embed_frame
-from serve_app.model.kernels.linear import skinny_linear, split_linear, swiglu
+from serve_app.model.kernels.linear import skinny_linear, split_linear
 from serve_app.model.kernels.norm import add_rms_norm
 from serve_app.model.kernels.rope import rope_and_write
-from serve_app.model.layers import Transformer
+from serve_app.model.kernels.stack import last_norm, run, run_few
+from serve_app.model.kernels.tiles import MAX_FEW_ROWS
 from serve_app.model.sampling import RowSampling
-
-Attend = Callable[[int, Tensor], Tensor]
-"""Layer and [R, (N + 2 G) * D] projection to [R, N * D]."""
-
-
-class DrawnFrame(NamedTuple):
-    """The codes [R, K] that are being drawn, and the sampling parameters."""
-
-    codes: Tensor
-    sampling: RowSampling
 
 
 class FusedFrame:
@@ -36,75 +24,57 @@ class FusedFrame:
     """
 
     def __init__(self, model: Csm, max_rows: int) -> None:
-        shape, depth = model.shape, model.shape.depth
-        sizes = (depth.num_layers, 2, max_rows, depth.num_kv_heads, shape.num_codebooks, depth.head_dim)
         self._model = model
-        self._shape = shape
-        self._depth_kv = torch.zeros(sizes, device=model.device, dtype=model.dtype)
+        self._shape = model.shape
+        self._depth = DepthPasses(model, max_rows)
         self._row_ids = torch.arange(max_rows, device=model.device)
 
     def __call__(self, num_rows: int, num_readable: int, rows: FrameRows) -> Tensor:
         """The next codes [R, K] of the first R rows, whose positions are below `num_readable`."""
-        hidden = self._step(num_rows, num_readable, rows)
+        row_ids = self._row_ids[:num_rows]
+        positions = torch.where(row_ids < rows.num_active, rows.position[:num_rows], rows.kv.shape[4] - 1)
+        hidden = self._step(rows.next_input[:num_rows], rows.kv, Places(row_ids, positions), num_readable)
         codes = self._draw_frame(hidden, rows.sampling)
         embed_frame(codes, self._model.audio_embedding, rows.next_input, rows.num_active)
         advance(codes, rows.position, rows.sampling, rows.num_active)
         return codes
 
-    def _step(self, num_rows: int, num_readable: int, rows: FrameRows) -> Tensor:
-        """[R, H]"""
-        model, num_heads = self._model, self._shape.backbone.num_heads
-        is_active = self._row_ids[:num_rows] < rows.num_active
-        positions = torch.where(is_active, rows.position[:num_rows], rows.kv.shape[4] - 1)
+    def _step(self, x: Tensor, kv: Tensor, places: Places, num_readable: int) -> Tensor:
+        """The backbone over one token a row, `x` [R, H] to [R, H]."""
+        backbone, table = self._model.backbone, self._model.backbone_rotation
+
+        def attention(layer: int, queries: Tensor) -> Tensor:
+            return decode_attention(queries, kv[layer], places.positions, num_readable)
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
-            queries = rope_and_write(qkv, model.backbone_rotation, positions, rows.kv[layer], num_heads)
-            return decode_attention(queries, rows.kv[layer], positions, num_readable)
+            return attention(layer, rope_and_write(qkv, table, places, kv[layer], self._shape.backbone.num_heads))
 
-        return _run(model.backbone, rows.next_input[:num_rows], attend)
+        def output(layer: int, queries: Tensor) -> Tensor:
+            return split_linear(attention(layer, queries), backbone.blocks[layer].out)
+
+        if len(x) <= MAX_FEW_ROWS:
+            residual = run_few(backbone, x, table, places, kv, output)
+        else:
+            residual = run(backbone, x, attend)
+        return add_rms_norm(residual, last_norm(backbone))[1]
 
     def _draw_frame(self, hidden: Tensor, sampling: RowSampling) -> Tensor:
         """[R, H] to [R, K]"""
-        num_rows, num_codebooks, depth_hidden = len(hidden), self._shape.num_codebooks, self._shape.depth.hidden_size
+        model, num_rows, num_codebooks = self._model, len(hidden), self._shape.num_codebooks
         codes = torch.empty(num_rows, num_codebooks, device=hidden.device, dtype=torch.int64)
-        inputs = hidden.new_empty(num_rows, 2, depth_hidden)
-        skinny_linear(hidden, self._model.projection, inputs[:, 0])
-        self._draw(hidden, DrawnFrame(codes, sampling), 0, inputs[:, 1])
+        inputs = hidden.new_empty(num_rows, 2, self._shape.depth.hidden_size)
+        skinny_linear(hidden, model.projection, inputs[:, 0])
+        # In float32: rounding would make different logits equal.
+        logits = hidden.new_empty(num_rows, self._shape.vocab_size, dtype=torch.float32)
+        self._draw(skinny_linear(hidden, model.first_head, logits), sampling, 0, codes, inputs[:, 1])
         for codebook in range(1, num_codebooks):
-            states = self._depth_pass(inputs, DepthBlock(0, 2) if codebook == 1 else DepthBlock(codebook, 1))
-            inputs = hidden.new_empty(num_rows, 1, depth_hidden)
-            self._draw(states, DrawnFrame(codes, sampling), codebook, inputs[:, 0])
+            logits = self._depth.logits(inputs, codebook)
+            inputs = torch.empty_like(inputs[:, :1])
+            self._draw(logits, sampling, codebook, codes, inputs[:, 0])
         return codes
 
-    def _depth_pass(self, inputs: Tensor, block: DepthBlock) -> Tensor:
-        """[R, S, E] at the positions of `block` to the last token's states [R, E]."""
-        model, kv = self._model, self._depth_kv[:, :, : len(inputs)]
-
-        def attend(layer: int, qkv: Tensor) -> Tensor:
-            return depth_attention(qkv, model.depth_rotation, kv[layer], self._shape.depth.num_heads, block)
-
-        return _run(model.depth, inputs.flatten(0, 1), attend, block.num_tokens)
-
-    def _draw(self, states: Tensor, frame: DrawnFrame, codebook: int, embedded: Tensor) -> None:
-        """Draw a column of the frame's codes from `states` [R, H or E], and write their embeddings [R, E]."""
-        model, shape = self._model, self._shape
-        head = model.first_head if codebook == 0 else model.depth_heads[codebook - 1]
-        # In float32: rounding would make different logits equal.
-        logits = torch.empty(len(states), shape.vocab_size, device=states.device, dtype=torch.float32)
-        skinny_linear(states, head, logits)
-        table = model.depth_embedding[codebook * shape.vocab_size :]
-        drawn = Codebook(codebook, shape.codebook_size)
-        draw_codes(logits, frame.sampling, drawn, frame.codes, NextInput(table, embedded))
-
-
-def _run(transformer: Transformer, x: Tensor, attend: Attend, num_tokens: int = 1) -> Tensor:
-    """Transformer.__call__ over `x` [R * S, H], to the normed states [R, H] of each row's last token."""
-    eps, delta = transformer.shape.rms_norm_eps, None
-    for layer, block in enumerate(transformer.blocks):
-        x, normed = add_rms_norm(x, delta, block.attention_norm, eps)
-        mixed = attend(layer, skinny_linear(normed, block.qkv))
-        x, normed = add_rms_norm(x, split_linear(mixed, block.out), block.mlp_norm, eps)
-        delta = split_linear(swiglu(normed, block.gate_up), block.down)
-    if delta is not None:
-        delta = delta.unflatten(1, (-1, num_tokens))[:, :, -1]
-    return add_rms_norm(x.unflatten(0, (-1, num_tokens))[:, -1], delta, transformer.norm, eps)[1]
+    def _draw(self, logits: Tensor, sampling: RowSampling, codebook: int, codes: Tensor, embedded: Tensor) -> None:
+        """Draw a column of `codes` [R, K] from logits [R, V], and write the embeddings of it, [R, E]."""
+        table = self._model.depth_embedding[codebook * self._shape.vocab_size :]
+        drawn = Codebook(codebook, self._shape.codebook_size)
+        draw_codes(logits, sampling, drawn, codes, NextInput(table, embedded))

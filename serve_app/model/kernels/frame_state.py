@@ -4,6 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling
 
@@ -45,7 +46,7 @@ def advance(codes: Tensor, position: Tensor, sampling: RowSampling, num_active: 
 
 
 @triton.jit
-def _embed_frame(
+def _embed_frame(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     codes,
     table,
     out,
@@ -54,7 +55,9 @@ def _embed_frame(
     NUM_CODEBOOKS: tl.constexpr,
     VOCAB: tl.constexpr,
     BLOCK_H: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    wait_for_others(DEPENDENT)
     row = tl.program_id(0)
     if row < tl.load(num_active):
         columns = tl.program_id(1) * BLOCK_H + tl.arange(0, BLOCK_H)
@@ -67,7 +70,7 @@ def _embed_frame(
 
 
 @triton.jit
-def _advance(
+def _advance(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     codes,
     position,
     frame,
@@ -76,7 +79,9 @@ def _advance(
     WINDOW: tl.constexpr,
     NUM_CODEBOOKS: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    wait_for_others(DEPENDENT)
     row = tl.program_id(0)
     if row < tl.load(num_active):
         codebooks = tl.arange(0, BLOCK_K)

@@ -5,10 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 
 _compiles_only = False
+_is_dependent = False
 
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **options: Any) -> None:
     """Run `kernel` once for every point of `grid`. Options are its constants and Triton's own."""
+    options["DEPENDENT"] = _is_dependent
+    if _is_dependent:
+        options["launch_pdl"] = True
     if _compiles_only:
         kernel.warmup(*args, grid=grid, **options)
     else:
@@ -24,6 +28,17 @@ def compiling_only() -> Iterator[None]:
         yield
     finally:
         _compiles_only = False
+
+
+@contextmanager
+def dependent_launches(are_on: bool) -> Iterator[None]:
+    """See `dependent.py`."""
+    global _is_dependent
+    _is_dependent = are_on
+    try:
+        yield
+    finally:
+        _is_dependent = False
 
 
 def padded(size: int, least: int = 1) -> int:

@@ -4,50 +4,31 @@ With up to 64 rows, reading the matrix takes the time, so every multiprocessor m
 more rows arithmetic takes the time, and cuBLAS multiplies plain matrices.
 """
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from serve_app.model.kernels.dependent import fetch_ahead, wait_for_others
 from serve_app.model.kernels.launch import launch, padded
+from serve_app.model.kernels.tiles import MAX_SKINNY_ROWS, Tiles, choose_tiles
 from serve_app.model.matrix import Matrix
 
-MAX_SKINNY_ROWS = 64
-
-_WANTED_PROGRAMS = 192
-"""An H100 has 132 multiprocessors, and two programs fit on each."""
-_STAGE_BYTES = 24 << 10
-"""The most that a pipeline step holds. Two programs of four steps each share a multiprocessor's 227 KiB."""
-_MIN_STEPS = 4
-"""With fewer steps there is no pipeline."""
 _GATED_OUTPUTS = 1024
 """Of a program that gates. 16 bytes a thread are read at a time."""
-_MIN_SPLIT = 512
-"""The fewest inputs of a split. Shorter splits spend their time starting."""
-
-
-class Tiles(NamedTuple):
-    """How a product is tiled. All but `splits` are powers of two, for which the kernel is compiled."""
-
-    rows: int
-    outputs: int
-    inputs: int
-    splits: int
 
 
 def skinny_linear(x: Tensor, matrix: Matrix, out: Tensor | None = None) -> Tensor:
     """`x` [R, K] to [R, N]. Rows of `x` and `out` may be strided, and `out` may have another type."""
-    values, scales = _parts(matrix)
+    values, scales = matrix_parts(matrix)
     # cuBLAS rounds to the type of `x`, and logits would lose what tells likely codes apart.
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS and (out is None or out.dtype == x.dtype):
         product = F.linear(x, values)
         return product if out is None else out.copy_(product)
     if out is None:
         out = x.new_empty(x.shape[0], values.shape[0])
-    tiles = choose_tiles(x.shape[0], values.shape[0], values.shape[1], values.element_size())
+    tiles = choose_tiles(x, values)
     _multiply(x, values, scales, out[None], tiles)
     return out
 
@@ -57,10 +38,10 @@ def split_linear(x: Tensor, matrix: Matrix) -> Tensor:
 
     Where a matrix has too few outputs to occupy the GPU, several programs share its inputs.
     """
-    values, scales = _parts(matrix)
+    values, scales = matrix_parts(matrix)
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
         return F.linear(x, values)[None]
-    tiles = choose_tiles(x.shape[0], values.shape[0], values.shape[1], values.element_size(), may_split=True)
+    tiles = choose_tiles(x, values, may_split=True)
     out = torch.empty(tiles.splits, x.shape[0], values.shape[0], device=x.device, dtype=torch.float32)
     _multiply(x, values, scales, out, tiles)
     return out
@@ -68,12 +49,11 @@ def split_linear(x: Tensor, matrix: Matrix) -> Tensor:
 
 def swiglu(x: Tensor, gate_up: Matrix) -> Tensor:
     """silu(`x` @ gate.T) * (`x` @ up.T): [R, K] to [R, N], where `gate_up` [2 N, K] is one above the other."""
-    values, scales = _parts(gate_up)
+    values, scales = matrix_parts(gate_up)
     if scales is None and x.shape[0] > MAX_SKINNY_ROWS:
         return _gated(F.linear(x, values))
-    num_outputs, num_inputs = values.shape[0] // 2, values.shape[1]
-    tiles = choose_tiles(x.shape[0], num_outputs, num_inputs, values.element_size(), halves=2)
-    out = x.new_empty(x.shape[0], num_outputs)
+    tiles = choose_tiles(x, values, halves=2)
+    out = x.new_empty(x.shape[0], values.shape[0] // 2)
     _multiply(x, values, scales, out[None], tiles, gated=True)
     return out
 
@@ -87,25 +67,13 @@ def _gated(both: Tensor) -> Tensor:
     return out
 
 
-def choose_tiles(
-    num_rows: int, num_outputs: int, num_inputs: int, weight_bytes: int, *, may_split: bool = False, halves: int = 1
-) -> Tiles:
-    """Tiles that depend on shapes alone, so that a recorded graph is right for any values."""
-    rows = min(padded(num_rows, 16), MAX_SKINNY_ROWS)
-    row_blocks = triton.cdiv(num_rows, rows)
-    wide_enough = [n for n in (64, 32) if row_blocks * triton.cdiv(num_outputs, n) >= _WANTED_PROGRAMS]
-    outputs = wide_enough[0] if wide_enough else 16
-    programs, splits = row_blocks * triton.cdiv(num_outputs, outputs), 1
-    while may_split and programs * splits < _WANTED_PROGRAMS and num_inputs >= 2 * splits * _MIN_SPLIT:
-        splits *= 2
-    input_bytes = 2 * rows + halves * outputs * weight_bytes
-    most = min(_STAGE_BYTES // input_bytes, num_inputs // (splits * _MIN_STEPS))
-    fitting = [k for k in (512, 256, 128) if k <= most and num_inputs % (k * splits) == 0]
-    return Tiles(rows, outputs, fitting[0] if fitting else 64, splits)
-
-
-def _parts(matrix: Matrix) -> tuple[Tensor, Tensor | None]:
+def matrix_parts(matrix: Matrix) -> tuple[Tensor, Tensor | None]:
     return (matrix, None) if isinstance(matrix, Tensor) else (matrix.values, matrix.scales)
+
+
+def lines_of(num_inputs: int, values: Tensor) -> int:
+    """The cache lines of so many weights of a row, see `dependent.fetch_ahead`."""
+    return padded(triton.cdiv(num_inputs * values.element_size(), 128))
 
 
 def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, tiles: Tiles, gated: bool = False) -> None:
@@ -124,6 +92,7 @@ def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, til
         BLOCK_R=tiles.rows,
         BLOCK_N=tiles.outputs,
         BLOCK_K=tiles.inputs,
+        LINES=lines_of(inputs_per_split, values),
         EVEN=inputs_per_split * tiles.splits == num_inputs,
         SCALED=scales is not None,
         GATED=gated,
@@ -133,8 +102,9 @@ def _multiply(x: Tensor, values: Tensor, scales: Tensor | None, out: Tensor, til
 
 
 @triton.jit
-def _silu_mul(both, out, NUM_OUTPUTS: tl.constexpr, BLOCK_N: tl.constexpr):
+def _silu_mul(both, out, NUM_OUTPUTS: tl.constexpr, BLOCK_N: tl.constexpr, DEPENDENT: tl.constexpr):
     """Program (r, n): one block of outputs of one row."""
+    wait_for_others(DEPENDENT)
     row, outputs = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     is_output = outputs < NUM_OUTPUTS
     gates = both + row * 2 * NUM_OUTPUTS + outputs
@@ -145,7 +115,7 @@ def _silu_mul(both, out, NUM_OUTPUTS: tl.constexpr, BLOCK_N: tl.constexpr):
 
 
 @triton.jit
-def _weights_at(weight_rows, inputs, NUM_INPUTS: tl.constexpr, EVEN: tl.constexpr):
+def weights_at(weight_rows, inputs, NUM_INPUTS: tl.constexpr, EVEN: tl.constexpr):
     """One tile of weights. EVEN means that no split has inputs beyond the last."""
     if EVEN:
         return tl.load(weight_rows + inputs[None, :])
@@ -169,9 +139,11 @@ def _product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     BLOCK_R: tl.constexpr,
     BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
+    LINES: tl.constexpr,
     EVEN: tl.constexpr,
     SCALED: tl.constexpr,
     GATED: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """Program (n, split, r): one block of outputs, over one part of the inputs, for one block of rows."""
     rows = tl.program_id(2) * BLOCK_R + tl.arange(0, BLOCK_R)
@@ -181,17 +153,21 @@ def _product(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     x_rows = x + rows[:, None] * x_stride
     # Outputs past the last one load its weights again, which is cheaper than a mask. They are never stored.
     weight_rows = weights + tl.minimum(outputs, NUM_OUTPUTS - 1)[:, None].to(tl.int64) * NUM_INPUTS
+    fetch_ahead(weight_rows, split * INPUTS_PER_SPLIT, NUM_INPUTS, LINES, DEPENDENT)
+    if GATED:
+        fetch_ahead(weight_rows + NUM_OUTPUTS * NUM_INPUTS, 0, NUM_INPUTS, LINES, DEPENDENT)
+    wait_for_others(DEPENDENT)
     sums = tl.zeros((BLOCK_R, BLOCK_N), tl.float32)
     up_sums = tl.zeros((BLOCK_R, BLOCK_N), tl.float32)
     for start in range(0, INPUTS_PER_SPLIT, BLOCK_K):
         inputs = split * INPUTS_PER_SPLIT + start + tl.arange(0, BLOCK_K)
         mask = is_row[:, None] if EVEN else is_row[:, None] & (inputs < NUM_INPUTS)[None, :]
         values = tl.load(x_rows + inputs[None, :], mask=mask, other=0.0)
-        part = _weights_at(weight_rows, inputs, NUM_INPUTS, EVEN).to(x.dtype.element_ty)
+        part = weights_at(weight_rows, inputs, NUM_INPUTS, EVEN).to(x.dtype.element_ty)
         # "ieee" keeps float32 rows in float32. It has no effect on other types.
         sums = tl.dot(values, tl.trans(part), sums, input_precision="ieee")
         if GATED:
-            up_part = _weights_at(weight_rows + NUM_OUTPUTS * NUM_INPUTS, inputs, NUM_INPUTS, EVEN)
+            up_part = weights_at(weight_rows + NUM_OUTPUTS * NUM_INPUTS, inputs, NUM_INPUTS, EVEN)
             up_sums = tl.dot(values, tl.trans(up_part.to(x.dtype.element_ty)), up_sums, input_precision="ieee")
     if SCALED:
         sums *= tl.load(scales + outputs, mask=is_output, other=0.0)[None, :]

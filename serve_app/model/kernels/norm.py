@@ -5,37 +5,40 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from serve_app.model.kernels.arguments import Norm, Residual
+from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 
 
-def add_rms_norm(x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """The residual x + delta, and its norm: [R, H] each.
-
-    `delta` is None, [R, H], or the partial sums [parts, R, H] of `split_linear`. Rows may be strided.
-    """
-    num_rows, size = x.shape
-    parts = x.new_empty(0, 1, 1) if delta is None else delta.view(-1, *delta.shape[-2:])
-    residual = x if delta is None else torch.empty(num_rows, size, device=x.device, dtype=x.dtype)
-    normed = torch.empty(num_rows, size, device=x.device, dtype=x.dtype)
+def add_rms_norm(residual: Residual, norm: Norm) -> tuple[Tensor, Tensor]:
+    """The residual's sum, and its norm: [R, H] each."""
+    (x, parts), (num_rows, size) = residual, residual.x.shape
+    summed, normed = empty_sum(residual), torch.empty(num_rows, size, device=x.device, dtype=x.dtype)
     launch(
         _add_rms_norm,
         (num_rows,),
-        *(x, parts, weight, residual, normed),
-        *(x.stride(0), parts.stride(0), parts.stride(1), eps),
+        *(x, parts, norm.gains, summed, normed),
+        *(x.stride(0), parts.stride(0), parts.stride(1), norm.eps),
         SIZE=size,
         NUM_PARTS=parts.shape[0],
         BLOCK=padded(size),
         num_warps=4,
     )
-    return residual, normed
+    return summed, normed
+
+
+def empty_sum(residual: Residual) -> Tensor:
+    """Where the residual's sum goes: [R, H]. Without parts it is there already."""
+    x = residual.x
+    return torch.empty(x.shape, device=x.device, dtype=x.dtype) if len(residual.parts) else x
 
 
 @triton.jit
 def _add_rms_norm(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     x,
     parts,
-    weight,
-    residual,
+    gains,
+    summed,
     normed,
     x_stride,
     part_stride,
@@ -44,7 +47,9 @@ def _add_rms_norm(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
     SIZE: tl.constexpr,
     NUM_PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
+    wait_for_others(DEPENDENT)
     row = tl.program_id(0)
     columns = tl.arange(0, BLOCK)
     inside = columns < SIZE
@@ -56,8 +61,8 @@ def _add_rms_norm(  # noqa: PLR0913 - a kernel takes plain tensors and numbers
             added += tl.load(part_row + columns, mask=inside, other=0.0).to(tl.float32)
         # The norm is that of the stored, rounded sum.
         kept = (values + added).to(x.dtype.element_ty)
-        tl.store(residual + row * SIZE + columns, kept, mask=inside)
+        tl.store(summed + row * SIZE + columns, kept, mask=inside)
         values = kept.to(tl.float32)
     scale = tl.rsqrt(tl.sum(values * values, axis=0) / SIZE + eps)
-    gains = tl.load(weight + columns, mask=inside, other=0.0).to(tl.float32)
-    tl.store(normed + row * SIZE + columns, (values * scale * gains).to(x.dtype.element_ty), mask=inside)
+    gain = tl.load(gains + columns, mask=inside, other=0.0).to(tl.float32)
+    tl.store(normed + row * SIZE + columns, (values * scale * gain).to(x.dtype.element_ty), mask=inside)

@@ -7,37 +7,49 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput
+from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput, Norm, Places, PromptTokens, Residual
 from serve_app.model.kv_views import attention, kv_at_block
 from serve_app.model.matrix import Matrix, linear
 from serve_app.model.rope import RotationTable, rotate
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, FrameSampler, RowSampling, SamplingPlan
 
 
-def add_rms_norm(x: Tensor, delta: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    if delta is not None:
-        x = (x.float() + delta.view(-1, *delta.shape[-2:]).float().sum(dim=0)).to(x.dtype)
-    return x, F.rms_norm(x, weight.shape, weight, eps)
+def add_rms_norm(residual: Residual, norm: Norm) -> tuple[Tensor, Tensor]:
+    x, parts = residual
+    summed = (x.float() + parts.float().sum(dim=0)).to(x.dtype)
+    return summed, F.rms_norm(summed, norm.gains.shape, norm.gains, norm.eps)
 
 
-def rope_and_write(qkv: Tensor, table: RotationTable, positions: Tensor, kv: Tensor, num_heads: int) -> Tensor:
+def rope_and_write(qkv: Tensor, table: RotationTable, places: Places, kv: Tensor, num_heads: int) -> Tensor:
     num_groups, head_dim = kv.shape[2], kv.shape[4]
     heads = qkv.view(len(qkv), 1, -1, head_dim)
     to_rotate, values = heads.split((num_heads + num_groups, num_groups), dim=2)
-    rotated = rotate(to_rotate, table.at_positions(positions))
-    for row, position in enumerate(positions.tolist()):
-        kv[0, row, :, position] = rotated[row, 0, num_heads:]
-        kv[1, row, :, position] = values[row, 0]
+    rotated = rotate(to_rotate, table.at_positions(places.positions))
+    for token, (row, position) in enumerate(torch.stack(places, dim=1).tolist()):
+        kv[0, row, :, position] = rotated[token, 0, num_heads:]
+        kv[1, row, :, position] = values[token, 0]
     return rotated[:, 0, :num_heads]
 
 
+def normed_qkv(
+    residual: Residual, norm: Norm, qkv: Matrix, table: RotationTable, places: Places, kv: Tensor
+) -> tuple[Tensor, Tensor]:
+    x, normed = add_rms_norm(residual, norm)
+    projected, (_, _, num_groups, _, head_dim) = linear(normed, qkv), kv.shape
+    num_heads = projected.shape[1] // head_dim - 2 * num_groups
+    return x, rope_and_write(projected, table, places, kv, num_heads)
+
+
 def decode_attention(queries: Tensor, kv: Tensor, positions: Tensor, num_readable: int) -> Tensor:
-    mixed = torch.zeros(len(queries), queries[0].numel(), device=queries.device, dtype=queries.dtype)
-    for row, position in enumerate(positions.tolist()):
-        if position < num_readable:
-            keys, values = kv[:, row : row + 1, :, : position + 1]
-            mixed[row] = attention(queries[row : row + 1, None], keys, values, None)[0, 0]
-    return mixed
+    return _attended(queries, kv, Places(torch.arange(len(queries)), positions), num_readable)
+
+
+def prefill_attention(queries: Tensor, kv: Tensor, places: Places) -> Tensor:
+    return _attended(queries, kv, places, num_readable=kv.shape[3] - 1)
+
+
+def attention_output(queries: Tensor, kv: Tensor, places: Places, out: Matrix) -> Tensor:
+    return linear(_attended(queries, kv, places, num_readable=kv.shape[3]), out)[None]
 
 
 def depth_attention(qkv: Tensor, table: RotationTable, kv: Tensor, num_heads: int, block: DepthBlock) -> Tensor:
@@ -63,6 +75,15 @@ def swiglu(x: Tensor, gate_up: Matrix) -> Tensor:
     return F.silu(gate) * up
 
 
+def normed_linear(residual: Residual, norm: Norm, matrix: Matrix, out: Tensor) -> None:
+    out.copy_(linear(add_rms_norm(residual, norm)[1], matrix))
+
+
+def normed_swiglu(residual: Residual, norm: Norm, gate_up: Matrix) -> tuple[Tensor, Tensor]:
+    x, normed = add_rms_norm(residual, norm)
+    return x, swiglu(normed, gate_up)
+
+
 def draw_codes(
     logits: Tensor, sampling: RowSampling, codebook: Codebook, codes: Tensor, next_input: NextInput | None = None
 ) -> None:
@@ -73,6 +94,13 @@ def draw_codes(
     codes[:, codebook.number] = drawn
     if next_input is not None:
         next_input.out.copy_(next_input.table[drawn])
+
+
+def embed_tokens(tokens: PromptTokens, text_table: Tensor, audio_table: Tensor) -> Tensor:
+    text = F.embedding(tokens.text_ids.clamp_min(0), text_table)
+    offsets = torch.arange(len(tokens.codes), device=text.device) * (len(audio_table) // len(tokens.codes))
+    frames = F.embedding(tokens.codes + offsets[:, None], audio_table).sum(dim=0)
+    return torch.where(tokens.text_ids[:, None] < 0, frames, text)
 
 
 def embed_frame(codes: Tensor, table: Tensor, out: Tensor, num_active: Tensor) -> None:
@@ -86,3 +114,12 @@ def advance(codes: Tensor, position: Tensor, sampling: RowSampling, num_active: 
         sampling.history[row, int(sampling.frame[row]) % REPETITION_WINDOW_FRAMES] = codes[row]
         sampling.frame[row] += 1
         position[row] += 1
+
+
+def _attended(queries: Tensor, kv: Tensor, places: Places, num_readable: int) -> Tensor:
+    mixed = torch.zeros(len(queries), queries[0].numel(), device=queries.device, dtype=queries.dtype)
+    for token, (row, position) in enumerate(zip(places.rows.tolist(), places.positions.tolist(), strict=True)):
+        if position < num_readable:
+            keys, values = kv[:, row : row + 1, :, : position + 1]
+            mixed[token] = attention(queries[token : token + 1, None], keys, values, None)[0, 0]
+    return mixed

@@ -12,6 +12,7 @@ from serve_app.engine.row_state import RowState
 from serve_app.engine.steps.choice import adapted_frames, step_maker
 from serve_app.engine.steps.graphs import GraphedStep
 from serve_app.engine.steps.plain import FrameStep, MakeStep, PlainStep
+from serve_app.engine.steps.prefill import PlainPrefill
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.errors import CheckpointError
 from serve_app.messages import AdapterRef, GenerationRequest
@@ -66,7 +67,7 @@ def alone(base: Path, refs: list[AdapterRef]) -> dict[str, list[list[list[int]]]
 
 def _recorded(model: Csm, kv: KvCache, state: RowState, num_ranks: int) -> FrameStep:
     adapted = adapted_frames(model, kv, state, num_ranks)
-    return GraphedStep(PlainStaticFrame(model, kv, state), TapeDevice(), 8, 256, adapted)
+    return GraphedStep(PlainStaticFrame(model, kv, state), PlainPrefill(model, kv), TapeDevice(), 8, 256, adapted)
 
 
 def steps() -> dict[str, MakeStep]:

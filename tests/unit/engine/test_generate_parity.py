@@ -14,6 +14,7 @@ from serve_app.engine.row_state import RowState
 from serve_app.engine.steps.choice import step_maker
 from serve_app.engine.steps.graphs import GraphedStep
 from serve_app.engine.steps.plain import FrameStep
+from serve_app.engine.steps.prefill import PlainPrefill
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.messages import Codes, ContextSegment, GenerationRequest
 from serve_app.model.create import create_checkpoint
@@ -107,7 +108,9 @@ def harness(request: pytest.FixtureRequest, oracle: Oracle) -> Harness:
 
 
 def _recorded(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
-    return GraphedStep(PlainStaticFrame(model, kv, state), TapeDevice(), max_rows=4, max_positions=256)
+    return GraphedStep(
+        PlainStaticFrame(model, kv, state), PlainPrefill(model, kv), TapeDevice(), max_rows=4, max_positions=256
+    )
 
 
 def test_text_alone(oracle: Oracle, harness: Harness) -> None:

@@ -10,6 +10,7 @@ from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
 from serve_app.engine.steps.graphs import GraphedStep, num_graphs, readable_buckets, row_buckets
 from serve_app.engine.steps.plain import FrameStep
+from serve_app.engine.steps.prefill import PlainPrefill
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.messages import FinishReason
 from serve_app.model.csm import Csm
@@ -27,7 +28,7 @@ class Graphs:
 
     def __call__(self, model: Csm, kv: KvCache, state: RowState) -> FrameStep:
         self.kv, self.state = kv, state
-        return GraphedStep(PlainStaticFrame(model, kv, state), self.device, ROWS, POSITIONS)
+        return GraphedStep(PlainStaticFrame(model, kv, state), PlainPrefill(model, kv), self.device, ROWS, POSITIONS)
 
 
 @pytest.fixture(scope="module")

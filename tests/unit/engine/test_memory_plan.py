@@ -77,6 +77,8 @@ def test_graphs_are_reserved_only_where_some_are_recorded() -> None:
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     engine = EngineSettings(max_batch_size=32)
     assert usual_reserves(cuda, engine).num_graphs == 2 * 6 * 4
+    # One of frames, three of prefill.
+    assert usual_reserves(cuda, EngineSettings(max_batch_size=1, max_positions=256)).num_graphs == 4
     assert usual_reserves(cuda, EngineSettings(max_batch_size=32, step="plain")).num_graphs == 0
     assert usual_reserves(cpu, engine).num_graphs == 0
 

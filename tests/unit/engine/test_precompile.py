@@ -30,7 +30,7 @@ def test_a_second_time_everything_is_there(tmp_path: Path) -> None:
     assert compiled(tmp_path, "--arch", "sm_90").returncode == 0
     hopper = kernels_in(tmp_path)
     names = {Path(path).stem for path in hopper}
-    assert names >= {"_product", "_draw", "_attend", "_depth_attend", "_advance"}
+    assert names >= {"_product", "_normed_qkv", "_draw", "_attend", "_attend_to_prompts", "_depth_attend", "_advance"}
     assert compiled(tmp_path, "--arch", "sm_90,sm_80").returncode == 0
     both = kernels_in(tmp_path)
     assert hopper.items() <= both.items(), "what is there is not compiled again"
@@ -43,6 +43,14 @@ def test_every_bucket_and_the_check_at_start_are_compiled() -> None:
 
 def test_cards_without_fp8_are_left_out_of_it() -> None:
     assert {target.capability for target in targets([80, 86, 89, 90], ["fp8"], 1)} == {89, 90}
+
+
+def test_only_hopper_and_later_cards_launch_kernels_as_dependent() -> None:
+    assert {(each.capability, each.dependent) for each in targets([80, 89, 90], ["none"], 1, dependent=True)} == {
+        (80, False),
+        (89, False),
+        (90, True),
+    }
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "hopper", "90"])

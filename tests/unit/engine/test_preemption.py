@@ -11,6 +11,7 @@ from serve_app.engine.kv_cache import KvCache
 from serve_app.engine.row_state import RowState
 from serve_app.engine.steps.graphs import GraphedStep
 from serve_app.engine.steps.plain import FrameStep
+from serve_app.engine.steps.prefill import PlainPrefill
 from serve_app.engine.steps.static_frame import PlainStaticFrame
 from serve_app.messages import FinishReason, GenerationRequest
 from serve_app.model.csm import Csm
@@ -22,7 +23,7 @@ ROWS, POSITIONS = 2, 256
 
 
 def _graphs(model: Csm, kv: KvCache, state: RowState) -> FrameStep:
-    return GraphedStep(PlainStaticFrame(model, kv, state), TapeDevice(), ROWS, POSITIONS)
+    return GraphedStep(PlainStaticFrame(model, kv, state), PlainPrefill(model, kv), TapeDevice(), ROWS, POSITIONS)
 
 
 KINDS = {"plain": {}, "uncached": {"prefix_cache_mb": 0}, "launched ahead": {"make_step": _graphs}}

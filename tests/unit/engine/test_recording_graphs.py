@@ -9,6 +9,7 @@ from torch import Tensor
 
 from serve_app.engine.runner import DrawnFrames, PendingFrames
 from serve_app.engine.steps.graphs import Graph, GraphedStep
+from serve_app.engine.steps.prefill import PromptChunks
 
 
 class EmptyFrame:
@@ -18,6 +19,11 @@ class EmptyFrame:
         return torch.zeros(num_rows, 2, dtype=torch.int64)
 
     def set_running(self, num_rows: int) -> None:
+        pass
+
+
+class EmptyPrefill:
+    def read(self, chunks: PromptChunks) -> None:
         pass
 
 
@@ -49,12 +55,12 @@ class NotingDevice:
 def test_no_garbage_is_collected_during_a_capture() -> None:
     assert gc.isenabled()
     device = NotingDevice()
-    GraphedStep(EmptyFrame(), device, 4, 300)
+    GraphedStep(EmptyFrame(), EmptyPrefill(), device, 4, 300)
     assert device.collecting == [False] * 6
     assert gc.isenabled()
 
 
 def test_garbage_is_collected_again_after_a_failed_capture() -> None:
     with pytest.raises(RuntimeError, match="capture failed"):
-        GraphedStep(EmptyFrame(), NotingDevice(fails=True), 4, 300)
+        GraphedStep(EmptyFrame(), EmptyPrefill(), NotingDevice(fails=True), 4, 300)
     assert gc.isenabled()

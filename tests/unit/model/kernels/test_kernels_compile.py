@@ -9,6 +9,8 @@ import torch
 
 from serve_app.model.csm import Csm
 from serve_app.model.kernels.arguments import FrameRows
+from serve_app.model.kernels.check import USUAL_SIZES
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.layers import Block
 from serve_app.model.matrix import Matrix, Quantization, QuantizedMatrix
 from serve_app.model.presets import preset_config
@@ -22,6 +24,8 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 NOWHERE = torch.device("meta")
 MULTIPROCESSOR_BYTES = 227 << 10
 """Of shared memory, that an H100 lets programs have."""
+ADA_PROGRAM_BYTES = 99 << 10
+"""That an Ada card lets one program have: the least of all cards with these kernels."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -97,22 +101,93 @@ def test_gating_many_rows_is_one_kernel_of_ours() -> None:
     assert compiler.num_launches == 1
 
 
+FEW = {"_normed_qkv", "_normed_product", "_attend_and_project", "_product", "_attend", "_draw", "_advance"}
+MORE = {"_add_rms_norm", "_rope_and_write", "_attend", "_depth_attend", "_product", "_draw", "_advance"}
+STREAMING = {"_product", "_normed_product", "_normed_qkv"}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("quantization", "num_rows"),
-    [("none", 4), ("int8", 4), ("fp8", 20)],
+    ("quantization", "num_rows", "launched"),
+    [("none", 4, FEW), ("int8", 4, FEW), ("none", 20, MORE), ("fp8", 20, MORE)],
 )
-def test_a_frame_of_csm_1b_compiles(quantization: Quantization, num_rows: int) -> None:
+def test_a_frame_of_csm_1b_compiles(quantization: Quantization, num_rows: int, launched: set[str]) -> None:
     from serve_app.model.kernels.frame import FusedFrame
     from tests.support.offline_compiler import OfflineCompiler
 
     compiler = OfflineCompiler()
     with compiler.instead_of_launches(), torch.inference_mode():
         FusedFrame(make_model(quantization), num_rows)(num_rows, 1024, make_rows(num_rows))
-    names = {name for name, _ in compiler.compiled.values()}
-    assert names >= {"_add_rms_norm", "_rope_and_write", "_attend", "_depth_attend", "_product", "_draw", "_advance"}
+    assert {name for name, _ in compiler.compiled.values()} >= launched
     for name, kernel in compiler.compiled.values():
         assert 2 * kernel.metadata.shared <= MULTIPROCESSOR_BYTES, f"two {name} do not fit"
-        if name == "_product":
+        if name in STREAMING:
             assert "cp.async.cg.shared.global" in kernel.asm["ptx"], "weights do not stream, 16 bytes at a time"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("num_rows", [8, 64])
+def test_a_frame_of_csm_1b_fits_ada(num_rows: int) -> None:
+    from serve_app.model.kernels.frame import FusedFrame
+    from tests.support.offline_compiler import ADA, OfflineCompiler
+
+    compiler = OfflineCompiler(ADA)
+    with compiler.instead_of_launches(), torch.inference_mode():
+        FusedFrame(make_model("none"), num_rows)(num_rows, 1024, make_rows(num_rows))
+    assert max(kernel.metadata.shared for _, kernel in compiler.compiled.values()) <= ADA_PROGRAM_BYTES
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("sizes", USUAL_SIZES, ids=lambda sizes: f"{sizes.num_rows} rows")
+def test_what_is_checked_at_start_fits_ada(sizes: Sizes) -> None:
+    """One kernel that does not would make a card do without all of them."""
+    from serve_app.model.kernels import fused
+    from serve_app.model.kernels.cases import CASES
+    from tests.support.offline_compiler import ADA, OfflineCompiler
+
+    compiler = OfflineCompiler(ADA)
+    with compiler.instead_of_launches(), torch.inference_mode():
+        for case in CASES.values():
+            case(fused, Inputs(torch.device("cpu"), torch.bfloat16, "none"), sizes)
+    used = [(kernel.metadata.shared, name) for name, kernel in compiler.compiled.values()]
+    assert max(used)[0] <= ADA_PROGRAM_BYTES, max(used)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_prefill_pass_of_csm_1b_compiles() -> None:
+    """Its attention is the one kernel that no frame launches."""
+    from serve_app.engine.steps.graphed_prefill import prefill_tables, tokens_of
+    from serve_app.model.kernels.prefill import FusedPrefill
+    from tests.support.offline_compiler import OfflineCompiler
+
+    compiler, tables = OfflineCompiler(), prefill_tables(shape().num_codebooks, NOWHERE)
+    with compiler.instead_of_launches(), torch.inference_mode():
+        for table in tables.values():
+            FusedPrefill(make_model("none"), make_rows(4).kv)(tokens_of(table))
+    (attention,) = (kernel for name, kernel in compiler.compiled.values() if name == "_attend_to_prompts")
+    assert 2 * attention.metadata.shared <= MULTIPROCESSOR_BYTES
+    assert "wgmma" in attention.asm["ptx"], "64 queries are what Hopper's tensor cores take"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("num_rows", [4, 20, 128])
+def test_every_kernel_of_a_dependent_frame_waits_for_those_before(num_rows: int) -> None:
+    """One that did not would let the next read too early, and no result on a CPU would show it."""
+    from serve_app.model.kernels.frame import FusedFrame
+    from serve_app.model.kernels.launch import dependent_launches
+    from tests.support.offline_compiler import OfflineCompiler
+
+    compiler = OfflineCompiler()
+    with compiler.instead_of_launches(), torch.inference_mode(), dependent_launches(True):
+        FusedFrame(make_model("none"), num_rows)(num_rows, 1024, make_rows(num_rows))
+    for name, kernel in compiler.compiled.values():
+        before, waits, _ = kernel.asm["ptx"].partition("griddepcontrol.wait")
+        assert waits and kernel.metadata.launch_pdl, name
+        assert "ld.global" not in before and "cp.async" not in before and "st.global" not in before, name
+        if name in STREAMING:
+            assert "prefetch.global.L2" in before, f"{name} fetches no weights while it waits"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from serve_app.model.kernels import fused, reference
 from serve_app.model.kernels.arguments import Codebook
-from serve_app.model.kernels.cases import Inputs, Sizes
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.sampling import RowSampling
 
 CPU = torch.device("cpu")

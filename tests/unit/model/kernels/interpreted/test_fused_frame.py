@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from serve_app.engine.steps.graphs import row_buckets
 from serve_app.model.checkpoint import load_model, open_checkpoint
 from serve_app.model.create import create_checkpoint
 from serve_app.model.csm import Csm
 from serve_app.model.kernels import reference
 from serve_app.model.kernels.arguments import FrameRows
-from serve_app.model.kernels.cases import Inputs, Sizes
 from serve_app.model.kernels.frame import FusedFrame
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.sampling import FrameSampler, RowSampling, SamplingPlan
 
 CPU = torch.device("cpu")
@@ -48,19 +49,19 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Csm:
     return load_model(open_checkpoint(str(folder), None), CPU, torch.float32)
 
 
-def make_rows(model: Csm, num_active: int, **changes: float) -> FrameRows:
+def make_rows(model: Csm, num_active: int, num_rows: int = NUM_ROWS, **changes: float) -> FrameRows:
     """Rows at different positions, each with something to read; where nothing was written there is NaN."""
     shape, inputs = model.shape, Inputs(CPU, torch.float32, "none", seed=9)
     backbone = shape.backbone
-    size = (backbone.num_layers, 2, NUM_ROWS, backbone.num_kv_heads, NUM_POSITIONS, backbone.head_dim)
-    kv, position = torch.full(size, torch.nan), torch.tensor([70, 0, 31])
+    size = (backbone.num_layers, 2, num_rows, backbone.num_kv_heads, NUM_POSITIONS, backbone.head_dim)
+    kv, position = torch.full(size, torch.nan), torch.tensor([70, 0, 31]).repeat(num_rows)[:num_rows]
     for row, end in enumerate(position.tolist()):
         kv[:, :, row, :, :end] = inputs.normal(*kv[:, :, row, :, :end].shape)
-    sizes = Sizes(NUM_ROWS, num_codebooks=shape.num_codebooks, codebook_size=shape.codebook_size)
+    sizes = Sizes(num_rows, num_codebooks=shape.num_codebooks, codebook_size=shape.codebook_size)
     sampling = inputs.sampling(sizes)
     for name, value in changes.items():
         getattr(sampling, name).fill_(value)
-    next_input = inputs.normal(NUM_ROWS, backbone.hidden_size)
+    next_input = inputs.normal(num_rows, backbone.hidden_size)
     return FrameRows(kv, next_input, position, sampling, torch.tensor([num_active]))
 
 
@@ -108,10 +109,20 @@ def test_frames_are_those_of_the_plain_step(model: Csm, changes: dict[str, float
 
 
 @torch.inference_mode()
-def test_quantized_matrices(model: Csm) -> None:
+@pytest.mark.parametrize("num_rows", [*row_buckets(64), 65])
+def test_every_bucket_of_rows(model: Csm, num_rows: int) -> None:
+    """Up to 8 rows, up to 64, and all larger buckets take kernels of their own."""
+    fused, plain = (make_rows(model, num_rows, num_rows) for _ in range(2))
+    assert torch.equal(FusedFrame(model, num_rows)(num_rows, NUM_READABLE, fused), plain_frame(model, plain))
+    assert_same_state(fused, plain)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("num_rows", [1, 9])
+def test_quantized_matrices(model: Csm, num_rows: int) -> None:
     model.quantize("int8")
-    fused, plain = make_rows(model, 1), make_rows(model, 1)
-    assert torch.equal(FusedFrame(model, 1)(1, NUM_READABLE, fused), plain_frame(model, plain))
+    fused, plain = (make_rows(model, num_rows, num_rows) for _ in range(2))
+    assert torch.equal(FusedFrame(model, num_rows)(num_rows, NUM_READABLE, fused), plain_frame(model, plain))
     assert_same_state(fused, plain)
 
 

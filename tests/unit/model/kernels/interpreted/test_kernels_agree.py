@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from serve_app.model.kernels import attention, check
-from serve_app.model.kernels.cases import CASES, Inputs, Sizes
+from serve_app.model.kernels.cases import CASES
 from serve_app.model.kernels.check import disagreement, first_failure
+from serve_app.model.kernels.inputs import Inputs, Sizes
 from serve_app.model.kernels.linear import skinny_linear
 from serve_app.model.matrix import Quantization
 
@@ -28,7 +29,15 @@ SIZES = {
     "odd": replace(SMALL, hidden=72, inner=100, head_dim=12, num_heads=6, num_positions=67),
     "wide heads": replace(SMALL, num_rows=2, num_groups=1, head_dim=128, num_positions=130),
 }
-MATRICES = ("skinny_linear", "split_linear", "swiglu")
+MATRICES = (
+    "skinny_linear",
+    "split_linear",
+    "swiglu",
+    "normed_linear",
+    "normed_swiglu",
+    "normed_qkv",
+    "attention_output",
+)
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
