@@ -103,7 +103,7 @@ class Ranks {
       if (change.rank == 0) continue;
       const int64_t each = row_bytes(change.down.kind, change.rank);
       const char* from = static_cast<const char*>(change.up);
-      for (int64_t at = begin * each; at < end * each; at += 64) __builtin_prefetch(from + at, 0, 2);
+      for (int64_t at = begin * each; at < end * each; at += 64) __builtin_prefetch(from + at, 0, 3);
     }
   }
 
