@@ -12,7 +12,7 @@ from serve_app.model.adapters.low_rank import LoadedAdapter
 from serve_app.model.csm import Csm
 from serve_app.model.layers import Block
 from serve_app.model.matrix import QuantizedMatrix
-from serve_app.model.native.adapters import AdapterDescription, describe_adapter
+from serve_app.model.native.adapters import NativeAdapter, describe_adapter
 from serve_app.model.native.build import library
 from serve_app.model.native.structures import FrameDescription, describe
 from serve_app.model.sampling import REPETITION_WINDOW_FRAMES, RowSampling
@@ -65,7 +65,7 @@ class NativeFrame:
         # The kernels hold addresses of these.
         self._kept = (model, kv, next_input, position, sampling)
         self._adapters: tuple[LoadedAdapter | None, ...] = ()
-        self._described: dict[LoadedAdapter, AdapterDescription] = {}
+        self._described: dict[LoadedAdapter, NativeAdapter] = {}
         self._max_rows = next_input.shape[0]
         self._codes = torch.empty(self._max_rows, model.shape.num_codebooks, dtype=torch.int64)
         description = describe(model, kv, next_input, position, sampling)
@@ -90,8 +90,9 @@ class NativeFrame:
         return self._codes[:num_rows].clone()
 
     def _set_adapters(self, adapters: tuple[LoadedAdapter | None, ...]) -> None:
-        known = {adapter: self._described.get(adapter) or describe_adapter(adapter) for adapter in adapters if adapter}
-        pointers = [ctypes.addressof(known[adapter]) if adapter else None for adapter in adapters]
+        wanted = [adapter for adapter in dict.fromkeys(adapters) if adapter]
+        known = {adapter: self._described.get(adapter) or describe_adapter(adapter) for adapter in wanted}
+        pointers = [ctypes.addressof(known[adapter].description) if adapter else None for adapter in adapters]
         array = (ctypes.c_void_p * len(pointers))(*pointers)
         self._library.csm_frame_set_adapters.restype = ctypes.c_bool
         done = self._library.csm_frame_set_adapters(self._frame, len(pointers), array)

@@ -14,8 +14,10 @@ constexpr int kMaxParts = 3;
 // These structures are passed in from Python (native/adapters.py), which declares the same fields.
 struct Change {
   Matrix down;  // [parts * rank, in]
-  Matrix up;    // [out, rank]
-  int64_t rank;  // 0 where the adapter leaves the matrix alone
+  // Sixteen rows at a time, two ranks of each at a time: a step of `down`'s kind. So a vector of sixteen sums grows rank
+  // by rank; from whole rows, each of which is short, sums across vectors would take most of the time.
+  const void* up;  // [out / 16, rank / 2] steps
+  int64_t rank;    // even; 0 where the adapter leaves the matrix alone
   int64_t num_parts;
   int64_t ends[kMaxParts];  // the row of `up` after each part's last
 };
@@ -39,54 +41,40 @@ struct AdapterTokens {
 using Adapted = std::vector<AdapterTokens>;
 using Place = Change LayerChanges::*;
 
-// Adds the products of the matrix's rows begin..end-1, which are short, to what to(input row, matrix row) points to.
-//
-// `multiply` would spend most of its time on the sums of such rows. Here sixteen rows become a vector of sixteen sums.
-template <class Dot, class To>
-CSM_INLINE void add_short_products(const Matrix& matrix, const Inputs& inputs, int64_t begin, int64_t end, To&& to) {
-  constexpr size_t kStep = step_size(Dot::kKind), kStepBytes = kStep * input_bytes(Dot::kKind);
-  const size_t cols = matrix.cols, whole = cols / kStep * kStep;
-  for (int64_t first = begin; first < end; first += kLanes) {
-    const int count = static_cast<int>(std::min<int64_t>(kLanes, end - first));
-    for (int n = 0; n < inputs.num_rows; ++n) {
-      Lanes products[kLanes] = {};
-      const size_t stride = inputs.stride(n, kStepBytes);
-      const auto add = [&](auto& sum, const auto& row, size_t k, const char* x) CSM_LAMBDA {
-        unrolled<kParts>([&](auto part) CSM_LAMBDA {
-          sum.part[part] =
-              Dot::add(sum.part[part], Dot::template weight<part>(row, k), Dot::template input<part>(x));
+// Adds the rows begin..end-1 of `up`, by the ranks of N tokens, to what to(n, row) points to.
+template <class Dot, int N, class To>
+CSM_INLINE void add_ups(const Change& change, const char* const* ranks, int64_t begin, int64_t end, To&& to) {
+  constexpr size_t kTwo = 2 * input_bytes(Dot::kKind), kStep = step_size(Dot::kKind);
+  const int64_t num_steps = change.rank / 2;
+  for (int64_t first = begin / kLanes * kLanes; first < end; first += kLanes) {
+    const typename Dot::Row steps(static_cast<const typename Dot::Weight*>(change.up) + first * change.rank);
+    Lanes sums[N] = {};
+    for (int64_t step = 0; step < num_steps; ++step) {
+      unrolled<kParts>([&](auto part) CSM_LAMBDA {
+        const auto w = Dot::template weight<part>(steps, step * kStep);
+        unrolled<N>([&](auto n) CSM_LAMBDA {
+          sums[n].part[part] = Dot::add(sums[n].part[part], w, Dot::spread(ranks[n] + step * kTwo));
         });
-      };
-      for (int i = 0; i < count; ++i) {
-        const typename Dot::Row row(matrix, first + i);
-        const char* x = inputs.place(n, kStepBytes);
-        for (size_t k = 0; k < whole; k += kStep, x += stride) add(products[i], row, k, x);
-        if (whole == cols) continue;
-        typename Dot::Weight rest[kStep] = {};
-        std::memcpy(rest, row.values + whole, (cols - whole) * sizeof rest[0]);
-        add(products[i], typename Dot::Row(rest), 0, x);
-      }
-      const Lanes sixteen = sums(products);
-      float* sums_to = to(n, first);
-      if (count == kLanes) {
-        store(sums_to, load(sums_to) + sixteen);
-        continue;
+      });
+    }
+    const int64_t from = std::max(begin, first), last = std::min(end, first + kLanes);
+    unrolled<N>([&](auto n) CSM_LAMBDA {
+      float* sums_to = to(n, from);
+      if (last - from == kLanes) {
+        store(sums_to, load(sums_to) + sums[n]);
+        return;
       }
       float each[kLanes];
-      store(each, sixteen);
-      for (int i = 0; i < count; ++i) sums_to[i] += each[i];
-    }
+      store(each, sums[n]);
+      for (int64_t row = from; row < last; ++row) sums_to[row - from] += each[row - first];
+    });
   }
 }
 
 // The ranks of every token, and how they come into being and are used.
 class Ranks {
  public:
-  void reserve(size_t max_tokens, size_t rank) {
-    if (rank <= segment_) return;
-    segment_ = round_up(rank, kLongestStep);
-    ranks_ = Rows<float>(max_tokens, kMaxParts * segment_);
-  }
+  void reserve(size_t max_tokens, size_t rank) { ranks_ = Rows<float>(max_tokens, kMaxParts * rank); }
 
   // Calls pack(kind, token numbers, how many) for the inputs of a group.
   template <class Pack>
@@ -102,39 +90,31 @@ class Ranks {
       const Inputs inputs = pack(change.down.kind, tokens, static_cast<int>(group->tokens.size()));
       const int64_t begin = chunk * kChunk, end = std::min(begin + kChunk, change.down.rows);
       multiply(change.down, inputs, begin, end, [&](int64_t row, int64_t n, float value) {
-        ranks_[tokens[row]][n / change.rank * segment_ + n % change.rank] = value;
+        pack_number(change.down.kind, of(change, tokens[row], n), value);
       });
     });
   }
 
-  // Asks for what `use` will read of memory, so that it comes while the base's product is computed.
-  void prefetch(const Adapted& adapted, size_t layer, Place place, int64_t begin, int64_t end) const {
+  // Asks for what `use` will read of memory, so that it comes while the base's product is computed. Always inlined, since
+  // GCC drops calls of a function that only prefetches.
+  CSM_INLINE void prefetch(const Adapted& adapted, size_t layer, Place place, int64_t begin, int64_t end) const {
     for (const AdapterTokens& group : adapted) {
       const Change& change = group.layers[layer].*place;
       if (change.rank == 0) continue;
-      const int64_t each = row_bytes(change.up.kind, change.rank);
-      const char* from = static_cast<const char*>(change.up.values);
-      for (int64_t at = begin * each; at < end * each; at += 64) __builtin_prefetch(from + at, 0, 2);
+      const int64_t each = row_bytes(change.down.kind, change.rank);
+      const char* from = static_cast<const char*>(change.up);
+      for (int64_t at = begin * each; at < end * each; at += 64) __builtin_prefetch(from + at, 0, 3);
     }
   }
 
   // Adds the rows begin..end-1 of `up` to what to(token, row of `up`) points to.
   template <class To>
-  void use(Scratch& scratch, const Adapted& adapted, size_t layer, Place place, int64_t begin, int64_t end,
-           To&& to) const {
+  void use(const Adapted& adapted, size_t layer, Place place, int64_t begin, int64_t end, To&& to) const {
     for (const AdapterTokens& group : adapted) {
       const Change& change = group.layers[layer].*place;
-      const int* tokens = group.tokens.data();
-      for (int64_t part = 0, start = 0; change.rank != 0 && part < change.num_parts; start = change.ends[part++]) {
-        const int64_t from = std::max(begin, start), last = std::min(end, change.ends[part]);
-        if (from >= last) continue;
-        const RowsView rows{ranks_[0] + part * segment_, ranks_.stride(), static_cast<int>(group.tokens.size()),
-                            round_up(change.rank, kLongestStep), tokens};
-        const Inputs inputs = pack_ranks(scratch, change.up.kind, rows);
-        const auto of = [&](int row, int64_t n) CSM_LAMBDA { return to(tokens[row], n); };
-        if (change.up.kind == Kind::kFloat32) add_short_products<FloatDot>(change.up, inputs, from, last, of);
-        else add_short_products<BfloatDot>(change.up, inputs, from, last, of);
-      }
+      if (change.rank == 0) continue;
+      if (change.down.kind == Kind::kFloat32) use_in<FloatDot>(change, group.tokens, begin, end, to);
+      else use_in<BfloatDot>(change, group.tokens, begin, end, to);
     }
   }
 
@@ -145,7 +125,28 @@ class Ranks {
     return change.rank == 0 ? 0 : (change.down.rows + kChunk - 1) / kChunk;
   }
 
-  size_t segment_ = 0;  // from one part's ranks to the next's
+  // The place of a row of `down`.
+  char* of(const Change& change, int token, int64_t row) const {
+    return reinterpret_cast<char*>(ranks_[token]) + row * input_bytes(change.down.kind);
+  }
+
+  template <class Dot, class To>
+  void use_in(const Change& change, const std::vector<int>& tokens, int64_t begin, int64_t end, To&& to) const {
+    for (int64_t part = 0, start = 0; part < change.num_parts; start = change.ends[part++]) {
+      const int64_t from = std::max(begin, start), last = std::min(end, change.ends[part]);
+      if (from >= last) continue;
+      const auto add = [&](auto num, size_t first) CSM_LAMBDA {
+        const char* ranks[num];
+        for (int n = 0; n < num; ++n) ranks[n] = of(change, tokens[first + n], part * change.rank);
+        add_ups<Dot, num>(change, ranks, from, last,
+                          [&](int n, int64_t row) CSM_LAMBDA { return to(tokens[first + n], row); });
+      };
+      size_t first = 0;
+      for (; first + 2 <= tokens.size(); first += 2) add(std::integral_constant<int, 2>{}, first);
+      if (first < tokens.size()) add(std::integral_constant<int, 1>{}, first);
+    }
+  }
+
   Rows<float> ranks_;
 };
 

@@ -72,23 +72,13 @@ struct Scratch {
     return {reinterpret_cast<char*>(packed[0]), scales[0], num_rows, padded * input_bytes(kind)};
   }
 
-  void reserve_ranks(size_t num_rows, size_t rank) { ranks = Rows<float>(num_rows, rank); }
-
   Rows<float> line;
   Rows<float> packed;  // wide enough for any kind of inputs
   Rows<float> scales;
   Rows<float> queries;
   Rows<float> scores;
   Rows<float> up;
-  Rows<float> ranks;  // of adapters, packed beside the inputs of the base's product
 };
-
-inline Inputs pack_ranks(Scratch& scratch, Kind kind, RowsView rows) {
-  const Inputs inputs{reinterpret_cast<char*>(scratch.ranks[0]), nullptr, rows.num_rows,
-                      rows.padded * input_bytes(kind)};
-  for (int row = 0; row < rows.num_rows; ++row) pack_row(kind, inputs, row, rows[row], rows.padded);
-  return inputs;
-}
 
 inline Inputs pack(Scratch& scratch, Kind kind, RowsView rows) {
   const Inputs inputs = scratch.inputs(kind, rows.num_rows, rows.padded);

@@ -1,6 +1,7 @@
 // Products of weights and inputs, one class for each type that weights come in.
 //
 // A step is 32 numbers, 64 of int4. A class says how a part of it is loaded, a vector of each sum at a time, and how it is added.
+// Where a step is two numbers of each of sixteen rows, as in adapters.h, all sums meet the same two inputs: `spread`.
 #pragma once
 
 #include "lanes.h"
@@ -70,6 +71,9 @@ struct FloatDot {
     const char* p = step + Part * kVectorBytes;
     return {load_as<FloatVector>(p), load_as<FloatVector>(p + kLanes * 4)};
   }
+  static CSM_INLINE Operand spread(const char* two) {
+    return {bits_as<FloatVector>(csm::spread(two)), bits_as<FloatVector>(csm::spread(two + 4))};
+  }
   static CSM_INLINE FloatVector add(FloatVector sum, const Operand& w, const Operand& x) {
     sum = sum + w.first * x.first;
     return sum + w.second * x.second;
@@ -96,6 +100,7 @@ struct BfloatDot {
   static CSM_INLINE Operand input(const char* step) {
     return held(load_as<WordVector>(step + kVectorBytes * Part));
   }
+  static CSM_INLINE Operand spread(const char* two) { return csm::spread(two); }
   static CSM_INLINE FloatVector add(FloatVector sum, Operand w, Operand x) { return add_bf16_pairs(sum, w, x); }
 #else
   // Two numbers in each word of weights: the upper half is a float already, the lower one after a shift. Inputs are
@@ -112,6 +117,9 @@ struct BfloatDot {
   static CSM_INLINE Operand input(const char* step) {
     const char* p = step + 2 * kVectorBytes * Part;
     return {load_as<FloatVector>(p), load_as<FloatVector>(p + kVectorBytes)};
+  }
+  static CSM_INLINE Operand spread(const char* two) {
+    return {bits_as<FloatVector>(csm::spread(two)), bits_as<FloatVector>(csm::spread(two + 4))};
   }
   static CSM_INLINE FloatVector add(FloatVector sum, const Operand& w, const Operand& x) {
     sum = sum + w.low * x.low;

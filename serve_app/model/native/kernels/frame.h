@@ -81,7 +81,6 @@ class Frame {
     rank_room_ = adapter.rank;
     backbone_.reserve_ranks(rank_room_);
     depth_.reserve_ranks(rank_room_);
-    for (Worker& worker : workers_) worker.scratch.reserve_ranks(2 * model_.max_rows, rank_room_);
   }
 
   void compute(Team::Member& member, int num_rows) {

@@ -155,8 +155,8 @@ class Stack {
   }
 
   template <class To>
-  void use_ranks(Scratch& scratch, const Changes& changes, int64_t begin, int64_t end, To&& to) const {
-    ranks_.use(scratch, changes.adapted, changes.layer, changes.place, begin, end, to);
+  void use_ranks(const Changes& changes, int64_t begin, int64_t end, To&& to) const {
+    ranks_.use(changes.adapted, changes.layer, changes.place, begin, end, to);
   }
 
   void project(Team::Member& member, Scratch& scratch, const Matrix& qkv, int num_rows, const Changes& changes,
@@ -170,7 +170,7 @@ class Stack {
           const int64_t begin = chunk * each, end = std::min(begin + each, qkv.rows);
           ranks_.prefetch(changes.adapted, changes.layer, changes.place, begin, end);
           multiply(qkv, inputs, begin, end, [&](int64_t row, int64_t n, float value) { qkv_[row][n] = value; });
-          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n) { return qkv_[token] + n; });
+          use_ranks(changes, begin, end, [&](int token, int64_t n) { return qkv_[token] + n; });
         });
   }
 
@@ -188,7 +188,7 @@ class Stack {
           ranks_.prefetch(changes.adapted, changes.layer, changes.place, begin, end);
           multiply(matrix, inputs, begin, end,
                    [&](int64_t row, int64_t n, float value) { residual_[row][n] += value; });
-          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n) { return residual_[token] + n; });
+          use_ranks(changes, begin, end, [&](int token, int64_t n) { return residual_[token] + n; });
         });
   }
 
@@ -207,8 +207,8 @@ class Stack {
           multiply(gate_up, inputs, begin, end, [&](int64_t row, int64_t n, float value) { inner_[row][n] = value; });
           multiply(gate_up, inputs, total + begin, total + end,
                    [&](int64_t row, int64_t n, float value) { scratch.up[row][n - total - begin] = value; });
-          use_ranks(scratch, changes, begin, end, [&](int token, int64_t n) { return inner_[token] + n; });
-          use_ranks(scratch, changes, total + begin, total + end,
+          use_ranks(changes, begin, end, [&](int token, int64_t n) { return inner_[token] + n; });
+          use_ranks(changes, total + begin, total + end,
                     [&](int token, int64_t n) { return scratch.up[token] + n - total - begin; });
           for (int row = 0; row < num_rows; ++row) {
             for (int64_t i = begin; i < end; i += kLanes) {

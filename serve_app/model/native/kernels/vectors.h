@@ -106,6 +106,9 @@ CSM_INLINE void unrolled(F&& f) {
       std::make_integer_sequence<int, Count>{});
 }
 
+// A word of 32 bits in every place.
+CSM_INLINE WordVector spread(const void* word) { return WordVector{} + load_as<uint32_t>(word); }
+
 // Keeps a vector in its register where loads are the limit: compilers would rather load it again for every product.
 template <class Vector>
 CSM_INLINE Vector held(Vector v) {

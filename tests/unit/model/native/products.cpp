@@ -2,7 +2,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "buffers.h"
+#include "adapters.h"
 
 namespace {
 
@@ -37,10 +37,38 @@ void print_products(csm::Kind kind, int64_t cols, int num_rows) {
   });
 }
 
+// Changes by the ranks of three tokens, from the middle of sixteen rows on, not to the end of the last sixteen.
+void print_changes(csm::Kind kind) {
+  constexpr int64_t kRank = 6, kRows = 40, kFirst = 5, kTokens = 3;
+  std::vector<float> numbers(csm::round_up(kRows, csm::kLanes) * kRank);
+  std::vector<csm::Bf16> halves(numbers.size());
+  for (float& number : numbers) number = draw_float();
+  for (size_t i = 0; i < halves.size(); ++i) csm::assign(halves[i], numbers[i]);
+  csm::Change change{};
+  change.down.kind = kind;
+  change.up = kind == csm::Kind::kFloat32 ? static_cast<const void*>(numbers.data()) : halves.data();
+  change.rank = kRank;
+  char ranks[kTokens][4 * kRank];
+  const char* places[kTokens];
+  for (int token = 0; token < kTokens; ++token) {
+    places[token] = ranks[token];
+    for (int n = 0; n < kRank; ++n)
+      csm::pack_number(kind, ranks[token] + n * csm::input_bytes(kind), draw_float());
+  }
+  float sums[kTokens][kRows] = {};
+  const auto to = [&](int token, int64_t row) { return sums[token] + row; };
+  if (kind == csm::Kind::kFloat32) csm::add_ups<csm::FloatDot, kTokens>(change, places, kFirst, kRows - 1, to);
+  else csm::add_ups<csm::BfloatDot, kTokens>(change, places, kFirst, kRows - 1, to);
+  for (int token = 0; token < kTokens; ++token)
+    for (int row = 0; row < kRows; ++row)
+      std::printf("%d change %d %d %a\n", static_cast<int>(kind), token, row, sums[token][row]);
+}
+
 }  // namespace
 
 int main() {
   for (int num_rows = 1; num_rows <= 9; ++num_rows)
     for (int kind = 0; kind < 4; ++kind)
       print_products(static_cast<csm::Kind>(kind), kind == 3 ? 192 : 171, num_rows);
+  for (const csm::Kind kind : {csm::Kind::kFloat32, csm::Kind::kBfloat16}) print_changes(kind);
 }
