@@ -215,10 +215,10 @@ class DecoderService:
             stream.slot = None
 
     def _tick(self) -> bool:
-        """The frames of all streams that have some, in one batched call, as many of each as the codec takes in one.
-        What a resumed stream replays goes along, so a mate's frame waits for so many of it at most."""
+        """Frames of all streams that have some, in one batched call. They share what the codec takes in one, so the few
+        frames of somebody who listens do not wait for the many of a mate who only wants a file, or is replayed."""
         ready = {stream.slot: stream for stream in self._streams if stream.slot is not None and stream.pending}
-        most = self._slots.frames_per_call
+        most = max(1, self._slots.frames_per_call // max(1, len(ready)))
         frames = {slot: stream.next_frames(most) for slot, stream in ready.items()}
         began_at = time.perf_counter()
         sound = self._slots.decode(frames)

@@ -15,7 +15,7 @@ class Slots(Protocol):
     """A codec with a fixed number of streams, as `decoder.SlotDecoder`."""
 
     frames_per_call: int
-    """More frames of a stream in one call save nothing, and its mates wait for them."""
+    """Of all streams together, but one of each at least. More in one call save nothing, and all wait for its end."""
 
     def open(self) -> int | None: ...
 

@@ -60,8 +60,8 @@ class EngineSettings(Section):
     prefix_cache_host_mb: int = Field(default=2048, ge=0)
     """Host memory behind the prefix cache, on CUDA only."""
     adapter_mb: int = Field(default=1024, ge=0)
-    """Device memory for adapters that requests name. One of rank 32 on every matrix of CSM-1B takes 54 MB in bfloat16.
-    The least recently used ones leave it."""
+    """Device memory for adapters that requests name. One of rank 32 on every matrix of CSM-1B takes 54 MB in bfloat16,
+    and 29 MB more beside it while rows of the native step use it. The least recently used ones leave it."""
     adapter_host_mb: int = Field(default=4096, ge=0)
     """Host memory behind it, on CUDA only."""
     max_adapter_rank: int = Field(default=64, ge=1, le=512)

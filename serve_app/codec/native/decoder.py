@@ -52,8 +52,8 @@ class NativeSlotDecoder:
     """
 
     frames_per_call = 25
-    """Of each stream: enough that a call's own cost does not count, few enough that a mate of a stream which is
-    replayed does not wait long."""
+    """Enough that a call's own cost does not count, few enough that a mate of a stream which is replayed does not wait
+    long."""
 
     def __init__(
         self, weights: DecoderWeights, num_slots: int, num_threads: int, kernels: ctypes.CDLL | None = None

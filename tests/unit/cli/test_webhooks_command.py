@@ -11,6 +11,7 @@ from serve_app.cli.main import app
 from serve_app.jobs.job import JobResult, NewJob
 from serve_app.jobs.queue import JobQueue
 from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhook_turns import WebhookTurns
 from serve_app.jobs.webhooks import Outbox, WebhookState
 from serve_app.settings import Settings
 from serve_app.store.database import Database
@@ -51,7 +52,7 @@ def dead_letter(database: Database, outbox: Outbox) -> str:
 
     async def give_up() -> str:
         dead = await ended(database, "dead")
-        (webhook,) = await outbox.take(1)
+        (webhook,) = await outbox.take(WebhookTurns(Settings().webhooks))
         await outbox.failed(webhook, "the receiver answered with status 500, not 2xx", for_good=True)
         await ended(database, "waits")
         return dead
@@ -75,7 +76,7 @@ def test_all_are_listed_the_latest_first(dead_letter: str) -> None:
 def test_a_dead_letter_is_sent_again(dead_letter: str, outbox: Outbox) -> None:
     assert run("retry", dead_letter).exit_code == 0
     assert asyncio.run(outbox.counts())[WebhookState.DEAD] == 0
-    assert len(asyncio.run(outbox.take(10))) == 2
+    assert len(asyncio.run(outbox.take(WebhookTurns(Settings().webhooks)))) == 2
 
 
 def test_what_is_no_dead_letter_is_not(dead_letter: str) -> None:

@@ -22,6 +22,7 @@ class SlowSlots:
     def __init__(self, frames_per_call: int = 1) -> None:
         self.frames_per_call = frames_per_call
         self.ticks: list[set[int]] = []
+        self.sizes: list[list[int]] = []
         self._free = [0, 1]
 
     def open(self) -> int | None:
@@ -33,6 +34,7 @@ class SlowSlots:
     def decode(self, frames: Mapping[int, NDArray[np.integer]]) -> dict[int, NDArray[np.int16]]:
         if frames:
             self.ticks.append({int(code) for part in frames.values() for code in part[:, 0]})
+            self.sizes.append([len(part) for part in frames.values()])
             time.sleep(0.002)
         return {slot: np.repeat(part[:, 0], 1920).astype(np.int16) for slot, part in frames.items()}
 
@@ -96,6 +98,21 @@ async def test_a_replay_takes_as_many_frames_a_call_as_the_codec_does(heard: int
     decoder.stop()
     assert sum(HEARD in tick for tick in slots.ticks) == num_calls
     assert np.frombuffer(chunk.pcm, np.int16).tolist() == [NEW] * 4 * 1920
+
+
+async def test_streams_share_what_the_codec_takes_in_a_call() -> None:
+    slots = SlowSlots(frames_per_call=8)
+    decoder = DecoderService(slots, OneByOne(), CodecSettings(max_streams=2))
+    resumed = GenerationRequest("resumed", "text", 0, resume=codes(HEARD, 200))
+    continued = asyncio.create_task(chunks_of(decoder, resumed, []))
+    while not slots.ticks:
+        await asyncio.sleep(0.001)
+    await chunks_of(decoder, GenerationRequest("mate", "text", 0), [])
+    await continued
+    decoder.stop()
+    alone, together = ([sizes for sizes in slots.sizes if len(sizes) == number] for number in (1, 2))
+    assert max(alone) == [8] and sum(map(sum, slots.sizes)) == 200 + 4 + 10
+    assert together and all(sizes == [4, 1] for sizes in together)
 
 
 async def test_a_stream_that_leaves_while_it_replays_frees_its_slot() -> None:
