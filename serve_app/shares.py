@@ -53,9 +53,13 @@ class Shares:
 
     def most_places(self, owner: str, places: int) -> int:
         """Of so many, those that one owner may hold: seven in eight, where others have come lately."""
-        _, came_at = self._last if owner != self._last[0] else self._last_other
-        left_free = max(1, places // 8) if self._clock() - came_at < LATELY_SECONDS else 0
+        left_free = max(1, places // 8) if self.others_came(owner) else 0
         return max(1, places - left_free)
+
+    def others_came(self, owner: str) -> bool:
+        """Whether another owner wanted something in the last ten minutes."""
+        _, came_at = self._last if owner != self._last[0] else self._last_other
+        return self._clock() - came_at < LATELY_SECONDS
 
 
 class Line(Generic[T]):

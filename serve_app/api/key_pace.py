@@ -1,12 +1,14 @@
-"""How much one key may send to an ingress replica: requests at once, and bytes a second.
+"""How much one key may send to an ingress replica: requests at once, bytes a second, and refusals a second.
 
-Work that is refused costs something too: a body of 5 MB that is not valid crosses three processes first. A key that
-sends without a pause waits for its own earlier bytes, and callers with other keys do not.
+Work that is refused costs something too: a body of 5 MB that is not valid crosses three processes first, and a request
+for which there is no place crosses all of them. A key that sends without a pause waits for its own earlier bytes and
+refusals, and callers with other keys do not.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,26 +23,29 @@ _REQUEST_BYTES = 32 * 1024
 """What a request counts as, however small."""
 _SOCKET_BYTES = 1024 * 1024
 """Opening one costs as much as the speech of a short text."""
+_REFUSALS_PER_SECOND = 4.0
+_REFUSALS_AT_ONCE = 8
+_LONGEST_REFUSAL_SECONDS = 30.0
+"""Clients give up after a minute, or later."""
 _MOST_KEYS = 1000
 
 
 class Pace:
-    """Lets each owner have `bytes_per_second` on average, and `burst_bytes` at once."""
+    """Lets each owner have so much a second on average, and `burst` at once. The unit is the caller's."""
 
-    def __init__(
-        self, bytes_per_second: float, burst_bytes: float, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._rate = bytes_per_second
-        self._burst_seconds = burst_bytes / bytes_per_second if bytes_per_second else 0.0
+    def __init__(self, per_second: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """per_second: 0 is no limit."""
+        self._rate = per_second
+        self._burst_seconds = burst / per_second if per_second else 0.0
         self._clock = clock
         self._paid_until: dict[str, float] = {}
 
-    def delay(self, owner: str, num_bytes: int) -> float:
-        """Count these bytes. Returns how long the owner must wait before it sends more."""
+    def delay(self, owner: str, amount: float = 1) -> float:
+        """Count what the owner takes. Returns how long it must wait for it."""
         if not self._rate:
             return 0.0
         now = self._clock()
-        self._paid_until[owner] = max(self._paid_until.get(owner, 0.0), now) + num_bytes / self._rate
+        self._paid_until[owner] = max(self._paid_until.get(owner, 0.0), now) + amount / self._rate
         if len(self._paid_until) > _MOST_KEYS:
             self._paid_until = {each: until for each, until in self._paid_until.items() if until > now}
         return max(0.0, self._paid_until.get(owner, now) - now - self._burst_seconds)
@@ -53,8 +58,8 @@ class KeyPace:
         self._app = app
         # A body of the largest size never waits for itself.
         self._pace = Pace(limits.bytes_per_second_per_key, 2 * limits.max_body_bytes)
-        most = limits.max_requests_per_key
-        self._requests = Places("requests", 2**31, most)
+        self._refusals = Pace(_REFUSALS_PER_SECOND, _REFUSALS_AT_ONCE)
+        self._requests = Places("requests", 2**31, limits.max_requests_per_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         key = scope.get(KEY_IN_SCOPE)
@@ -68,6 +73,11 @@ class KeyPace:
                 await asyncio.sleep(self._pace.delay(key.id, len(body)))
             return message
 
+        async def paced(message: Message) -> None:
+            if message.get("status") == HTTPStatus.TOO_MANY_REQUESTS:
+                await asyncio.sleep(min(self._refusals.delay(key.id), _LONGEST_REFUSAL_SECONDS))
+            await send(message)
+
         if scope["type"] == "websocket":
             await asyncio.sleep(self._pace.delay(key.id, _SOCKET_BYTES))
             await self._app(scope, counted, send)
@@ -79,6 +89,6 @@ class KeyPace:
             return
         try:
             await asyncio.sleep(self._pace.delay(key.id, _REQUEST_BYTES))
-            await self._app(scope, counted, send)
+            await self._app(scope, counted, paced)
         finally:
             self._requests.give_back(key.id)

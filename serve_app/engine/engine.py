@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from serve_app.engine.admission import Admission
+from serve_app.engine.kept_waiting import KeptWaiting
 from serve_app.engine.pacing import Pace
 from serve_app.engine.prefill import PrefillChunk, PrefillPass
 from serve_app.engine.runner import PendingFrames, Runner
@@ -21,15 +22,21 @@ from serve_app.settings import EngineSettings
 _log = logging.getLogger(__name__)
 
 _MAX_REST_SECONDS = 0.1
-"""While all streams are paused, an expired sequence is dropped at most this much too late."""
+"""An expired sequence is dropped at most this much too late."""
 
 
 class Engine:
     """One thread owns it and calls every method."""
 
     def __init__(
-        self, runner: Runner, settings: EngineSettings, replica: str, clock: Callable[[], float] = time.monotonic
+        self,
+        runner: Runner,
+        settings: EngineSettings,
+        replica: str,
+        clock: Callable[[], float] = time.monotonic,
+        kept_waiting: Callable[[], float] | None = None,
     ) -> None:
+        """kept_waiting: for how long this thread waited for a processor since it was last called."""
         self._runner = runner
         self._settings = settings
         self._replica = replica
@@ -43,6 +50,7 @@ class Engine:
         self._prompt_positions = 0
         self._restored_positions = 0
         self._num_set_aside = 0
+        self._kept_waiting = kept_waiting or KeptWaiting()
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence. Raises Overloaded where the queue is full.
@@ -107,8 +115,12 @@ class Engine:
         return bool(self._scheduler.rows or self._scheduler.num_waiting or self._in_flight)
 
     def rest_seconds(self) -> float:
-        """How long the next step may wait: above 0 only while every sequence is paused."""
+        """How long the next step may wait: while every sequence is paused; and where nobody listens, as long as this
+        thread was kept waiting for a processor, so that the requests of other keys are not.
+        """
         paused = self._scheduler.paused
+        if (kept_waiting := self._kept_waiting()) and self._scheduler.may_yield:
+            return min(kept_waiting, _MAX_REST_SECONDS)
         if self._in_flight or not paused or len(paused) < len(self._scheduler.rows):
             return 0.0
         until_resume = min(self._pace.resumes_at(sequence) for sequence in paused) - self._clock()

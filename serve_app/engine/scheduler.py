@@ -129,9 +129,9 @@ class Scheduler:
         """Interactive sequences that wait and may have a row at once."""
         room, num_urgent = self._room_of_keys(capacity), 0
         for sequence in self.waiting:
-            if sequence.is_background:  # which may be a continuation too
+            if sequence.is_background:
                 continue
-            if sequence.is_continuation or room[sequence.request.owner] > 0:
+            if room[sequence.request.owner] > 0:
                 num_urgent += 1
                 room[sequence.request.owner] -= 1
         return num_urgent
@@ -146,13 +146,19 @@ class Scheduler:
         room = self._room_of_keys(capacity)
 
         def may_go(sequence: Sequence) -> bool:
-            return sequence.is_continuation or sequence.is_background or room[sequence.request.owner] > 0
+            return sequence.is_background or room[sequence.request.owner] > 0
 
         def place(sequence: Sequence) -> tuple[int, float, tuple[float, int]]:
             used = 0.0 if sequence.is_background else self._shares.place(sequence.request.owner)
             return sequence.priority, used, sequence.place_of_arrival
 
         return min(filter(may_go, self.waiting), key=place, default=None)
+
+    @property
+    def may_yield(self) -> bool:
+        """Whether nobody listens to what is made, and another key came lately, which may want the processors."""
+        others = {sequence.request.owner for sequence in self.rows}
+        return not any(s.request.paced for s in self.rows) and any(self._shares.others_came(o) for o in others)
 
     @property
     def prefilling(self) -> list[tuple[int, Sequence]]:

@@ -7,7 +7,6 @@ from serve_app.engine.sequence import Sequence
 from serve_app.messages import FRAME_RATE_HZ
 from serve_app.settings import EngineSettings
 
-
 class Sending:
     """Messages grow with what listeners have in hand, and those of a batch do not all go after the same step."""
 
@@ -52,4 +51,4 @@ class Sending:
     def _size(self, sequence: Sequence, now: float) -> int:
         """Of the sequence's next message, in frames: at most as much as its listener has in hand, or `chunk_frames`."""
         in_hand = int(self._pace.sent_seconds(sequence, now) * FRAME_RATE_HZ)
-        return sequence.size_of_next_message(min(max(self._chunk_frames, in_hand), self._most_frames))
+        return sequence.size_of_next_message(in_hand, min(max(self._chunk_frames, in_hand), self._most_frames))

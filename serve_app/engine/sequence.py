@@ -171,13 +171,14 @@ class Sequence:
             return FinishReason.RUNAWAY
         return FinishReason.LENGTH if self.num_frames >= self.prompt.max_frames else None
 
-    def size_of_next_message(self, most: int) -> int:
-        """In frames: 1, 1, 2, 2, 4, 4, … up to `most`.
+    def size_of_next_message(self, frames_in_hand: int, most: int) -> int:
+        """In frames: 1, 1, 2, 2, 4, 4, … up to `most`, and from the start a quarter of what its listener has in hand.
 
         A message costs the same CPU time whatever its size, and the first must not wait. Each size comes twice, so
-        that the listener has audio in reserve before the next wait gets longer.
+        that the listener has audio in reserve before the next wait gets longer. Who has heard the part before has it.
         """
-        return min(1 << min(self._num_messages // 2, _MAX_DOUBLINGS), most)
+        doubled = 1 << min(self._num_messages // 2, _MAX_DOUBLINGS)
+        return min(max(doubled, frames_in_hand // 4), most)
 
     def send(self) -> None:
         """Send the frames that are not sent yet."""

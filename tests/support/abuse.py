@@ -26,6 +26,8 @@ MEASURED = 25
 _FLOOR_SECONDS = 0.025
 """Of a calm first audio. It is about what an idle machine of two cores needs, so only a faster machine has more room
 than twice its own; there, waking a process takes a large part of the time, and differs from run to run."""
+_ONSET_SECONDS = 1.5
+"""The attacker's interpreter starts."""
 _LEFT_SECONDS = 60
 MOST_MB = {"ProxyActor": 900, "Ingress": 1600, "other": 1600}
 """Memory that a process may take under attack: what its bounds add up to, and what it takes when it is calm."""
@@ -42,15 +44,17 @@ class Bystander:
     key: str
     num_clips: int = 0
 
-    async def hear(self, times: int, brings: Brings = "nothing") -> list[float]:
-        """The waits for the first audio."""
+    async def hear(self, times: int, brings: Brings = "nothing", seconds: float = 0.0) -> list[float]:
+        """The waits for the first audio. They are spread over so many seconds, or follow each other at once."""
         headers = {"Authorization": f"Bearer {self.key}"}
         waits = []
         async with (
             httpx.AsyncClient(base_url=self.server.url, headers=headers, timeout=120) as client,
             clip_host() as url_of,
         ):
-            for _ in range(times):
+            began_at = time.monotonic()
+            for number in range(times):
+                await asyncio.sleep(max(0.0, began_at + number * seconds / times - time.monotonic()))
                 waits.append(await self._first_audio(client, self._context(brings, url_of)))
         return waits
 
@@ -169,8 +173,8 @@ async def under_attack(
         env=os.environ | {"CUDA_VISIBLE_DEVICES": ""},
     )
     try:
-        await asyncio.sleep(1.5)
-        attacked = await bystander.hear(MEASURED, brings)
+        await asyncio.sleep(_ONSET_SECONDS)
+        attacked = await bystander.hear(MEASURED, brings, seconds - _ONSET_SECONDS)
         output, _ = await asyncio.wait_for(attack.communicate(), seconds + 120)
     finally:
         if attack.returncode is None:

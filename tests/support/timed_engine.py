@@ -19,7 +19,9 @@ class Timed:
         self.runner = StandInRunner(
             StandInSettings(step_ms_by_batch=step_ms_by_batch or {}), lambda: self.now, self._sleep
         )
-        self.engine = Engine(self.runner, EngineSettings(**settings), "test", lambda: self.now)
+        self.kept_waiting = 0.0
+        clock, kept_waiting = (lambda: self.now), (lambda: self.kept_waiting)
+        self.engine = Engine(self.runner, EngineSettings(**settings), "test", clock, kept_waiting)
 
     def add(self, asked: GenerationRequest) -> Stream:
         stream = Stream()

@@ -1,6 +1,7 @@
 """What one key may send: the rest of it waits, and nobody else."""
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -78,6 +79,32 @@ async def test_a_key_has_so_many_requests_at_once_in_an_ingress() -> None:
     gate.set()
     assert await asyncio.gather(*held, *others) == [200] * 4
     assert await _taken(pace, many, "http", 10) == 200
+
+
+async def test_a_key_that_is_refused_again_and_again_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: Counter[str] = Counter()
+    current, status = "many", 429
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+
+    async def sleep(seconds: float) -> None:
+        slept[current] += round(seconds)
+
+    monkeypatch.setattr("serve_app.api.key_pace.asyncio.sleep", sleep)
+    pace = KeyPace(app, LimitSettings())
+    for _ in range(8 + 4 * 4):  # the burst, and what four seconds let go
+        await _taken(pace, Key("many", "m", frozenset()), "http", 10)
+    current = "one"
+    await _taken(pace, Key("one", "o", frozenset()), "http", 10)
+    current = ANONYMOUS.id
+    for _ in range(24):
+        await _taken(pace, ANONYMOUS, "http", 10)
+    current, status = "answered", 200
+    for _ in range(24):
+        await _taken(pace, Key("many", "m", frozenset()), "http", 10)
+    assert slept["many"] > 20
+    assert not any(slept[each] for each in ("one", ANONYMOUS.id, "answered"))
 
 
 async def test_the_api_asks_it_after_the_key(tmp_path: Path) -> None:

@@ -53,6 +53,24 @@ def test_an_engine_whose_streams_all_pause_rests_instead_of_spinning() -> None:
     assert num_steps < 250
 
 
+@pytest.mark.parametrize(
+    ("paced", "another_key", "rests"),
+    [(False, True, True), (True, True, False), (False, False, False)],
+    ids=["nobody listens", "somebody listens", "no other key came"],
+)
+def test_what_nobody_listens_to_leaves_a_busy_processor_to_other_keys(
+    paced: bool, another_key: bool, rests: bool
+) -> None:
+    timed = Timed({1: 20.0}, max_lead_seconds=0)
+    if another_key:
+        timed.add(spoken(1, "other", owner="other"))
+        timed.run_for()
+    timed.kept_waiting = 0.01
+    timed.add(spoken(100, paced=paced, owner="many"))
+    timed.run_for()
+    assert timed.rested_seconds == pytest.approx(rests * 100 * 0.01, abs=0.02)
+
+
 @pytest.mark.parametrize(("paced", "seconds"), [(True, 3.3), (False, 8.0)], ids=["paced", "not paced"])
 def test_paused_streams_make_steps_smaller_for_the_others(paced: bool, seconds: float) -> None:
     timed = Timed({1: 10.0, 4: 40.0}, max_batch_size=4, max_lead_seconds=5)

@@ -28,7 +28,7 @@ def test_messages_grow_up_to_the_largest_group_and_the_last_brings_the_rest() ->
     seq, sent = sequence()
     for number in range(16):
         assert seq.append(frame(number), 25, 0.0) is None
-        if seq.num_unsent >= seq.size_of_next_message(4):
+        if seq.num_unsent >= seq.size_of_next_message(0, 4):
             seq.send()
     seq.send_last(FinishReason.EOS)
     assert [m.codes.num_frames for m in sent] == [1, 1, 2, 2, 4, 4, 2]
@@ -36,6 +36,11 @@ def test_messages_grow_up_to_the_largest_group_and_the_last_brings_the_rest() ->
     assert [m.finish for m in sent] == [None] * 6 + [FinishReason.EOS]
     together = b"".join(m.codes.data for m in sent)
     assert together == Codes.from_array(np.stack([frame(n) for n in range(16)])).data
+
+
+def test_who_has_much_in_hand_gets_a_quarter_of_it_at_once() -> None:
+    seq, _ = sequence()
+    assert [seq.size_of_next_message(in_hand, 12) for in_hand in (0, 7, 8, 40, 100)] == [1, 1, 2, 10, 12]
 
 
 def test_a_frame_of_zeros_but_for_the_last_codebook_ends_speech_and_is_not_kept() -> None:
