@@ -33,8 +33,11 @@ class CannotStart(Exception):
 def started(
     command: Sequence[str], environment: Mapping[str, str], url: str, ready_seconds: float = _READY_SECONDS
 ) -> Iterator[Server]:
-    """This Python with `command` as its arguments. Ready when entered; raises CannotStart."""
-    with tempfile.TemporaryFile() as log:
+    """This Python with `command` as its arguments. Ready when entered; raises CannotStart.
+
+    It ends with the caller too where that is told to end, by `timeout` for instance.
+    """
+    with tempfile.TemporaryFile() as log, _ending_in_order():
         process = subprocess.Popen(
             [sys.executable, *command], env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -46,6 +49,16 @@ def started(
             yield Server(url, process.pid)
         finally:
             _stop(process)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """SIGTERM unwinds the stack, as Ctrl-C does. By default it ends a process at once, and leaves what it started."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def free_port() -> int:

@@ -17,9 +17,6 @@ RAY_ON_ONE_MACHINE = {
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
     # Nobody reads what each handler of Ray's own event loops took.
     "RAY_event_stats": "0",
-    # One event loop in a replica instead of three, which hand each message to each other. Nothing here blocks a loop.
-    "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-    "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     # The log files have it.
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }
