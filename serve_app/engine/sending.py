@@ -7,6 +7,7 @@ from serve_app.engine.sequence import Sequence
 from serve_app.messages import FRAME_RATE_HZ
 from serve_app.settings import EngineSettings
 
+
 class Sending:
     """Messages grow with what listeners have in hand, and those of a batch do not all go after the same step."""
 

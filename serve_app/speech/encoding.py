@@ -1,24 +1,22 @@
 """Encoders beside an event loop: costly work is done in threads."""
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
 from serve_app.audio.encode.encoder import encode_whole, open_encoder
 from serve_app.audio.encode.formats import Coding
+from serve_app.speech.costly import ENCODING
 
 T = TypeVar("T")
-# Not asyncio's own threads: long texts may keep those busy for seconds, and listeners must not wait for that.
-_THREADS = ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="encode")
+_closing: set[asyncio.Task[bytes]] = set()
 
 
 async def encoded_whole(pcm: bytes, coding: Coding) -> bytes:
     """A complete file of `pcm`."""
-    return await asyncio.get_running_loop().run_in_executor(_THREADS, encode_whole, pcm, coding)
+    return await ENCODING.done(lambda: encode_whole(pcm, coding))
 
 
 class LiveEncoder:
@@ -38,7 +36,9 @@ class LiveEncoder:
     ) -> None:
         # FFmpeg's part holds up to a megabyte, which Python alone frees late. A call may still run.
         if not self._is_finished and self._coding.is_costly:
-            _THREADS.submit(self._locked, self._encoder.finish)
+            closing = asyncio.create_task(self._run(self._encoder.finish))
+            _closing.add(closing)
+            closing.add_done_callback(_closing.discard)
 
     async def feed(self, pcm: bytes) -> bytes:
         return await self._run(lambda: self._encoder.feed(pcm))
@@ -50,7 +50,7 @@ class LiveEncoder:
     async def _run(self, work: Callable[[], T]) -> T:
         if not self._coding.is_costly:
             return work()
-        return await asyncio.get_running_loop().run_in_executor(_THREADS, self._locked, work)
+        return await ENCODING.done(lambda: self._locked(work))
 
     def _locked(self, work: Callable[[], T]) -> T:
         with self._in_use:

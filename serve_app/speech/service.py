@@ -24,6 +24,7 @@ from serve_app.speech.build import Asked, build_live_scene, build_scene
 from serve_app.speech.call import NOTHING_BEFORE, Before, Call
 from serve_app.speech.casting import Casting
 from serve_app.speech.context_audio import ContextAudio
+from serve_app.speech.costly import PREPARING
 from serve_app.speech.files import SpeechFiles
 from serve_app.speech.heard import note_opened
 from serve_app.speech.kept_records import KeptRecords
@@ -100,7 +101,7 @@ class SpeechService:
         if sum(len(turn.text) for turn in asked.turns) <= _MAX_INLINE_CHARS:
             scene = build_scene(asked, info, settings)
         else:  # The longest texts take seconds to prepare, which would stall every stream of this event loop.
-            scene = await asyncio.to_thread(build_scene, asked, info, settings)
+            scene = await PREPARING.done(lambda: build_scene(asked, info, settings))
         cast = await self._casting.cast(scene, key.id)
         await self._requests.adapters_of(cast)
         return cast

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from serve_app.errors import InvalidRequest
 from serve_app.messages import TrainedFor
+from serve_app.speech.costly import PREPARING
 from serve_app.speech.live.cutter import Cutter, Schedule, Stretch
 from serve_app.speech.parts import Part
 from serve_app.speech.text.normalize import normalize
@@ -163,7 +164,7 @@ class LiveText:
         if len(stretch.text) <= _MAX_INLINE_CHARS:
             found, notices = self._prepared(stretch)
         else:
-            found, notices = await asyncio.to_thread(self._prepared, stretch)
+            found, notices = await PREPARING.done(lambda: self._prepared(stretch))
         self._stretches.popleft()
         self.notices = merged(self.notices, notices)
         for piece in found:

@@ -1,5 +1,6 @@
 """Answers encoded beside an event loop."""
 
+import asyncio
 import threading
 
 import pytest
@@ -48,7 +49,7 @@ async def test_an_encoder_that_is_given_up_is_finished_so_that_its_memory_is_fre
         async with LiveEncoder(coding_of("mp3")) as live:
             await live.feed(b"ab")
             raise GeneratorExit
-    assert encoder.finished.wait(30)
+    assert await asyncio.to_thread(encoder.finished.wait, 30)
 
 
 async def test_a_whole_answer_is_encoded_with_its_length() -> None:

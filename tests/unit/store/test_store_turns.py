@@ -1,4 +1,4 @@
-"""The threads of database and files serve keys in turn: one statement or piece does not wait for another key's hundred.
+"""Threads that all keys use serve them in turn: one statement, piece or text does not wait for another key's hundred.
 That their lines are bounded, and how they are charged, is tested where the turns are (`tests/unit/test_turns.py`)."""
 
 import asyncio
