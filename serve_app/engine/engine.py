@@ -115,8 +115,9 @@ class Engine:
         return bool(self._scheduler.rows or self._scheduler.num_waiting or self._in_flight)
 
     def rest_seconds(self) -> float:
-        """How long the next step may wait: while every sequence is paused; and where nobody listens, as long as this
-        thread was kept waiting for a processor, so that the requests of other keys are not.
+        """How long the next step may wait: while every sequence is paused.
+
+        Where nobody listens, as long as this thread was kept waiting for a processor, so that other keys are not.
         """
         paused = self._scheduler.paused
         if (kept_waiting := self._kept_waiting()) and self._scheduler.may_yield:
