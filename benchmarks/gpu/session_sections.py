@@ -70,13 +70,13 @@ ASKED = (
 
 PREDICTED_MS: dict[tuple[str, str, int], tuple[float, float]] = {
     ("fused", "bf16", 1): (3.6, 5.1),
-    ("fused", "bf16", 32): (5.4, 7.4),
-    ("fused", "bf16", 64): (7.0, 9.8),
-    ("fused", "bf16", 128): (8.0, 11.0),
+    ("fused", "bf16", 32): (4.2, 6.6),
+    ("fused", "bf16", 64): (5.6, 8.6),
+    ("fused", "bf16", 128): (7.6, 11.0),
     ("fused, dependent", "bf16", 1): (3.0, 4.5),
-    ("fused, dependent", "bf16", 32): (4.6, 7.4),
+    ("fused, dependent", "bf16", 32): (3.6, 6.6),
     ("fused", "fp8", 1): (2.6, 3.8),
-    ("fused", "fp8", 32): (4.4, 6.0),
+    ("fused", "fp8", 32): (3.4, 5.4),
     ("graphs", "bf16", 1): (10.0, 12.0),
     ("graphs", "bf16", 32): (11.0, 13.0),
     ("graphs", "bf16", 64): (12.0, 14.0),

@@ -17,7 +17,7 @@ def _of_commands() -> None:
 
 @kernels_app.command("compile")
 def compile_kernels(
-    arch: Annotated[str, typer.Option(help="Compute capabilities, such as sm_90,sm_89,sm_80.")],
+    arch: Annotated[str, typer.Option(help="Compute capabilities, such as sm_90,sm_89,sm_86,sm_80.")],
     quantization: Annotated[str, typer.Option(help="none, int8, fp8: those that will be served.")] = "none",
     preset: Annotated[str, typer.Option(help="The sizes of the model: csm-1b, small or tiny.")] = "csm-1b",
     jobs: Annotated[int, typer.Option(min=0, help="Processes at once; 0: one a CPU.")] = 0,

@@ -12,7 +12,6 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
 from triton.runtime.jit import JITFunction
 
-HOPPER, ADA = GPUTarget("cuda", 90, 32), GPUTarget("cuda", 89, 32)
 _TYPES = {
     torch.float32: "fp32",
     torch.float16: "fp16",
@@ -29,8 +28,8 @@ _DIVISIBLE = [["tt.divisibility", 16]]
 class OfflineCompiler:
     """Takes launches; tensors may be on the meta device."""
 
-    def __init__(self, target: GPUTarget = HOPPER) -> None:
-        self._target = target
+    def __init__(self, capability: int = 90) -> None:
+        self._target = GPUTarget("cuda", capability, 32)
         self.compiled: dict[str, tuple[str, CompiledKernel]] = {}
         """By everything that a kernel is compiled for: its name, and what came of it."""
         self.num_launches = 0

@@ -8,13 +8,6 @@ from torch import Tensor
 from serve_app.model.sampling import RowSampling
 
 
-class DepthBlock(NamedTuple):
-    """The positions of one depth pass, the same for all rows."""
-
-    start: int
-    num_tokens: int
-
-
 class Places(NamedTuple):
     """Where the keys and values of T tokens lie: one token a row, or several of some rows."""
 
@@ -30,7 +23,7 @@ class Residual(NamedTuple):
     x: Tensor
     """[T, H]. Rows may be strided."""
     parts: Tensor
-    """[parts, T, H], which are to be added: in float32, or one in the type of `x`. There may be none."""
+    """[parts, T, H] in float32, which are to be added. There may be none."""
 
     @classmethod
     def of(cls, x: Tensor) -> "Residual":

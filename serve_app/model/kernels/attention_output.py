@@ -1,8 +1,9 @@
-"""Attention over few positions and its output projection in one kernel.
+"""Attention over few positions and its output projection, for few tokens in one kernel.
 
 Each block of outputs computes attention anew, since a frame's positions are read and multiplied sooner than another
 kernel starts. The projection is shared out by group: so keys and values are read once for all heads of a group, and the
-next kernel adds up as many parts as there are groups.
+next kernel adds up as many parts as there are groups. With more tokens, of which each reads the matrix anew, attention
+has its own kernel.
 """
 
 import math
@@ -12,21 +13,30 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from serve_app.model.kernels.arguments import Places
+from serve_app.model.kernels.arguments import Places, Residual
+from serve_app.model.kernels.attention import decode_attention, nothing_read, read_block
 from serve_app.model.kernels.dependent import fetch_ahead, wait_for_others
 from serve_app.model.kernels.launch import launch, padded
-from serve_app.model.kernels.linear import lines_of, matrix_parts
+from serve_app.model.kernels.linear import add_linear, lines_of, matrix_parts, rows_of_weights
+from serve_app.model.kernels.tiles import MAX_FEW_ROWS
 from serve_app.model.matrix import Matrix
 
 _WANTED_PROGRAMS = 128
 """Nearly one for each of an H100's 132 multiprocessors. More would compute attention more often."""
 
 
-def attention_output(queries: Tensor, kv: Tensor, places: Places, out: Matrix) -> Tensor:
-    """`queries` [T, N, D] over `kv` [2, rows, G, P, D], each up to its own position, times `out` [H, N * D].
+def add_attention_output(x: Tensor, queries: Tensor, kv: Tensor, out: Matrix, places: Places) -> Residual:
+    """`x` [T, H] plus the product of attention with `out` [H, N * D], which may be added to it in place.
 
-    Gives partial sums [G, T, H] in float32, which the next kernel adds up.
+    `queries` [T, N, D] read `kv` [2, rows, G, P, D], each up to its own position.
     """
+    if len(queries) > MAX_FEW_ROWS:
+        return add_linear(x, decode_attention(queries, kv, places, num_readable=kv.shape[3]), out)
+    return Residual(x, _parts(queries, kv, places, out))
+
+
+def _parts(queries: Tensor, kv: Tensor, places: Places, out: Matrix) -> Tensor:
+    """[G, T, H] in float32."""
     values, scales = matrix_parts(out)
     (num_tokens, num_heads, head_dim), (_, _, num_groups, num_positions, _) = queries.shape, kv.shape
     num_outputs = len(values)
@@ -87,7 +97,7 @@ def _attend_and_project(  # noqa: PLR0913 - a kernel takes plain tensors and num
     num_heads = tl.num_programs(1) * HEADS_PER_GROUP
     outputs = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     is_output = outputs < NUM_OUTPUTS
-    weight_rows = weights + tl.minimum(outputs, NUM_OUTPUTS - 1)[:, None].to(tl.int64) * (num_heads * HEAD_DIM)
+    weight_rows = rows_of_weights(weights, outputs, NUM_OUTPUTS, num_heads * HEAD_DIM)
     fetch_ahead(weight_rows, first_head * HEAD_DIM, num_heads * HEAD_DIM, LINES, DEPENDENT)
     wait_for_others(DEPENDENT)
     q_places = (token * num_heads + first_head + heads)[:, None] * HEAD_DIM + columns[None, :]
@@ -96,13 +106,11 @@ def _attend_and_project(  # noqa: PLR0913 - a kernel takes plain tensors and num
     keys = kv + tl.load(rows + token).to(tl.int64) * row_stride + group * group_stride
     offsets = read[:, None] * position_stride + columns[None, :]
     mask = is_readable[:, None] & is_column[None, :]
-    k = tl.load(keys + offsets, mask=mask, other=0.0)
-    v = tl.load(keys + which_stride + offsets, mask=mask, other=0.0)
-    scores = tl.dot(q, tl.trans(k), input_precision="ieee") * softmax_scale_log2
-    scores = tl.where(is_readable[None, :], scores, float("-inf"))
-    p = tl.exp2(scores - tl.max(scores, axis=1, keep_dims=True))
-    l_i = tl.sum(p, axis=1, keep_dims=True)
-    mixed = (tl.dot(p.to(v.dtype), v, input_precision="ieee") / l_i).to(q.dtype)
+    m_i, l_i, acc = nothing_read(BLOCK_H, BLOCK_D)
+    m_i, l_i, acc = read_block(
+        q, keys, keys + which_stride, offsets, mask, is_readable[None, :], m_i, l_i, acc, softmax_scale_log2
+    )
+    mixed = (acc / l_i[:, None]).to(q.dtype)
 
     # Row h of a product with the weights of head h is what this head adds. The other rows mean nothing.
     sums = tl.zeros((BLOCK_H, BLOCK_N), tl.float32)

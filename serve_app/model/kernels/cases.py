@@ -6,24 +6,19 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from serve_app.model.kernels.arguments import Codebook, DepthBlock, NextInput, Places, PromptTokens, Residual
+from serve_app.model.kernels.arguments import Codebook, NextInput, Places, PromptTokens, Residual
 from serve_app.model.kernels.inputs import Inputs, Sizes
 
 Case = Callable[[ModuleType, Inputs, Sizes], list[Tensor]]
 """Calls an operation of `fused` or `reference`, and returns every tensor that it returns or changes."""
 
 
-def _add_rms_norm(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    norm, residuals = inputs.norm(sizes), inputs.residuals(sizes)
-    # cuBLAS gives its sums in the model's own type.
-    rounded = Residual(residuals[1].x, residuals[1].parts[:1].to(inputs.dtype))
-    return [each for residual in (*residuals, rounded) for each in operations.add_rms_norm(residual, norm)]
+def _rms_norm(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    return [operations.rms_norm(inputs.residuals(sizes)[0].x, inputs.norm(sizes))]
 
 
-def _rope_and_write(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    kv, table, places = _poisoned_kv(inputs, sizes), inputs.rotation(sizes), inputs.row_places(sizes)
-    qkv = inputs.normal(sizes.num_rows, (sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim)
-    return [operations.rope_and_write(qkv, table, places, kv, sizes.num_heads), kv]
+def _add_parts(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    return [operations.add_parts(inputs.residuals(sizes)[1]).x]
 
 
 def _normed_qkv(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -37,11 +32,11 @@ def _normed_qkv(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Te
 
 
 def _decode_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    kv, positions = _poisoned_kv(inputs, sizes), inputs.positions(sizes)
+    kv, places = _poisoned_kv(inputs, sizes), inputs.row_places(sizes)
     queries = inputs.normal(sizes.num_rows, sizes.num_heads, sizes.head_dim)
-    for row, position in enumerate(positions.tolist()):
+    for row, position in torch.stack(places, dim=1).tolist():
         kv[:, row, :, : position + 1] = inputs.normal(2, sizes.num_groups, position + 1, sizes.head_dim)
-    return [operations.decode_attention(queries, kv, positions, sizes.num_positions - 1)]
+    return [operations.decode_attention(queries, kv, places, sizes.num_positions - 1)]
 
 
 def _prefill_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
@@ -53,18 +48,7 @@ def _prefill_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> 
     return [operations.prefill_attention(queries, kv, places)]
 
 
-def _depth_attention(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    """The passes of a whole frame. Each reads what the passes before it wrote."""
-    table, found = inputs.rotation(sizes), []
-    width = (sizes.num_heads + 2 * sizes.num_groups) * sizes.head_dim
-    kv = _poisoned_kv(inputs, sizes)[:, :, :, : sizes.num_codebooks]
-    for block in (DepthBlock(0, 2), *(DepthBlock(start, 1) for start in range(2, sizes.num_codebooks))):
-        qkv = inputs.normal(sizes.num_rows * block.num_tokens, width)
-        found.append(operations.depth_attention(qkv, table, kv, sizes.num_heads, block))
-    return [*found, kv]
-
-
-def _attention_output(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+def _add_attention_output(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
     """Of rows at all positions of a frame."""
     kv, out = _poisoned_kv(inputs, sizes), inputs.matrix(sizes.hidden, sizes.num_heads * sizes.head_dim)
     positions = torch.arange(sizes.num_rows, device=inputs.device) % sizes.num_codebooks
@@ -73,31 +57,21 @@ def _attention_output(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> l
         kv[:, row, :, : position + 1] = inputs.normal(2, sizes.num_groups, position + 1, sizes.head_dim)
     queries = inputs.normal(sizes.num_rows, sizes.num_heads, sizes.head_dim)
     frames = kv[:, :, :, : sizes.num_codebooks]
-    return [operations.attention_output(queries, frames, places, out).sum(dim=0).to(queries.dtype)]
+    x = inputs.normal(sizes.num_rows, sizes.hidden)
+    return [_summed(operations.add_attention_output(x, queries, frames, out, places))]
 
 
-def _skinny_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    x, matrix = inputs.normal(sizes.num_rows, sizes.hidden), inputs.matrix(sizes.inner + 3, sizes.hidden)
-    strided = torch.zeros(sizes.num_rows, 2, sizes.inner + 3, device=x.device, dtype=torch.float32)
-    operations.skinny_linear(x, matrix, strided[:, 1])
-    return [operations.skinny_linear(x, matrix), strided]
-
-
-def _split_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    x, matrix = inputs.normal(sizes.num_rows, sizes.inner), inputs.matrix(sizes.hidden, sizes.inner)
-    return [operations.split_linear(x, matrix).sum(dim=0).to(x.dtype)]
-
-
-def _swiglu(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
-    x, gate_up = inputs.normal(sizes.num_rows, sizes.hidden), inputs.matrix(2 * sizes.inner, sizes.hidden)
-    return [operations.swiglu(x, gate_up)]
+def _add_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    x, matrix = inputs.normal(sizes.num_rows, 2, sizes.hidden)[:, 1], inputs.matrix(sizes.hidden, sizes.inner)
+    return [_summed(operations.add_linear(x, inputs.normal(sizes.num_rows, sizes.inner), matrix))]
 
 
 def _normed_linear(operations: ModuleType, inputs: Inputs, sizes: Sizes) -> list[Tensor]:
+    """Into rows that are strided."""
     matrix, norm, found = inputs.matrix(sizes.inner + 3, sizes.hidden), inputs.norm(sizes), []
     for residual in inputs.residuals(sizes):
-        out = torch.zeros(sizes.num_rows, sizes.inner + 3, device=inputs.device, dtype=torch.float32)
-        operations.normed_linear(residual, norm, matrix, out)
+        out = torch.zeros(sizes.num_rows, 2, sizes.inner + 3, device=inputs.device, dtype=torch.float32)
+        operations.normed_linear(residual, norm, matrix, out[:, 1])
         found.append(out)
     return found
 
@@ -151,17 +125,19 @@ def _poisoned_kv(inputs: Inputs, sizes: Sizes) -> Tensor:
     return torch.full(size, torch.nan, device=inputs.device, dtype=inputs.dtype)[1, :, : sizes.num_rows]
 
 
+def _summed(residual: Residual) -> Tensor:
+    x, parts = residual
+    return (x.float() + parts.sum(dim=0)).to(x.dtype)
+
+
 CASES: dict[str, Case] = {
-    "add_rms_norm": _add_rms_norm,
-    "rope_and_write": _rope_and_write,
+    "rms_norm": _rms_norm,
+    "add_parts": _add_parts,
     "normed_qkv": _normed_qkv,
     "decode_attention": _decode_attention,
     "prefill_attention": _prefill_attention,
-    "depth_attention": _depth_attention,
-    "attention_output": _attention_output,
-    "skinny_linear": _skinny_linear,
-    "split_linear": _split_linear,
-    "swiglu": _swiglu,
+    "add_attention_output": _add_attention_output,
+    "add_linear": _add_linear,
     "normed_linear": _normed_linear,
     "normed_swiglu": _normed_swiglu,
     "draw_codes": _draw_codes,

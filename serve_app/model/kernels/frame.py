@@ -4,16 +4,15 @@ import torch
 from torch import Tensor
 
 from serve_app.model.csm import Csm
-from serve_app.model.kernels.arguments import Codebook, FrameRows, NextInput, Places
+from serve_app.model.kernels.arguments import Codebook, FrameRows, NextInput, Places, Residual
 from serve_app.model.kernels.attention import decode_attention
 from serve_app.model.kernels.depth import DepthPasses
 from serve_app.model.kernels.draw import draw_codes
 from serve_app.model.kernels.frame_state import advance, embed_frame
-from serve_app.model.kernels.linear import skinny_linear, split_linear
-from serve_app.model.kernels.norm import add_rms_norm
-from serve_app.model.kernels.rope import rope_and_write
-from serve_app.model.kernels.stack import last_norm, run, run_few
-from serve_app.model.kernels.tiles import MAX_FEW_ROWS
+from serve_app.model.kernels.linear import add_linear
+from serve_app.model.kernels.normed import normed_linear
+from serve_app.model.kernels.stack import last_norm, run
+from serve_app.model.matrix import Matrix
 from serve_app.model.sampling import RowSampling
 
 
@@ -33,40 +32,32 @@ class FusedFrame:
         """The next codes [R, K] of the first R rows, whose positions are below `num_readable`."""
         row_ids = self._row_ids[:num_rows]
         positions = torch.where(row_ids < rows.num_active, rows.position[:num_rows], rows.kv.shape[4] - 1)
-        hidden = self._step(rows.next_input[:num_rows], rows.kv, Places(row_ids, positions), num_readable)
-        codes = self._draw_frame(hidden, rows.sampling)
+        residual = self._step(rows.next_input[:num_rows], rows.kv, Places(row_ids, positions), num_readable)
+        codes = self._draw_frame(residual, rows.sampling)
         embed_frame(codes, self._model.audio_embedding, rows.next_input, rows.num_active)
         advance(codes, rows.position, rows.sampling, rows.num_active)
         return codes
 
-    def _step(self, x: Tensor, kv: Tensor, places: Places, num_readable: int) -> Tensor:
-        """The backbone over one token a row, `x` [R, H] to [R, H]."""
-        backbone, table = self._model.backbone, self._model.backbone_rotation
+    def _step(self, x: Tensor, kv: Tensor, places: Places, num_readable: int) -> Residual:
+        """The backbone over one token a row, `x` [R, H]."""
 
-        def attention(layer: int, queries: Tensor) -> Tensor:
-            return decode_attention(queries, kv[layer], places.positions, num_readable)
+        def attend(x: Tensor, queries: Tensor, layer_kv: Tensor, out: Matrix) -> Residual:
+            return add_linear(x, decode_attention(queries, layer_kv, places, num_readable), out)
 
-        def attend(layer: int, qkv: Tensor) -> Tensor:
-            return attention(layer, rope_and_write(qkv, table, places, kv[layer], self._shape.backbone.num_heads))
+        # A copy, because the rows that are not running keep their input.
+        return run(self._model.backbone, x.clone(), self._model.backbone_rotation, places, kv, attend)
 
-        def output(layer: int, queries: Tensor) -> Tensor:
-            return split_linear(attention(layer, queries), backbone.blocks[layer].out)
-
-        if len(x) <= MAX_FEW_ROWS:
-            residual = run_few(backbone, x, table, places, kv, output)
-        else:
-            residual = run(backbone, x, attend)
-        return add_rms_norm(residual, last_norm(backbone))[1]
-
-    def _draw_frame(self, hidden: Tensor, sampling: RowSampling) -> Tensor:
-        """[R, H] to [R, K]"""
-        model, num_rows, num_codebooks = self._model, len(hidden), self._shape.num_codebooks
-        codes = torch.empty(num_rows, num_codebooks, device=hidden.device, dtype=torch.int64)
-        inputs = hidden.new_empty(num_rows, 2, self._shape.depth.hidden_size)
-        skinny_linear(hidden, model.projection, inputs[:, 0])
+    def _draw_frame(self, residual: Residual, sampling: RowSampling) -> Tensor:
+        """The backbone's [R, H] to [R, K]"""
+        model, x, num_codebooks = self._model, residual.x, self._shape.num_codebooks
+        norm, num_rows = last_norm(model.backbone), len(x)
+        codes = torch.empty(num_rows, num_codebooks, device=x.device, dtype=torch.int64)
+        inputs = x.new_empty(num_rows, 2, self._shape.depth.hidden_size)
+        normed_linear(residual, norm, model.projection, inputs[:, 0])
         # In float32: rounding would make different logits equal.
-        logits = hidden.new_empty(num_rows, self._shape.vocab_size, dtype=torch.float32)
-        self._draw(skinny_linear(hidden, model.first_head, logits), sampling, 0, codes, inputs[:, 1])
+        logits = x.new_empty(num_rows, self._shape.vocab_size, dtype=torch.float32)
+        normed_linear(residual, norm, model.first_head, logits)
+        self._draw(logits, sampling, 0, codes, inputs[:, 1])
         for codebook in range(1, num_codebooks):
             logits = self._depth.logits(inputs, codebook)
             inputs = torch.empty_like(inputs[:, :1])

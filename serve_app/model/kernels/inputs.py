@@ -18,7 +18,7 @@ class Sizes:
 
     num_rows: int = 5
     hidden: int = 1024
-    inner: int = 2048
+    inner: int = 4096
     num_heads: int = 8
     num_groups: int = 2
     head_dim: int = 64
@@ -64,7 +64,7 @@ class Inputs:
         return Places(torch.arange(sizes.num_rows, device=self.device).flip(0), self.positions(sizes))
 
     def residuals(self, sizes: Sizes) -> list[Residual]:
-        """With and without parts."""
+        """Without and with parts."""
         x, parts = self.normal(sizes.num_rows, 2, sizes.hidden)[:, 1], self.normal(3, sizes.num_rows, sizes.hidden)
         return [Residual.of(x), Residual(x, parts.float())]
 

@@ -3,12 +3,12 @@
 from torch import Tensor
 
 from serve_app.model.csm import Csm
-from serve_app.model.kernels.arguments import PromptTokens
-from serve_app.model.kernels.norm import add_rms_norm
+from serve_app.model.kernels.arguments import PromptTokens, Residual
+from serve_app.model.kernels.linear import add_linear
 from serve_app.model.kernels.prefill_attention import prefill_attention
 from serve_app.model.kernels.prompt import embed_tokens
-from serve_app.model.kernels.rope import rope_and_write
-from serve_app.model.kernels.stack import last_norm, run
+from serve_app.model.kernels.stack import run
+from serve_app.model.matrix import Matrix
 
 
 class FusedPrefill:
@@ -20,13 +20,11 @@ class FusedPrefill:
         self._kv = kv
 
     def __call__(self, tokens: PromptTokens) -> Tensor:
-        """Write the keys and values of T tokens to their places, and return their hidden states [T, H]."""
+        """Write the keys and values of T tokens to their places. What it returns is a graph's result, for nobody."""
         model = self._model
 
-        def attend(layer: int, qkv: Tensor) -> Tensor:
-            kv, num_heads = self._kv[layer], model.shape.backbone.num_heads
-            queries = rope_and_write(qkv, model.backbone_rotation, tokens.places, kv, num_heads)
-            return prefill_attention(queries, kv, tokens.places)
+        def attend(x: Tensor, queries: Tensor, kv: Tensor, out: Matrix) -> Residual:
+            return add_linear(x, prefill_attention(queries, kv, tokens.places), out)
 
         embedded = embed_tokens(tokens, model.text_embedding, model.audio_embedding)
-        return add_rms_norm(run(model.backbone, embedded, attend), last_norm(model.backbone))[1]
+        return run(model.backbone, embedded, model.backbone_rotation, tokens.places, self._kv, attend).x

@@ -13,6 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from serve_app.model.kernels.arguments import Places
+from serve_app.model.kernels.attention import nothing_read, read_block
 from serve_app.model.kernels.dependent import wait_for_others
 from serve_app.model.kernels.launch import launch, padded
 
@@ -86,31 +87,20 @@ def _attend_to_prompts(  # noqa: PLR0913 - a kernel takes plain tensors and numb
     lengths = tl.load(positions + tokens, mask=is_query, other=-1).to(tl.int32) + 1
     lengths = tl.where(lengths <= num_readable, lengths, 0)
 
-    m_i = tl.full((BLOCK_T * BLOCK_H,), float("-inf"), tl.float32)
-    l_i = tl.zeros((BLOCK_T * BLOCK_H,), tl.float32)
-    acc = tl.zeros((BLOCK_T * BLOCK_H, BLOCK_D), tl.float32)
+    m_i, l_i, acc = nothing_read(BLOCK_T * BLOCK_H, BLOCK_D)
     row = tl.cast(tl.min(row_ids, axis=0), tl.int32)
     while row < _NO_ROW:
         lengths_here = tl.where(row_ids == row, lengths, 0)
         end = tl.cast(tl.max(lengths_here, axis=0), tl.int32)
         keys = kv + row.to(tl.int64) * row_stride + group * group_stride
-        values = keys + which_stride
         for start in range(0, end, BLOCK_P):
             read = start + tl.arange(0, BLOCK_P)
             offsets = read[:, None] * position_stride + columns[None, :]
             mask = (read < end)[:, None] & is_column[None, :]
-            k = tl.load(keys + offsets, mask=mask, other=0.0)
-            scores = tl.dot(q, tl.trans(k), input_precision="ieee") * softmax_scale_log2
-            scores = tl.where(read[None, :] < lengths_here[:, None], scores, float("-inf"))
-            m_new = tl.maximum(m_i, tl.max(scores, axis=1))
-            # A query that has read nothing has the score -inf, and -inf minus -inf would make it NaN.
-            base = tl.where(m_new == float("-inf"), 0.0, m_new)
-            alpha = tl.exp2(m_i - base)
-            p = tl.exp2(scores - base[:, None])
-            v = tl.load(values + offsets, mask=mask, other=0.0)
-            l_i = l_i * alpha + tl.sum(p, axis=1)
-            acc = tl.dot(p.to(v.dtype), v, acc * alpha[:, None], input_precision="ieee")
-            m_i = m_new
+            is_read = read[None, :] < lengths_here[:, None]
+            m_i, l_i, acc = read_block(
+                q, keys, keys + which_stride, offsets, mask, is_read, m_i, l_i, acc, softmax_scale_log2
+            )
         row = tl.cast(tl.min(tl.where(row_ids > row, row_ids, _NO_ROW), axis=0), tl.int32)
     acc = acc / tl.where(l_i == 0, 1.0, l_i)[:, None]
     tl.store(mixed + head_places, acc.to(mixed.dtype.element_ty), mask=is_head)

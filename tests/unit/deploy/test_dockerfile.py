@@ -80,7 +80,7 @@ def it_brings_the_kernels_of_the_configurations(text: str) -> Iterator[str]:
         yield "they are compiled into another folder than the one that the server reads"
     if not any("uv pip install" in rest and rest.split()[-1] == "version" for _, rest in steps[:compiled_at]):
         yield "they are compiled before the server is installed"
-    if set(re.findall(r"sm_\d+", compiling[0])) != {"sm_80", "sm_89", "sm_90"}:
+    if set(re.findall(r"sm_\d+", compiling[0])) != {"sm_80", "sm_86", "sm_89", "sm_90"}:
         yield "a kind of card is left out"
     slots = re.search(r"CSM_ENGINE__MAX_BATCH_SIZE=(\d+) csm-serve", compiling[0])
     for config in (SERVE_CONFIG, ROOT / "serve_app" / "configs" / "gpu.yaml"):
@@ -124,12 +124,12 @@ MISTAKES = {
     "kernels elsewhere": (
         it_brings_the_kernels_of_the_configurations,
         "ENV TRITON_CACHE_DIR=/home/ray/kernels\nRUN CSM_ENGINE__MAX_BATCH_SIZE=32 csm-serve kernels compile "
-        "--arch sm_90,sm_89,sm_80\n",
-        "RUN CSM_ENGINE__MAX_BATCH_SIZE=32 csm-serve kernels compile --arch sm_90,sm_89,sm_80\n"
+        "--arch sm_90,sm_89,sm_86,sm_80\n",
+        "RUN CSM_ENGINE__MAX_BATCH_SIZE=32 csm-serve kernels compile --arch sm_90,sm_89,sm_86,sm_80\n"
         "ENV TRITON_CACHE_DIR=/home/ray/kernels\n",
     ),
     "kernels of another batch": (it_brings_the_kernels_of_the_configurations, "BATCH_SIZE=32", "BATCH_SIZE=8"),
-    "no kernels for Ada": (it_brings_the_kernels_of_the_configurations, "sm_90,sm_89,sm_80", "sm_90,sm_80"),
+    "no kernels for Ada": (it_brings_the_kernels_of_the_configurations, "sm_90,sm_89,sm_86,sm_80", "sm_90,sm_86,sm_80"),
     "no path": (commands_of_its_own_environment_come_first, "PATH=/home/ray/venv/bin:", "PATH="),
 }
 

@@ -30,7 +30,7 @@ def test_a_second_time_everything_is_there(tmp_path: Path) -> None:
     assert compiled(tmp_path, "--arch", "sm_90").returncode == 0
     hopper = kernels_in(tmp_path)
     names = {Path(path).stem for path in hopper}
-    assert names >= {"_product", "_normed_qkv", "_draw", "_attend", "_attend_to_prompts", "_depth_attend", "_advance"}
+    assert names >= {"_product", "_normed_qkv", "_draw", "_attend", "_attend_to_prompts", "_add_parts", "_advance"}
     assert compiled(tmp_path, "--arch", "sm_90,sm_80").returncode == 0
     both = kernels_in(tmp_path)
     assert hopper.items() <= both.items(), "what is there is not compiled again"

@@ -12,7 +12,7 @@ from serve_app.engine.steps.graphs import row_buckets
 from serve_app.model.checkpoint import load_model, open_checkpoint
 from serve_app.model.create import create_checkpoint
 from serve_app.model.csm import Csm
-from serve_app.model.kernels import reference
+from serve_app.model.kernels import reference, tiles
 from serve_app.model.kernels.arguments import FrameRows
 from serve_app.model.kernels.frame import FusedFrame
 from serve_app.model.kernels.inputs import Inputs, Sizes
@@ -111,14 +111,26 @@ def test_frames_are_those_of_the_plain_step(model: Csm, changes: dict[str, float
 @torch.inference_mode()
 @pytest.mark.parametrize("num_rows", [*row_buckets(64), 65])
 def test_every_bucket_of_rows(model: Csm, num_rows: int) -> None:
-    """Up to 8 rows, up to 64, and all larger buckets take kernels of their own."""
+    """Up to 8 rows, up to 64, and all larger buckets take different kernels."""
     fused, plain = (make_rows(model, num_rows, num_rows) for _ in range(2))
     assert torch.equal(FusedFrame(model, num_rows)(num_rows, NUM_READABLE, fused), plain_frame(model, plain))
     assert_same_state(fused, plain)
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("num_rows", [1, 9])
+@pytest.mark.parametrize("num_rows", [3, 9])
+def test_products_whose_inputs_are_shared_out(model: Csm, monkeypatch: pytest.MonkeyPatch, num_rows: int) -> None:
+    """As those of csm-1b are: the next kernel adds up the parts of few rows, one of its own those of more."""
+    monkeypatch.setattr(tiles, "_MIN_SPLIT", 16)
+    monkeypatch.setattr(tiles, "_KERNEL_BYTES", 0)
+    assert tiles.choose_tiles(torch.empty(num_rows, 64), torch.empty(32, 64), may_split=True).splits > 1, "down"
+    fused, plain = (make_rows(model, num_rows, num_rows) for _ in range(2))
+    assert torch.equal(FusedFrame(model, num_rows)(num_rows, NUM_READABLE, fused), plain_frame(model, plain))
+    assert_same_state(fused, plain)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("num_rows", [1, 9, 65])
 def test_quantized_matrices(model: Csm, num_rows: int) -> None:
     model.quantize("int8")
     fused, plain = (make_rows(model, num_rows, num_rows) for _ in range(2))

@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from serve_app.model.kernels import attention, check
+from serve_app.model.kernels.arguments import Norm, Residual
 from serve_app.model.kernels.cases import CASES
 from serve_app.model.kernels.check import disagreement, first_failure
 from serve_app.model.kernels.inputs import Inputs, Sizes
-from serve_app.model.kernels.linear import skinny_linear
+from serve_app.model.kernels.linear import add_linear
+from serve_app.model.kernels.normed import normed_linear
 from serve_app.model.matrix import Quantization
 
 CPU = torch.device("cpu")
@@ -29,15 +32,7 @@ SIZES = {
     "odd": replace(SMALL, hidden=72, inner=100, head_dim=12, num_heads=6, num_positions=67),
     "wide heads": replace(SMALL, num_rows=2, num_groups=1, head_dim=128, num_positions=130),
 }
-MATRICES = (
-    "skinny_linear",
-    "split_linear",
-    "swiglu",
-    "normed_linear",
-    "normed_swiglu",
-    "normed_qkv",
-    "attention_output",
-)
+MATRICES = ("add_linear", "add_attention_output", "normed_linear", "normed_swiglu", "normed_qkv")
 
 
 @pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
@@ -61,22 +56,24 @@ def test_products_with_quantized_matrices(name: str, num_rows: int, quantization
 
 @pytest.mark.parametrize("name", MATRICES)
 def test_products_that_are_shared_out_and_those_of_many_rows(name: str) -> None:
-    for sizes in (Sizes(2, hidden=48, inner=2100), Sizes(18, hidden=40, inner=40), Sizes(65, hidden=48, inner=40)):
+    few, some, many = Sizes(2, hidden=48, inner=2100), Sizes(20, hidden=48, inner=4200), Sizes(65, hidden=48, inner=40)
+    for sizes in (few, some, many):
         assert disagreement(name, Inputs(CPU, torch.float32, "none"), sizes) is None
 
 
 def test_logits_of_many_rows_are_not_rounded_to_the_models_type() -> None:
-    inputs = Inputs(CPU, torch.bfloat16, "none")
-    x, matrix = inputs.normal(65, 64), inputs.matrix(40, 64)
+    inputs, logits = Inputs(CPU, torch.bfloat16, "none"), torch.empty(65, 40, dtype=torch.float32)
+    x, matrix, norm = inputs.normal(65, 64), inputs.matrix(40, 64), Norm(torch.ones(64), 0.0)
     assert isinstance(matrix, torch.Tensor)
-    logits = skinny_linear(x, matrix, torch.empty(65, 40, dtype=torch.float32))
-    torch.testing.assert_close(logits, x.float() @ matrix.float().T, rtol=1e-5, atol=1e-5)
+    normed_linear(Residual.of(x), norm, matrix, logits)
+    expected = F.rms_norm(x.float(), (64,), eps=0.0) @ matrix.float().T
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_product_of_many_rows_is_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, copied = Inputs(CPU, torch.float32, "none"), []
     monkeypatch.setattr(torch.Tensor, "copy_", lambda *args: copied.append(args))
-    skinny_linear(inputs.normal(65, 48), inputs.matrix(40, 48))
+    add_linear(inputs.normal(65, 40), inputs.normal(65, 48), inputs.matrix(40, 48))
     assert copied == []
 
 
@@ -93,9 +90,9 @@ def test_check_passes_here_and_names_what_fails(monkeypatch: pytest.MonkeyPatch)
     assert first_failure(CPU, torch.float32, "int8", [few]) is None
     assert "float64" in str(first_failure(CPU, torch.float64))
 
-    monkeypatch.setattr(check.reference, "swiglu", lambda x, gate_up: x[:, :3])
-    assert str(first_failure(CPU, torch.float32, "none", [few])).startswith("swiglu with 2 rows: ")
-    monkeypatch.setitem(CASES, "add_rms_norm", lambda *_: 1 / 0)
+    monkeypatch.setattr(check.reference, "normed_swiglu", lambda residual, norm, gate_up: (residual.x, residual.x))
+    assert str(first_failure(CPU, torch.float32, "none", [few])).startswith("normed_swiglu with 2 rows: ")
+    monkeypatch.setitem(CASES, "rms_norm", lambda *_: 1 / 0)
     assert first_failure(CPU, torch.float32, "none", [few]) == (
-        "add_rms_norm with 2 rows: ZeroDivisionError: division by zero"
+        "rms_norm with 2 rows: ZeroDivisionError: division by zero"
     )
