@@ -19,24 +19,25 @@ constexpr size_t kBlockBytes = 16384;  // of inputs that meet a group of weight 
 #endif
 
 // Runs through memory that one or two rows of inputs meet at once. What fetches ahead on an Intel processor follows each
-// run alone, and several together are faster: a plain loop read 22 GB/s in one, 26 in eight (Ice Lake, two cores).
-#if defined(CSM_ZEN)
-constexpr int kRuns = 1;
-#else
+// run alone, and several together are faster: a plain loop read 22 GB/s in one, 26 in eight (Ice Lake, two cores). Other
+// processors were measured in one run, or not at all.
+#if !defined(CSM_ZEN) && (defined(CSM_AVX512) || defined(CSM_AVX2))
 constexpr int kRuns = 8;
+#else
+constexpr int kRuns = 1;
 #endif
 // How far ahead a weight row of a single run asks for what follows it in memory, once a cache line. Without it, an AVX2
 // processor of AMD reads a quarter to a third slower than a plain loop; one with AVX-512 was at its limit without it.
-#if defined(CSM_ZEN) && !defined(CSM_AVX512)
-constexpr int64_t kReadAheadBytes = 8192;
-#else
+#if defined(CSM_AVX512)
 constexpr int64_t kReadAheadBytes = 0;
+#else
+constexpr int64_t kReadAheadBytes = 8192;
 #endif
 
 // Weight rows that are multiplied together; sums, weights and an input must fit the registers. Weights of 4 bits take
-// four each, and their products some more.
+// four each, and their products some more: with AVX2 there is room for one.
 constexpr int tile_size(Kind kind, int num_rows) {
-  if (num_rows <= 2) return std::clamp(kRegisters / (kind == Kind::kInt4 ? 4 : 2) / kParts / num_rows, 1, kRuns);
+  if (num_rows <= 2) return std::clamp(kRegisters / (kind == Kind::kInt4 ? 8 : 2) / kParts / num_rows, 1, kRuns);
   return std::clamp(kRegisters / 2 / kParts / num_rows, 1, num_rows <= 4 && kind != Kind::kInt4 ? 4 : 2);
 }
 
