@@ -11,7 +11,7 @@ _SOURCE = Path(__file__).parent / "reading" / "reading.cpp"
 
 
 def read_bandwidth(num_threads: int, num_bytes: int = 1 << 29, repeats: int = 5) -> float:
-    """Bytes per second, the best of `repeats` passes over `num_bytes` by a plain loop that loads and adds.
+    """Bytes per second, the best of `repeats` passes over `num_bytes` by plain loops that load and add.
 
     Raises StartupError where it cannot be compiled.
     """

@@ -1,8 +1,9 @@
 // Matrix times a few rows of inputs: what a frame spends its time on, and a matter of reading the matrix at full speed.
 //
-// Memory is fastest when it is read in order. So one or two rows of inputs meet one weight row at a time. With more of
-// them, weight rows share the loads of inputs, and inputs no longer fit the first cache: then a small group of weight
-// rows is taken in blocks of columns, and asks for the rows behind it in time.
+// How memory is read fastest depends on the processor: in order, or in a few runs side by side. So one or two rows of
+// inputs meet one weight row of each run at a time. With more of them, weight rows share the loads of inputs, and inputs
+// no longer fit the first cache: then a small group of weight rows is taken in blocks of columns, and asks for the rows
+// behind it in time.
 #pragma once
 
 #include "inputs.h"
@@ -10,78 +11,123 @@
 
 namespace csm {
 
-constexpr int kMaxGroup = 16;  // weight rows whose sums are kept at once
+constexpr int kMaxGroup = 32;  // weight rows whose sums are kept at once
 constexpr size_t kBlockBytes = 16384;  // of inputs that meet a group of weight rows, half of a first-level cache
-// How far ahead a weight row that meets one row of inputs asks for what follows it in memory, once a cache line. Without
-// it, an AVX2 processor reads a quarter to a third slower than a plain loop; one with AVX-512 was at its limit without it.
+
+#if defined(__znver1__) || defined(__znver2__) || defined(__znver3__) || defined(__znver4__) || defined(__znver5__)
+#define CSM_ZEN 1
+#endif
+
+// Runs through memory that one or two rows of inputs meet at once. What fetches ahead on an Intel processor follows each
+// run alone, and several together are faster: a plain loop read 22 GB/s in one, 26 in eight (Ice Lake, two cores). Other
+// processors were measured in one run, or not at all.
+#if !defined(CSM_ZEN) && (defined(CSM_AVX512) || defined(CSM_AVX2))
+constexpr int kRuns = 8;
+#else
+constexpr int kRuns = 1;
+#endif
+// How far ahead a weight row of a single run asks for what follows it in memory, once a cache line. Without it, an AVX2
+// processor of AMD reads a quarter to a third slower than a plain loop; one with AVX-512 was at its limit without it.
 #if defined(CSM_AVX512)
 constexpr int64_t kReadAheadBytes = 0;
 #else
 constexpr int64_t kReadAheadBytes = 8192;
 #endif
 
-constexpr int group_size(int num_rows) { return num_rows == 1 ? kMaxGroup : 8; }
-
-// Weight rows that share each load of an input; sums, weights and an input must fit the registers. Weights of 4 bits take
-// four each, and their products some more.
+// Weight rows that are multiplied together; sums, weights and an input must fit the registers. Weights of 4 bits take
+// four each, and their products some more: with AVX2 there is room for one.
 constexpr int tile_size(Kind kind, int num_rows) {
-  if (num_rows <= 2) return 1;
+  if (num_rows <= 2) return std::clamp(kRegisters / (kind == Kind::kInt4 ? 8 : 2) / kParts / num_rows, 1, kRuns);
   return std::clamp(kRegisters / 2 / kParts / num_rows, 1, num_rows <= 4 && kind != Kind::kInt4 ? 4 : 2);
 }
 
-// Adds the products of weight rows `rows` and of N rows of inputs, columns begin..end-1, to `sums` [M, N].
+// Weight rows of one run: shorter ones than some pages begin anew too often.
+constexpr int rows_of_run(int64_t bytes_per_row) { return bytes_per_row >= 8192 ? 1 : bytes_per_row >= 4096 ? 2 : 4; }
+
+// Weight rows whose sums are kept at once.
+constexpr int group_size(const Matrix& matrix, int num_rows) {
+  if (num_rows > 2) return 8;
+  return std::max(16, tile_size(matrix.kind, num_rows) * rows_of_run(row_bytes(matrix.kind, matrix.cols)));
+}
+
+// Adds the products of M weight rows, each `apart` rows behind the one before, and of N rows of inputs, columns
+// begin..end-1, to their `sums` [rows, N].
 template <class Dot, int M, int N>
-CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, const char* inputs, size_t begin, size_t end,
-                         typename Dot::Sum* sums) {
+CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, int apart, const char* inputs, size_t begin,
+                         size_t end, typename Dot::Sum* sums) {
   using Row = typename Dot::Row;
   constexpr size_t kStep = step_size(Dot::kKind), kStepBytes = kStep * input_bytes(Dot::kKind);
   typename Dot::Sum local[M][N];
-  unrolled<M * N>([&](auto i) CSM_LAMBDA { local[i / N][i % N] = sums[i]; });
+  unrolled<M * N>([&](auto i) CSM_LAMBDA { local[i / N][i % N] = sums[i / N * apart * N + i % N]; });
 
   const auto step = [&](auto row_of, size_t k, const char* x) CSM_LAMBDA {
     unrolled<kParts>([&](auto part) CSM_LAMBDA {
-      typename Dot::Operand w[M];
-      unrolled<M>([&](auto m) CSM_LAMBDA { w[m] = Dot::template weight<part>(row_of(m), k); });
-      unrolled<N>([&](auto n) CSM_LAMBDA {
-        const auto input = Dot::template input<part>(x + n * kStepBytes);
+      const auto add = [&](auto m, auto n, const auto& w, const auto& input) CSM_LAMBDA {
+        local[m][n].part[part] = Dot::add(local[m][n].part[part], w, input);
+      };
+      const auto input_of = [&](auto n) CSM_LAMBDA { return Dot::template input<part>(x + n * kStepBytes); };
+      const auto weight_of = [&](auto m) CSM_LAMBDA { return Dot::template weight<part>(row_of(m), k); };
+      if constexpr (N <= 2) {
         unrolled<M>([&](auto m) CSM_LAMBDA {
-          local[m][n].part[part] = Dot::add(local[m][n].part[part], w[m], input);
+          const auto w = weight_of(m);
+          unrolled<N>([&](auto n) CSM_LAMBDA { add(m, n, w, input_of(n)); });
         });
-      });
+      } else {
+        typename Dot::Operand w[M];
+        unrolled<M>([&](auto m) CSM_LAMBDA { w[m] = weight_of(m); });
+        unrolled<N>([&](auto n) CSM_LAMBDA {
+          const auto input = input_of(n);
+          unrolled<M>([&](auto m) CSM_LAMBDA { add(m, n, w[m], input); });
+        });
+      }
     });
   };
   const char* x = inputs + begin / kStep * N * kStepBytes;
   size_t k = begin;
-  if constexpr (N == 1 && kReadAheadBytes > 0) {
+  if constexpr (N == 1 && M == 1 && kReadAheadBytes > 0) {
     constexpr int kSteps = static_cast<int>(std::max<size_t>(1, 64 / row_bytes(Dot::kKind, kStep)));
     constexpr int64_t kAhead = kReadAheadBytes / row_bytes(Dot::kKind, kStep) * kStep;
     for (; k + kSteps * kStep <= end; k += kSteps * kStep) {
       Row(matrix, first).prefetch(k + kAhead);
       unrolled<kSteps>([&](auto i) CSM_LAMBDA {
-        step([&](auto m) CSM_LAMBDA { return Row(matrix, first + m); }, k + i * kStep, x);
+        step([&](auto m) CSM_LAMBDA { return Row(matrix, first + m * apart); }, k + i * kStep, x);
         x += N * kStepBytes;
       });
     }
   }
   for (; k + kStep <= end; k += kStep, x += N * kStepBytes) {
     if constexpr (N > 2) unrolled<M>([&](auto m) CSM_LAMBDA { Row(matrix, first + m + M).prefetch(k); });
-    step([&](auto m) CSM_LAMBDA { return Row(matrix, first + m); }, k, x);
+    step([&](auto m) CSM_LAMBDA { return Row(matrix, first + m * apart); }, k, x);
   }
   if constexpr (Dot::kKind != Kind::kInt4) {
     if (k < end) {
       typename Dot::Weight rest[M][kStep] = {};
       for (int m = 0; m < M; ++m)
-        std::memcpy(rest[m], Row(matrix, first + m).values + k, (end - k) * sizeof rest[0][0]);
+        std::memcpy(rest[m], Row(matrix, first + m * apart).values + k, (end - k) * sizeof rest[0][0]);
       step([&](auto m) CSM_LAMBDA { return Row(rest[m]); }, 0, x);
     }
   }
-  unrolled<M * N>([&](auto i) CSM_LAMBDA { sums[i] = local[i / N][i % N]; });
+  unrolled<M * N>([&](auto i) CSM_LAMBDA { sums[i / N * apart * N + i % N] = local[i / N][i % N]; });
+}
+
+// The same for `count` weight rows that follow each other, and all of their sums.
+template <class Dot, int N>
+CSM_INLINE void add_rows(const Matrix& matrix, int64_t first, int count, const char* inputs, size_t begin, size_t end,
+                         typename Dot::Sum* sums) {
+  constexpr int M = tile_size(Dot::kKind, N);
+  const int run = N <= 2 ? rows_of_run(row_bytes(Dot::kKind, matrix.cols)) : 1;
+  int row = 0;
+  if constexpr (M > 1)
+    for (; row + M * run <= count; row += M * run)
+      for (int i = row; i < row + run; ++i)
+        add_tile<Dot, M, N>(matrix, first + i, run, inputs, begin, end, sums + i * N);
+  for (; row < count; ++row) add_tile<Dot, 1, N>(matrix, first + row, 1, inputs, begin, end, sums + row * N);
 }
 
 // The sums of `count` weight rows and a group of N input rows: [count, N].
 template <class Dot, int N>
 void multiply_group(const Matrix& matrix, int64_t first, int count, const char* inputs, float* results) {
-  constexpr int M = tile_size(Dot::kKind, N), kSums = round_up(group_size(N) * N, kLanes);
+  constexpr int kSums = N <= 2 ? kMaxGroup * N : round_up(8 * N, kLanes);
   constexpr size_t kBlock = N <= 2 ? SIZE_MAX : kBlockBytes / N / input_bytes(Dot::kKind) / 64 * 64;
   const size_t cols = matrix.cols;
   typename Dot::Sum sums[kSums] = {};
@@ -90,10 +136,7 @@ void multiply_group(const Matrix& matrix, int64_t first, int count, const char* 
     const size_t part_end = part + std::min(Dot::kLongest, cols - part);
     for (size_t begin = part; begin < part_end; begin += std::min(kBlock, part_end - begin)) {
       const size_t end = begin + std::min(kBlock, part_end - begin);
-      int row = 0;
-      for (; row + M <= count; row += M) add_tile<Dot, M, N>(matrix, first + row, inputs, begin, end, sums + row * N);
-      if constexpr (M > 1)
-        for (; row < count; ++row) add_tile<Dot, 1, N>(matrix, first + row, inputs, begin, end, sums + row * N);
+      add_rows<Dot, N>(matrix, first, count, inputs, begin, end, sums);
     }
     if (part_end == cols) break;
     for (int i = 0; i < kSums; ++i) {
@@ -137,7 +180,7 @@ inline const MultiplyGroup* kernels_of(Kind kind) {
 template <class Write>
 void multiply(const Matrix& matrix, const Inputs& inputs, int64_t begin, int64_t end, Write&& write) {
   const MultiplyGroup* kernels = kernels_of(matrix.kind);
-  const int64_t group = group_size(std::min(inputs.num_rows, 2));
+  const int64_t group = group_size(matrix, inputs.num_rows);
   const auto* row_scales = matrix.kind == Kind::kInt8 ? static_cast<const float*>(matrix.scales) : nullptr;
   const bool has_scales = matrix.kind == Kind::kInt8 || matrix.kind == Kind::kInt4;
   float results[kMaxGroup * kMaxRows + kLanes];

@@ -62,7 +62,8 @@ inline Rows<float> floats_of(Kind kind, const void* from, size_t num_rows, size_
 constexpr int64_t kChunkBytes = 65536;
 
 inline int64_t chunk_rows(int64_t bytes_per_row) {
-  return static_cast<int64_t>(round_up(std::max<int64_t>(1, kChunkBytes / bytes_per_row), kMaxGroup));
+  const size_t group = rows_of_run(bytes_per_row) > 2 ? kMaxGroup : kLanes;
+  return static_cast<int64_t>(round_up(std::max<int64_t>(1, kChunkBytes / bytes_per_row), group));
 }
 
 inline int64_t chunk_rows(const Matrix& matrix) { return chunk_rows(row_bytes(matrix.kind, matrix.cols)); }

@@ -12,7 +12,7 @@ uint32_t draw() { return state = state * 1664525u + 1013904223u; }
 float draw_float() { return static_cast<float>(static_cast<int32_t>(draw()) >> 8) / 8388608.0f; }
 
 void print_products(csm::Kind kind, int64_t cols, int num_rows) {
-  constexpr int64_t kRows = 19;
+  constexpr int64_t kRows = 43;
   const size_t padded = csm::round_up(cols, csm::kLongestStep);
   std::vector<float> numbers(kRows * cols), scales(kRows);
   std::vector<uint8_t> bytes(kRows * cols);

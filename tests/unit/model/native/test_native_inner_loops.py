@@ -9,7 +9,7 @@ import pytest
 from serve_app.model.native.build import ARM_FLAGS
 from tests.support.inner_loops import compile_products, inner_loops
 
-X86 = ("haswell", "alderlake", "skylake-avx512", "icelake-server", "sapphirerapids")
+X86 = ("haswell", "znver3", "alderlake", "skylake-avx512", "icelake-server", "sapphirerapids")
 ARM = ("armv8-a", "armv8.2-a+dotprod", "armv8.6-a+bf16+i8mm")
 DOTS = {"FloatDot", "BfloatDot", "Int8Dot", "Int4Dot"}
 
