@@ -16,6 +16,7 @@ from serve_app.model.native.structures import KINDS
 _MAX_PARTS = 3
 _LANES = 16
 _INPUTS = 32
+"""That are packed as one step."""
 
 
 class _Change(ctypes.Structure):
@@ -58,7 +59,7 @@ def describe_adapter(adapter: LoadedAdapter) -> NativeAdapter:
 
 
 class _Room:
-    """Memory for all of an adapter's steps, in huge pages: they are read once a codebook, from one end to the other."""
+    """Memory for all of an adapter's steps, in huge pages: they are read again for every codebook."""
 
     def __init__(self, num_bytes: int) -> None:
         self.memory = mmap.mmap(-1, max(num_bytes, 1))
@@ -82,20 +83,22 @@ def _layers(blocks: Sequence[BlockChanges], room: _Room) -> ctypes.Array[_LayerC
 
 
 def _num_bytes(change: Change) -> int:
-    return sum(_in_steps(matrix).nbytes for matrix in _padded(change))
+    rank = _up_to(2, change.rank)
+    down = _up_to(_LANES, len(change.ends) * rank) * _up_to(_INPUTS, change.down.shape[1])
+    return (down + _up_to(_LANES, change.up.shape[0]) * rank) * change.up.element_size()
 
 
-def _padded(change: Change) -> tuple[Tensor, Tensor]:
-    """`down` and `up`, with a rank more where it is odd, which changes nothing: the kernels take two at a time."""
-    down, up = change.down, change.up
-    if change.rank % 2:
-        down = F.pad(down.unflatten(0, (-1, change.rank)), (0, 0, 0, 1)).flatten(0, 1)
-        up = F.pad(up, (0, 1))
-    return F.pad(down, (0, -down.shape[1] % _INPUTS)), up
+def _up_to(unit: int, count: int) -> int:
+    return -(-count // unit) * unit
 
 
 def _change(change: Change, room: _Room) -> _Change:
-    down, up = _padded(change)
+    down, up = change.down, change.up
+    if change.rank % 2:
+        # One more rank, which changes nothing: the kernels take two at a time.
+        down = F.pad(down.unflatten(0, (-1, change.rank)), (0, 0, 0, 1)).flatten(0, 1)
+        up = F.pad(up, (0, 1))
+    down = F.pad(down, (0, -down.shape[1] % _INPUTS))
     return _Change(
         down=room.take(_in_steps(down)),
         up=room.take(_in_steps(up)),
@@ -108,7 +111,7 @@ def _change(change: Change, room: _Room) -> _Change:
 
 
 def _in_steps(matrix: Tensor) -> Tensor:
-    """[rows, columns] as steps of sixteen rows and two columns, [rows / 16, columns / 2, step]; see kernels/adapters.h."""
+    """[rows, columns] as steps of sixteen rows and two columns, [rows / 16, columns / 2, step], for the kernels."""
     matrix = F.pad(matrix, (0, 0, 0, -matrix.shape[0] % _LANES))
     # Both numbers of a row are one word of bfloat16; in float32 all rows' first numbers precede their second ones.
     words = matrix if matrix.dtype == torch.float32 else matrix.view(torch.int32)

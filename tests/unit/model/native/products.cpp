@@ -71,8 +71,10 @@ void print_changes(csm::Kind kind) {
     csm::make_ranks<decltype(dot), num>(change, 0, inputs, kNumbers + at, places + at);
   });
   for (int i = 0; i < kAdapted; ++i)
-    for (int n = 0; n < csm::kLanes; ++n)
-      std::printf("%d rank %d %d %a\n", static_cast<int>(kind), i, n, number_of(kind, ranks[i] + n * csm::input_bytes(kind)));
+    for (int n = 0; n < csm::kLanes; ++n) {
+      const float rank = number_of(kind, ranks[i] + n * csm::input_bytes(kind));
+      std::printf("%d rank %d %d %a\n", static_cast<int>(kind), i, n, rank);
+    }
 
   for (char* to : places) {
     float drawn[csm::kLanes];
