@@ -2,7 +2,7 @@
 
     python -m benchmarks.engine.adapters --preset small,csm-1b --dtype fp32,bf16
 
-Weights are random and made in memory. A figure is the median of the rounds' medians.
+Weights are random and made in memory. A figure is the median of the rounds' medians, the ratio that of their ratios.
 """
 
 import gc
@@ -21,7 +21,6 @@ from serve_app.errors import StartupError
 from serve_app.model.adapters.low_rank import PARTS, STACKS, Change, LoadedAdapter, part_sizes
 from serve_app.model.csm import Csm
 
-_ROUNDS = 5
 _COLUMNS = {
     "preset": "preset",
     "dtype": "dtype",
@@ -43,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--adapters", type=int, default=4)
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--steps", type=int, default=4, help="a round")
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args(arguments)
     try:
         run = Run(options, "engine-adapters-" + "-".join(options.preset), "benchmarks.engine.adapters", arguments)
@@ -56,7 +56,8 @@ def main(arguments: list[str] | None = None) -> None:
             model = random_model(preset, run.device, precision.dtype)
             model.quantize(precision.quantization)
             adapters = [random_adapter(model, options.rank, seed) for seed in range(options.adapters)]
-            without, with_ = _measure(model, adapters, options.batch, options.steps)
+            rounds = _measure(model, adapters, options.batch, options.steps, options.rounds)
+            without, with_ = (statistics.median(side) for side in zip(*rounds, strict=True))
             rows.append(
                 {
                     "preset": preset,
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
                     "rank": options.rank,
                     "ms_without": round(without, 2),
                     "ms_with": round(with_, 2),
-                    "ratio": round(with_ / without, 3),
+                    "ratio": round(statistics.median(b / a for a, b in rounds), 3),
                 }
             )
             run.note(rows=rows)
@@ -95,15 +96,19 @@ def random_adapter(model: Csm, rank: int, seed: int) -> LoadedAdapter:
     return LoadedAdapter(f"random-{seed}", rank, **stacks)
 
 
-def _measure(model: Csm, adapters: list[LoadedAdapter], batch: int, num_steps: int) -> tuple[float, float]:
-    """Milliseconds a step without and with adapters, rows taking them in turn."""
+def _measure(
+    model: Csm, adapters: list[LoadedAdapter], batch: int, num_steps: int, num_rounds: int
+) -> list[tuple[float, float]]:
+    """Milliseconds a step of each round, without and with adapters. Rows take them in turn."""
     step = OurStep(model, step_maker(choose_step("auto", model)), batch, 256, "auto")
     given = list(islice(cycle(adapters), batch))
-    without, with_ = [], []
-    for _ in range(_ROUNDS):
-        without.append(statistics.median(step.frame_ms(batch, 128, num_steps)))
-        with_.append(statistics.median(step.frame_ms(batch, 128, num_steps, given)))
-    return statistics.median(without), statistics.median(with_)
+    return [
+        (
+            statistics.median(step.frame_ms(batch, 128, num_steps)),
+            statistics.median(step.frame_ms(batch, 128, num_steps, given)),
+        )
+        for _ in range(num_rounds)
+    ]
 
 
 if __name__ == "__main__":

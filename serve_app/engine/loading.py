@@ -61,7 +61,7 @@ def _info(checkpoint: Checkpoint, model: Csm, step: ChosenStep, settings: Engine
         quantization=model.quantization,
         step=step.name,
         step_fallback=step.fallback,
-        checkpoint=checkpoint_hash(checkpoint.folder, checkpoint.weight_files),
+        checkpoint=checkpoint_hash(checkpoint.defining_files()),
     )
 
 

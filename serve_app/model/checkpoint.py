@@ -58,6 +58,16 @@ class Checkpoint:
         """Whether its own files are all of it, in transformers' layout."""
         return self.base is None
 
+    def defining_files(self) -> tuple[Path, ...]:
+        """Configuration and weights, its base's among them."""
+        if self.adapter is not None:
+            own = sorted(self.folder.glob("adapter_*"))
+        else:
+            own = [self.folder / "config.json", *sorted(self.weight_files)]
+        base = self.base.defining_files() if self.base else ()
+        # Sesame's layout has no config.json.
+        return (*(file for file in own if file.is_file()), *base)
+
     def stored(self) -> Iterator[StoredTensor]:
         """All tensors by transformers' names, none read yet. Raises CheckpointError where a file is unreadable."""
         if self.adapter is not None:

@@ -10,10 +10,10 @@ _BLOB = re.compile(r"[0-9a-f]{64}")
 _HEX_DIGITS = 32
 
 
-def checkpoint_hash(folder: Path, weight_files: Iterable[Path]) -> str:
-    """Of configuration and weights. Reads each local file once; a GB takes about a second."""
+def checkpoint_hash(files: Iterable[Path]) -> str:
+    """Of configuration and weights, in this order. Reads each local file once; a GB takes about a second."""
     digest = hashlib.sha256()
-    for path in (folder / "config.json", *sorted(weight_files)):
+    for path in files:
         digest.update(f"{path.name}:{_hash_of(path)}\n".encode())
     return digest.hexdigest()[:_HEX_DIGITS]
 

@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import CsmForConditionalGeneration
 
+from serve_app.engine.loading import load_parts
 from serve_app.errors import CheckpointError
 from serve_app.model.checkpoint import open_checkpoint
 from serve_app.model.convert import convert_checkpoint
 from serve_app.model.create import create_checkpoint
 from serve_app.model.inventory import take_inventory
+from serve_app.settings import Settings
 from tests.support.engine_harness import Harness, request
 from tests.support.fine_tunes import ATTENTION, load_base, make_adapter, said
 
@@ -179,6 +181,18 @@ def test_sesames_layout(file: str, base: Path, base_says: list[list[int]], tmp_p
     assert take_inventory(open_checkpoint(str(tmp_path), None, str(base))).problems == ()
     convert_checkpoint(open_checkpoint(str(tmp_path), None, str(base)), tmp_path / "converted")
     assert ours(tmp_path / "converted") == base_says
+
+
+def test_the_engine_names_each_layout_by_its_content(base: Path, tmp_path: Path) -> None:
+    """Codes alone do not show this: neither an adapter nor Sesame's layout has the config.json that is hashed."""
+    for seed in (0, 1):
+        make_adapter(base, tmp_path / f"adapter-{seed}", seed)
+    (tmp_path / "original").mkdir()
+    torch.save(to_original(base), tmp_path / "original" / "ckpt.pt")
+    folders = (base, *(tmp_path / name for name in ("adapter-0", "adapter-1", "original")))
+    options = {"base": str(base), "device": "cpu"}
+    hashes = [load_parts(Settings(model=str(folder), **options)).info.checkpoint for folder in folders]
+    assert len(set(hashes)) == len(folders)
 
 
 @pytest.mark.slow

@@ -37,15 +37,27 @@ class Rows {
   size_t size_ = 0;
 };
 
-// Some rows of a buffer: all, every so many, or those of the given numbers.
+// Some rows of a buffer: all, or every so many.
 struct RowsView {
   const float* data;
   size_t stride;
   int num_rows;
   size_t padded;
-  const int* numbers = nullptr;
 
-  const float* operator[](size_t row) const { return data + (numbers ? numbers[row] : row) * stride; }
+  const float* operator[](size_t row) const { return data + row * stride; }
+};
+
+// Room for packed inputs.
+struct InputsRoom {
+  InputsRoom(size_t num_rows, size_t widest) : numbers(num_rows, widest), scales(1, num_rows) {}
+
+  // Of `num_rows` rows that are `padded` numbers wide.
+  Inputs inputs(Kind kind, int num_rows, size_t padded) const {
+    return {reinterpret_cast<char*>(numbers[0]), scales[0], num_rows, padded * input_bytes(kind)};
+  }
+
+  Rows<float> numbers;  // wide enough for any kind of inputs
+  Rows<float> scales;
 };
 
 // What one thread works in.
@@ -62,34 +74,28 @@ struct Scratch {
   explicit Scratch(const Sizes& sizes)
       : line(1, sizes.widest),
         packed(sizes.num_rows, sizes.widest),
-        scales(1, sizes.num_rows),
+        packed_for_ranks(sizes.num_rows, sizes.widest),
         queries(sizes.num_queries, sizes.head_dim),
         scores(sizes.num_queries, sizes.num_positions),
         up(sizes.num_rows, sizes.chunk) {}
 
-  // Room for `num_rows` of inputs that are `padded` numbers wide.
-  Inputs inputs(Kind kind, int num_rows, size_t padded) {
-    return {reinterpret_cast<char*>(packed[0]), scales[0], num_rows, padded * input_bytes(kind)};
-  }
-
   Rows<float> line;
-  Rows<float> packed;  // wide enough for any kind of inputs
-  Rows<float> scales;
+  InputsRoom packed, packed_for_ranks;
   Rows<float> queries;
   Rows<float> scores;
   Rows<float> up;
 };
 
-inline Inputs pack(Scratch& scratch, Kind kind, RowsView rows) {
-  const Inputs inputs = scratch.inputs(kind, rows.num_rows, rows.padded);
+inline Inputs pack(const InputsRoom& room, Kind kind, RowsView rows) {
+  const Inputs inputs = room.inputs(kind, rows.num_rows, rows.padded);
   for (int row = 0; row < rows.num_rows; ++row) pack_row(kind, inputs, row, rows[row], rows.padded);
   return inputs;
 }
 
-// RMSNorm (Zhang and Sennrich, 2019) on the way; `weight` [size] is filled up with zeros.
-inline Inputs pack_normed(Scratch& scratch, Kind kind, RowsView rows, size_t size, const float* weight, float eps) {
-  const Inputs inputs = scratch.inputs(kind, rows.num_rows, rows.padded);
-  float* line = scratch.line[0];
+// RMSNorm (Zhang and Sennrich, 2019) on the way, in `line`; `weight` [size] is filled up with zeros.
+inline Inputs pack_normed(const InputsRoom& room, float* line, Kind kind, RowsView rows, size_t size,
+                          const float* weight, float eps) {
+  const Inputs inputs = room.inputs(kind, rows.num_rows, rows.padded);
   for (int row = 0; row < rows.num_rows; ++row) {
     const float* from = rows[row];
     Lanes squares{};

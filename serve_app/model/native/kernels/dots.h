@@ -1,7 +1,8 @@
 // Products of weights and inputs, one class for each type that weights come in.
 //
 // A step is 32 numbers, 64 of int4. A class says how a part of it is loaded, a vector of each sum at a time, and how it is added.
-// Where a step is two numbers of each of sixteen rows, as in adapters.h, all sums meet the same two inputs: `spread`.
+// Where a step is two numbers of each of sixteen rows, as in adapters.h, all sums meet the same two inputs: `spread` takes
+// them from numbers that stand one by one, as `pack_dense` writes sixteen; `spread_of` from a packed step of inputs.
 #pragma once
 
 #include "lanes.h"
@@ -74,6 +75,11 @@ struct FloatDot {
   static CSM_INLINE Operand spread(const char* two) {
     return {bits_as<FloatVector>(csm::spread(two)), bits_as<FloatVector>(csm::spread(two + 4))};
   }
+  template <int Pair>
+  static CSM_INLINE Operand spread_of(const char* step) {
+    return spread(step + 8 * Pair);
+  }
+  static CSM_INLINE void pack_dense(char* to, const Lanes& numbers) { std::memcpy(to, &numbers, sizeof numbers); }
   static CSM_INLINE FloatVector add(FloatVector sum, const Operand& w, const Operand& x) {
     sum = sum + w.first * x.first;
     return sum + w.second * x.second;
@@ -101,6 +107,11 @@ struct BfloatDot {
     return held(load_as<WordVector>(step + kVectorBytes * Part));
   }
   static CSM_INLINE Operand spread(const char* two) { return csm::spread(two); }
+  template <int Pair>
+  static CSM_INLINE Operand spread_of(const char* step) {
+    return spread(step + 4 * Pair);
+  }
+  static CSM_INLINE void pack_dense(char* to, const Lanes& numbers) { store_halves(to, to_bf16(numbers)); }
   static CSM_INLINE FloatVector add(FloatVector sum, Operand w, Operand x) { return add_bf16_pairs(sum, w, x); }
 #else
   // Two numbers in each word of weights: the upper half is a float already, the lower one after a shift. Inputs are
@@ -120,6 +131,15 @@ struct BfloatDot {
   }
   static CSM_INLINE Operand spread(const char* two) {
     return {bits_as<FloatVector>(csm::spread(two)), bits_as<FloatVector>(csm::spread(two + 4))};
+  }
+  template <int Pair>
+  static CSM_INLINE Operand spread_of(const char* step) {
+    const char* low = step + 2 * kVectorBytes * (Pair / kWidth) + 4 * (Pair % kWidth);
+    return {bits_as<FloatVector>(csm::spread(low)), bits_as<FloatVector>(csm::spread(low + kVectorBytes))};
+  }
+  static CSM_INLINE void pack_dense(char* to, const Lanes& numbers) {
+    const WordLanes rounded = to_bf16(numbers) << 16;
+    std::memcpy(to, &rounded, sizeof rounded);
   }
   static CSM_INLINE FloatVector add(FloatVector sum, const Operand& w, const Operand& x) {
     sum = sum + w.low * x.low;

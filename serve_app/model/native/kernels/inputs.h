@@ -69,20 +69,4 @@ inline void pack_row(Kind kind, const Inputs& inputs, int row, const float* from
   }
 }
 
-// One number alone, as matrices of floats meet it.
-inline void pack_number(Kind kind, char* to, float value) {
-  if (kind == Kind::kFloat32) {
-    std::memcpy(to, &value, sizeof value);
-    return;
-  }
-  Bf16 rounded;
-  assign(rounded, value);
-#if defined(CSM_BF16)
-  std::memcpy(to, &rounded, sizeof rounded);
-#else
-  const float apart = to_float(rounded);
-  std::memcpy(to, &apart, sizeof apart);
-#endif
-}
-
 }  // namespace csm

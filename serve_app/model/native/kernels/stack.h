@@ -75,6 +75,7 @@ class Stack {
   // `kind` is the model's own, of norms and tables.
   Stack(const StackDescription& description, Kind kind, const Memory& memory, size_t max_tokens)
       : shape_(description),
+        kind_(kind),
         memory_(memory),
         layers_(description.layers, description.layers + description.num_layers),
         norm_(floats_of(kind, description.norm, 1, description.hidden_size)),
@@ -104,7 +105,8 @@ class Stack {
   // The last of each row's tokens, normed, in the form that `kind` takes.
   Inputs pack_last(Scratch& scratch, Kind kind, int num_rows, int num_tokens) const {
     const RowsView last{residual_[num_tokens - 1], num_tokens * residual_.stride(), num_rows, residual_.padded()};
-    return pack_normed(scratch, kind, last, shape_.hidden_size, norm_[0], static_cast<float>(shape_.rms_norm_eps));
+    const auto eps = static_cast<float>(shape_.rms_norm_eps);
+    return pack_normed(scratch.packed, scratch.line[0], kind, last, shape_.hidden_size, norm_[0], eps);
   }
 
   // Token t of a row, residual(row * num_tokens + t), stands at position_of(row) + t.
@@ -130,96 +132,92 @@ class Stack {
   void reserve_ranks(size_t rank) { ranks_.reserve(max_tokens_, rank); }
 
  private:
-  // What adapters change of one product.
-  struct Changes {
-    const Adapted& adapted;
-    size_t layer;
-    Place place;
-  };
-
   RowsView view(const Rows<float>& rows, int num_rows) const {
     return {rows[0], rows.stride(), num_rows, rows.padded()};
   }
 
-  Inputs pack_residual(Scratch& scratch, Kind kind, int num_rows, const Rows<float>& norm) const {
-    const auto eps = static_cast<float>(shape_.rms_norm_eps);
-    return pack_normed(scratch, kind, view(residual_, num_rows), shape_.hidden_size, norm[0], eps);
+  // What packs all tokens' normed residual for a product.
+  auto normed_residual(int num_tokens, const Rows<float>& norm) const {
+    return [this, num_tokens, &norm](const InputsRoom& room, float* line, Kind kind) {
+      const auto eps = static_cast<float>(shape_.rms_norm_eps);
+      return pack_normed(room, line, kind, view(residual_, num_tokens), shape_.hidden_size, norm[0], eps);
+    };
   }
 
-  // The ranks of rows with adapters, from the normed residual.
-  void make_ranks(Team::Member& member, Scratch& scratch, const Changes& changes, const Rows<float>& norm) {
-    const auto eps = static_cast<float>(shape_.rms_norm_eps);
-    ranks_.make(member, changes.adapted, changes.layer, changes.place, [&](Kind kind, const int* tokens, int count) {
-      const RowsView rows{residual_[0], residual_.stride(), count, residual_.padded(), tokens};
-      return pack_normed(scratch, kind, rows, shape_.hidden_size, norm[0], eps);
+  // One stage: add(inputs, begin, end, use) for chunks of the rows of a matrix of some kind. Before them come the ranks of
+  // rows with adapters, for which use(begin, end, target) waits.
+  template <class Pack, class Add>
+  void product(Team::Member& member, Scratch& scratch, Kind kind, int64_t num_rows, int64_t each, const Changes& changes,
+               Pack&& pack_inputs, Add&& add) {
+    const int64_t num_ranks = Ranks::num_chunks(changes);
+    Inputs inputs, for_ranks;
+    const auto prepare = [&] {
+      for_ranks = inputs = pack_inputs(scratch.packed, scratch.line[0], kind);
+      // The matrix is quantized, adapters are not.
+      if (num_ranks > 0 && kind != kind_) for_ranks = pack_inputs(scratch.packed_for_ranks, scratch.line[0], kind_);
+    };
+    const auto use = [&](int64_t begin, int64_t end, const Target& to) {
+      if (num_ranks == 0) return;
+      member.wait_for_announced(num_ranks);
+      ranks_.use(changes, begin, end, to);
+    };
+    member.stage(num_ranks + num_chunks(num_rows, each), prepare, [&](int64_t chunk) {
+      if (chunk < num_ranks) {
+        ranks_.make(changes, chunk, for_ranks);
+        member.announce();
+        return;
+      }
+      const int64_t begin = (chunk - num_ranks) * each;
+      add(inputs, begin, std::min(begin + each, num_rows), use);
     });
   }
 
-  template <class To>
-  void use_ranks(const Changes& changes, int64_t begin, int64_t end, To&& to) const {
-    ranks_.use(changes.adapted, changes.layer, changes.place, begin, end, to);
-  }
-
-  void project(Team::Member& member, Scratch& scratch, const Matrix& qkv, int num_rows, const Changes& changes,
+  void project(Team::Member& member, Scratch& scratch, const Matrix& qkv, int num_tokens, const Changes& changes,
                const Rows<float>& norm) {
-    make_ranks(member, scratch, changes, norm);
-    const int64_t each = chunk_rows(qkv);
-    Inputs inputs;
-    member.stage(
-        num_chunks(qkv.rows, each), [&] { inputs = pack_residual(scratch, qkv.kind, num_rows, norm); },
-        [&](int64_t chunk) {
-          const int64_t begin = chunk * each, end = std::min(begin + each, qkv.rows);
-          ranks_.prefetch(changes.adapted, changes.layer, changes.place, begin, end);
-          multiply(qkv, inputs, begin, end, [&](int64_t row, int64_t n, float value) { qkv_[row][n] = value; });
-          use_ranks(changes, begin, end, [&](int token, int64_t n) { return qkv_[token] + n; });
-        });
+    product(member, scratch, qkv.kind, qkv.rows, chunk_rows(qkv), changes, normed_residual(num_tokens, norm),
+            [&](const Inputs& inputs, int64_t begin, int64_t end, auto&& use) {
+              ranks_.prefetch(changes, begin, end);
+              multiply(qkv, inputs, begin, end, [&](int64_t row, int64_t n, float value) { qkv_[row][n] = value; });
+              use(begin, end, Target{qkv_[0], qkv_.stride(), 0});
+            });
   }
 
-  void add_product(Team::Member& member, Scratch& scratch, const Matrix& matrix, int num_rows, const Changes& changes,
+  void add_product(Team::Member& member, Scratch& scratch, const Matrix& matrix, int num_tokens, const Changes& changes,
                    const Rows<float>& from) {
-    ranks_.make(member, changes.adapted, changes.layer, changes.place, [&](Kind kind, const int* tokens, int count) {
-      return pack(scratch, kind, {from[0], from.stride(), count, from.padded(), tokens});
-    });
-    const int64_t each = chunk_rows(matrix);
-    Inputs inputs;
-    member.stage(
-        num_chunks(matrix.rows, each), [&] { inputs = pack(scratch, matrix.kind, view(from, num_rows)); },
-        [&](int64_t chunk) {
-          const int64_t begin = chunk * each, end = std::min(begin + each, matrix.rows);
-          ranks_.prefetch(changes.adapted, changes.layer, changes.place, begin, end);
-          multiply(matrix, inputs, begin, end,
-                   [&](int64_t row, int64_t n, float value) { residual_[row][n] += value; });
-          use_ranks(changes, begin, end, [&](int token, int64_t n) { return residual_[token] + n; });
-        });
+    const auto pack_from = [&](const InputsRoom& room, float*, Kind kind) {
+      return pack(room, kind, view(from, num_tokens));
+    };
+    product(member, scratch, matrix.kind, matrix.rows, chunk_rows(matrix), changes, pack_from,
+            [&](const Inputs& inputs, int64_t begin, int64_t end, auto&& use) {
+              ranks_.prefetch(changes, begin, end);
+              multiply(matrix, inputs, begin, end,
+                       [&](int64_t row, int64_t n, float value) { residual_[row][n] += value; });
+              use(begin, end, Target{residual_[0], residual_.stride(), 0});
+            });
   }
 
   // SwiGLU: silu(gate) * up, of which the matrix holds first the one, then the other.
-  void gate(Team::Member& member, Scratch& scratch, const Matrix& gate_up, int num_rows, const Changes& changes,
+  void gate(Team::Member& member, Scratch& scratch, const Matrix& gate_up, int num_tokens, const Changes& changes,
             const Rows<float>& norm) {
-    make_ranks(member, scratch, changes, norm);
-    const int64_t each = chunk_rows(gate_up), total = gate_up.rows / 2;
-    Inputs inputs;
-    member.stage(
-        num_chunks(total, each), [&] { inputs = pack_residual(scratch, gate_up.kind, num_rows, norm); },
-        [&](int64_t chunk) {
-          const int64_t begin = chunk * each, end = std::min(begin + each, total);
-          for (int64_t from : {begin, total + begin})
-            ranks_.prefetch(changes.adapted, changes.layer, changes.place, from, from + end - begin);
-          multiply(gate_up, inputs, begin, end, [&](int64_t row, int64_t n, float value) { inner_[row][n] = value; });
-          multiply(gate_up, inputs, total + begin, total + end,
-                   [&](int64_t row, int64_t n, float value) { scratch.up[row][n - total - begin] = value; });
-          use_ranks(changes, begin, end, [&](int token, int64_t n) { return inner_[token] + n; });
-          use_ranks(changes, total + begin, total + end,
-                    [&](int token, int64_t n) { return scratch.up[token] + n - total - begin; });
-          for (int row = 0; row < num_rows; ++row) {
-            for (int64_t i = begin; i < end; i += kLanes) {
-              // What lies past the end are zeros, and stays such; chunks begin at whole vectors.
-              const Lanes x = load(inner_[row] + i);
-              const Lanes up = load_first(scratch.up[row] + i - begin, end - i);
-              store(inner_[row] + i, x / (exp(-x) + 1.0f) * up);
-            }
-          }
-        });
+    const int64_t total = gate_up.rows / 2;
+    product(member, scratch, gate_up.kind, total, chunk_rows(gate_up), changes, normed_residual(num_tokens, norm),
+            [&](const Inputs& inputs, int64_t begin, int64_t end, auto&& use) {
+              for (int64_t from : {begin, total + begin}) ranks_.prefetch(changes, from, from + end - begin);
+              multiply(gate_up, inputs, begin, end,
+                       [&](int64_t row, int64_t n, float value) { inner_[row][n] = value; });
+              multiply(gate_up, inputs, total + begin, total + end,
+                       [&](int64_t row, int64_t n, float value) { scratch.up[row][n - total - begin] = value; });
+              use(begin, end, Target{inner_[0], inner_.stride(), 0});
+              use(total + begin, total + end, Target{scratch.up[0], scratch.up.stride(), total + begin});
+              for (int row = 0; row < num_tokens; ++row) {
+                for (int64_t i = begin; i < end; i += kLanes) {
+                  // What lies past the end are zeros, and stays such; chunks begin at whole vectors.
+                  const Lanes x = load(inner_[row] + i);
+                  const Lanes up = load_first(scratch.up[row] + i - begin, end - i);
+                  store(inner_[row] + i, x / (exp(-x) + 1.0f) * up);
+                }
+              }
+            });
   }
 
   // One token's query heads that share key head `head`: keep its key and value, then read all up to `position`.
@@ -261,6 +259,7 @@ class Stack {
   }
 
   StackDescription shape_;
+  Kind kind_;
   Memory memory_;
   std::vector<LayerDescription> layers_;
   Rows<float> norm_, cos_, sin_;

@@ -38,6 +38,7 @@ class Team {
       if (team_.threads_.empty()) {
         prepare();
         for (int64_t chunk = 0; chunk < num_chunks; ++chunk) body(chunk);
+        team_.num_announced_.store(0, std::memory_order_relaxed);
         return;
       }
       bool prepared = false;
@@ -59,6 +60,14 @@ class Team {
     template <class Body>
     void stage(int64_t num_chunks, Body&& body) {
       stage(num_chunks, [] {}, body);
+    }
+
+    // Within a chunk: what others of this stage wait for is done.
+    void announce() { team_.num_announced_.fetch_add(1, std::memory_order_release); }
+
+    // Within a chunk, until `count` chunks before it have announced themselves. They must wait for nothing.
+    void wait_for_announced(int64_t count) const {
+      team_.spin_while([&] { return team_.num_announced_.load(std::memory_order_acquire) < count; });
     }
 
    private:
@@ -108,13 +117,19 @@ class Team {
   void finish_chunk(uint64_t stage, int64_t num_chunks) {
     if (num_done_.fetch_add(1, std::memory_order_acq_rel) + 1 < num_chunks) return;
     num_done_.store(0, std::memory_order_relaxed);
+    num_announced_.store(0, std::memory_order_relaxed);
     ticket_.store((stage + 1) << kChunkBits, std::memory_order_release);
   }
 
   uint64_t wait_for_end(uint64_t stage) const {
-    for (int spins = 0;; ++spins) {
-      const uint64_t ticket = ticket_.load(std::memory_order_acquire);
-      if (stage_of(ticket) != stage) return ticket;
+    uint64_t ticket;
+    spin_while([&] { return stage_of(ticket = ticket_.load(std::memory_order_acquire)) == stage; });
+    return ticket;
+  }
+
+  template <class Condition>
+  static void spin_while(Condition&& condition) {
+    for (int spins = 0; condition(); ++spins) {
       // Whoever is waited for may need this core.
       if (spins < 4000) relax();
       else std::this_thread::yield();
@@ -156,6 +171,7 @@ class Team {
   // What all threads write must not share a cache line with what they read.
   alignas(128) std::atomic<uint64_t> ticket_{0};
   alignas(128) std::atomic<int64_t> num_done_{0};
+  std::atomic<int64_t> num_announced_{0};
   alignas(128) std::atomic<uint64_t> job_{0};
   alignas(128) std::atomic<int> num_inside_{0};
   std::atomic<uint32_t> frame_number_{0};

@@ -37,28 +37,56 @@ void print_products(csm::Kind kind, int64_t cols, int num_rows) {
   });
 }
 
-// Changes by the ranks of three tokens, from the middle of sixteen rows on, not to the end of the last sixteen.
+float number_of(csm::Kind kind, const char* from) {
+  if (kind == csm::Kind::kFloat32 || csm::input_bytes(kind) == 4) return csm::load_as<float>(from);
+  return csm::to_float(csm::load_as<csm::Bf16>(from));
+}
+
+// Ranks of some of seven tokens, then changes by other ranks of them, from the middle of sixteen rows on and not to the end
+// of the last sixteen. How many tokens meet a matrix at once differs between processors.
 void print_changes(csm::Kind kind) {
-  constexpr int64_t kRank = 6, kRows = 40, kFirst = 5, kTokens = 3;
-  std::vector<float> numbers(csm::round_up(kRows, csm::kLanes) * kRank);
+  constexpr int64_t kCols = 96, kRank = 6, kRows = 40, kFirst = 5;
+  constexpr int kTokens = 7, kAdapted = 5, kNumbers[kAdapted] = {0, 2, 3, 5, 6};
+  std::vector<float> numbers(csm::kLanes * kCols + csm::round_up(kRows, csm::kLanes) * kRank);
   std::vector<csm::Bf16> halves(numbers.size());
   for (float& number : numbers) number = draw_float();
   for (size_t i = 0; i < halves.size(); ++i) csm::assign(halves[i], numbers[i]);
+  const bool is_float = kind == csm::Kind::kFloat32;
   csm::Change change{};
-  change.down.kind = kind;
-  change.up = kind == csm::Kind::kFloat32 ? static_cast<const void*>(numbers.data()) : halves.data();
+  change.kind = kind;
+  change.down = is_float ? static_cast<const void*>(numbers.data()) : halves.data();
+  change.up = is_float ? static_cast<const void*>(&numbers[csm::kLanes * kCols]) : &halves[csm::kLanes * kCols];
+  change.cols = kCols;
   change.rank = kRank;
-  char ranks[kTokens][4 * kRank];
-  const char* places[kTokens];
-  for (int token = 0; token < kTokens; ++token) {
-    places[token] = ranks[token];
-    for (int n = 0; n < kRank; ++n)
-      csm::pack_number(kind, ranks[token] + n * csm::input_bytes(kind), draw_float());
+
+  const csm::InputsRoom room(kTokens, kCols);
+  csm::Rows<float> rows(kTokens, kCols);
+  for (int token = 0; token < kTokens; ++token)
+    for (int64_t i = 0; i < kCols; ++i) rows[token][i] = draw_float();
+  const csm::Inputs inputs = csm::pack(room, kind, {rows[0], rows.stride(), kTokens, rows.padded()});
+  char ranks[kAdapted][4 * csm::kLanes];
+  char* places[kAdapted];
+  for (int i = 0; i < kAdapted; ++i) places[i] = ranks[i];
+  csm::in_groups(kind, kAdapted, [&](auto dot, auto num, int at) {
+    csm::make_ranks<decltype(dot), num>(change, 0, inputs, kNumbers + at, places + at);
+  });
+  for (int i = 0; i < kAdapted; ++i)
+    for (int n = 0; n < csm::kLanes; ++n) {
+      const float rank = number_of(kind, ranks[i] + n * csm::input_bytes(kind));
+      std::printf("%d rank %d %d %a\n", static_cast<int>(kind), i, n, rank);
+    }
+
+  for (char* to : places) {
+    float drawn[csm::kLanes];
+    for (float& number : drawn) number = draw_float();
+    if (is_float) csm::FloatDot::pack_dense(to, csm::load(drawn));
+    else csm::BfloatDot::pack_dense(to, csm::load(drawn));
   }
-  float sums[kTokens][kRows] = {};
-  const auto to = [&](int token, int64_t row) { return sums[token] + row; };
-  if (kind == csm::Kind::kFloat32) csm::add_ups<csm::FloatDot, kTokens>(change, places, kFirst, kRows - 1, to);
-  else csm::add_ups<csm::BfloatDot, kTokens>(change, places, kFirst, kRows - 1, to);
+  csm::Rows<float> sums(kTokens, kRows);
+  const csm::Target target{sums[0], sums.stride(), 0};
+  csm::in_groups(kind, kAdapted, [&](auto dot, auto num, int at) {
+    csm::add_ups<decltype(dot), num>(change, places + at, kNumbers + at, kFirst, kRows - 1, target);
+  });
   for (int token = 0; token < kTokens; ++token)
     for (int row = 0; row < kRows; ++row)
       std::printf("%d change %d %d %a\n", static_cast<int>(kind), token, row, sums[token][row]);
