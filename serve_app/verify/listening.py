@@ -65,9 +65,14 @@ class RecognizersEar:
         return await asyncio.to_thread(self._recognizer.transcribe, resampled)
 
 
-async def listen(model: ServedModel, texts: Sequence[str], ear: Ear | None) -> list[Heard]:
-    """Each of the checkpoint's own speakers (speaker 0 where it brings no voice) says all `texts`, many at once."""
-    speakers = sorted(await model.pipeline().default_voices()) or [0]
+async def listen(
+    model: ServedModel, texts: Sequence[str], ear: Ear | None, speakers: Sequence[int] = ()
+) -> list[Heard]:
+    """Each of `speakers` says all `texts`, many at once.
+
+    speakers: where it is empty, those whose voices the checkpoint brings, or speaker 0 where it brings none.
+    """
+    speakers = speakers or sorted(await model.pipeline().default_voices()) or [0]
     at_once = asyncio.Semaphore((await model.tokens.info()).max_batch_size)
 
     async def one(speaker: int, seed: int, text: str) -> Heard:

@@ -3,6 +3,8 @@
 import base64
 from collections.abc import Callable, Sequence
 from html import escape
+from math import inf
+from pathlib import Path
 from statistics import median
 
 from serve_app import __version__
@@ -14,13 +16,14 @@ from serve_app.verify.listening import Heard
 from serve_app.verify.plot import dots
 
 _MEASURES = (
-    ("score", "Score of each utterance (1: without a fault)", ""),
-    ("pace", "Length beside a usual reading", ""),
-    ("silence_seconds", "Longest silence", " s"),
-    ("loudness_db", "Loudness above the voice's clip", " dB"),
-    ("pitch_semitones", "Pitch above the voice's clip, semitones", ""),
-    ("words_heard", "Share of the words that were heard", ""),
+    ("score", "Score of each utterance (1: without a fault)", "", 1.0),
+    ("pace", "Length beside a usual reading", "", inf),
+    ("silence_seconds", "Longest silence", " s", inf),
+    ("loudness_db", "Loudness above the voice's clip", " dB", inf),
+    ("pitch_semitones", "Pitch above the voice's clip, semitones", "", inf),
+    ("words_heard", "Share of the words that were heard", "", 1.0),
 )
+"""A score's field, its title, its unit, and the most that it can be."""
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2733; --dim: #66727f; --line: #d7dde3; --a: #2b6cb0; --b: #c05621; }
 @media (prefers-color-scheme: dark) {
@@ -59,6 +62,7 @@ def _about(sides: Sequence[Side]) -> str:
 def _summary(sides: Sequence[Side]) -> str:
     rows: list[tuple[str, Callable[[Side], str]]] = [
         ("weights", lambda side: f"{side.info.weights}, {side.arithmetic}, {side.info.step} step"),
+        ("voice", _voices),
         ("ends", lambda side: "<br>".join(f"speaker {one.speaker}: {one}" for one in ends_by_speaker(side.heard))),
         ("mean score", lambda side: f"{sum(one.score['score'] for one in side.heard) / len(side.heard):.3f}"),
         ("audio", lambda side: f"{sum(one.score['seconds'] for one in side.heard):.1f} s"),
@@ -66,10 +70,20 @@ def _summary(sides: Sequence[Side]) -> str:
         ("a frame takes", lambda side: ", ".join(f"{ms:.1f} ms ({n})" for n, ms in side.speed.step_ms.items())),
         ("first audio", lambda side: f"{side.speed.first_audio_ms:.0f} ms"),
     ]
-    head = "".join(f"<th>{escape(side.name)}</th>" for side in sides)
+    head = _head(sides)
     lines = [f"<tr><th>{label}</th>{''.join(f'<td>{cell(side)}</td>' for side in sides)}</tr>" for label, cell in rows]
     note = '<p class="dim">In brackets: streams at once.</p>'
     return f"<table><tr><th></th>{head}</tr>{''.join(lines)}</table>{note}"
+
+
+def _head(sides: Sequence[Side]) -> str:
+    return "".join(f"<th>{letter}: {escape(side.name)}</th>" for letter, side in zip("AB", sides, strict=True))
+
+
+def _voices(side: Side) -> str:
+    own = {True: "the checkpoint's clip", False: "as it was trained, no clip"}
+    speakers = sorted({one.speaker for one in side.heard})
+    return "<br>".join(f"speaker {speaker}: {own[speaker in side.prompted]}" for speaker in speakers)
 
 
 def _words_heard(side: Side) -> str:
@@ -77,13 +91,18 @@ def _words_heard(side: Side) -> str:
     return f"{sum(shares) / len(shares):.1%}" if shares else "not measured (pip install faster-whisper)"
 
 
-def _plot(sides: Sequence[Side], name: str, title: str, unit: str) -> str:
-    rows = [(side.name[-16:], _values(side, name)) for side in sides]
-    drawn = dots(title, rows, unit)
+def _plot(sides: Sequence[Side], name: str, title: str, unit: str, most: float) -> str:
+    rows = [(label, _values(side, name)) for label, side in zip(_labels(sides), sides, strict=True)]
+    drawn = dots(title, rows, unit, most)
     if not drawn:
         return ""
     medians = ", ".join(f"{median(values):.3g}" for _, values in rows if values)
     return f'<h2>{escape(title)}</h2>{drawn}<p class="dim">medians: {medians}{escape(unit)}</p>'
+
+
+def _labels(sides: Sequence[Side]) -> list[str]:
+    """Short, and different for long names that end alike."""
+    return [f"{letter}: {Path(side.name).name[-12:]}" for letter, side in zip("AB", sides, strict=True)]
 
 
 def _values(side: Side, name: str) -> list[float]:
@@ -91,7 +110,7 @@ def _values(side: Side, name: str) -> list[float]:
 
 
 def _texts(sides: Sequence[Side]) -> str:
-    head = "".join(f"<th>{escape(side.name)}</th>" for side in sides)
+    head = _head(sides)
     lines: list[str] = []
     for one in sides[0].heard:
         others = [_same(side, one) for side in sides]

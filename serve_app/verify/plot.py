@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from html import escape
+from math import inf
 from statistics import median
 
 _WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 640, 120, 20, 34, 10, 26
@@ -9,12 +10,12 @@ _RADIUS = 4
 _TICKS = 5
 
 
-def dots(title: str, rows: Sequence[tuple[str, Sequence[float]]], unit: str = "") -> str:
-    """`rows`: a label and its values. Rows without values are left empty."""
+def dots(title: str, rows: Sequence[tuple[str, Sequence[float]]], unit: str = "", most: float = inf) -> str:
+    """`rows`: a label and its values. Rows without values are left empty. The axis ends at `most`."""
     values = [value for _, row in rows for value in row]
     if not values:
         return ""
-    low, high = _range(values)
+    low, high = _range(values, most)
     height = _TOP + _ROW * len(rows) + _BOTTOM
     parts = [f'<svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{escape(title)}">']
     for number in range(_TICKS + 1):
@@ -41,12 +42,10 @@ def _row(label: str, values: Sequence[float], number: int, low: float, high: flo
     return parts
 
 
-def _range(values: Sequence[float]) -> tuple[float, float]:
+def _range(values: Sequence[float], most: float) -> tuple[float, float]:
     low, high = min(values), max(values)
-    if low == high:
-        return low - 0.5, high + 0.5
-    room = 0.04 * (high - low)
-    return low - room, high + room
+    room = 0.5 if low == high else 0.04 * (high - low)
+    return low - room, min(high + room, most)
 
 
 def _x(value: float, low: float, high: float) -> float:

@@ -62,6 +62,17 @@ def test_the_page_holds_figures_plots_and_sound_and_needs_nothing_else() -> None
     assert "2.0 ms (1), 3.5 ms (4)" in page
 
 
+def test_the_page_tells_sides_apart_whose_long_names_end_alike_and_who_speaks_from_a_clip() -> None:
+    names = ("/models/one/a-long-name-of-a-checkpoint", "/models/two/a-long-name-of-a-checkpoint")
+    voices = (frozenset({0}), frozenset[int]())
+    sides = [
+        Side(name, INFO, [heard(0, PieceEnd.ITSELF)], SPEED, voice) for name, voice in zip(names, voices, strict=True)
+    ]
+    page = page_of(sides)
+    assert "A: a-checkpoint" in page and "B: a-checkpoint" in page
+    assert page.index("speaker 0: the checkpoint's clip") < page.index("speaker 0: as it was trained, no clip")
+
+
 def test_a_dot_stands_where_its_value_is() -> None:
     plot = dots("t", [("a", [0.0, 10.0, 20.0]), ("b", [])])
     places = [float(x) for x in re.findall(r'<circle class="side0" cx="([\d.]+)"', plot)]
@@ -69,6 +80,7 @@ def test_a_dot_stands_where_its_value_is() -> None:
     assert f'x1="{places[1]:.1f}"' in plot, "the median's line"
     assert dots("t", [("a", [])]) == ""
     assert "<circle" in dots("t", [("a", [1.0])])
+    assert ">1<" in dots("t", [("a", [1.0])], most=1.0) and ">1.5<" not in dots("t", [("a", [1.0])], most=1.0)
 
 
 def test_a_side_names_its_quantization() -> None:
