@@ -5,7 +5,7 @@ from html import escape
 from math import inf
 from statistics import median
 
-_WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 640, 120, 20, 34, 10, 26
+_WIDTH, _LEFT, _RIGHT, _ROW, _TOP, _BOTTOM = 640, 120, 34, 34, 10, 26
 _RADIUS = 4
 _TICKS = 5
 

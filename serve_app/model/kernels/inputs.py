@@ -64,9 +64,10 @@ class Inputs:
         return Places(torch.arange(sizes.num_rows, device=self.device).flip(0), self.positions(sizes))
 
     def residuals(self, sizes: Sizes) -> list[Residual]:
-        """Without and with parts."""
-        x, parts = self.normal(sizes.num_rows, 2, sizes.hidden)[:, 1], self.normal(3, sizes.num_rows, sizes.hidden)
-        return [Residual.of(x), Residual(x, parts.float())]
+        """Without and with parts. Each has rows of its own, since parts may be added in place."""
+        rows = self.normal(sizes.num_rows, 4, sizes.hidden)
+        parts = self.normal(3, sizes.num_rows, sizes.hidden)
+        return [Residual.of(rows[:, 1]), Residual(rows[:, 3], parts.float())]
 
     def norm(self, sizes: Sizes) -> Norm:
         return Norm(self.normal(sizes.hidden), 1e-5)
