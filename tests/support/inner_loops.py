@@ -16,7 +16,7 @@ const csm::MultiplyGroup* kernels(csm::Kind kind) { return csm::kernels_of(kind)
 _FUNCTION = re.compile(r"[0-9a-f]+ <.*multiply_group<csm::(\w+), (\d+)>.*>:")
 _LINE = re.compile(r"^\s*([0-9a-f]+):\s+(.*)$", re.MULTILINE)
 _JUMP = re.compile(r"(?:j\w+|b\.\w+|b|cbn?z|tbn?z)\s+(?:[wx]\d+, )?(?:#\d+, )?(?:0x)?([0-9a-f]+)\b")
-_MULTIPLIES = re.compile(r"v?fmadd|vdpbf16ps|vpdpwssd|vpmaddwd|vmulps|fmla|smull|bfdot")
+_MULTIPLIES = re.compile(r"(?:\{vex\}\s+)?(?:v?fmadd|vdpbf16ps|vpdpwssd|vpmaddwd|vmulps|fmla|smull|bfdot)")
 _STACK = re.compile(r"\(%rsp|\[sp")
 _VECTOR = re.compile(r"%[xyz]mm\d|\b[qvd]\d+\b")
 
