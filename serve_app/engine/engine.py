@@ -120,7 +120,7 @@ class Engine:
         Where nobody listens, as long as this thread was kept waiting for a processor, so that other keys are not.
         """
         paused = self._scheduler.paused
-        if (kept_waiting := self._kept_waiting()) and self._scheduler.may_yield:
+        if self._scheduler.may_yield and (kept_waiting := self._kept_waiting()):
             return min(kept_waiting, _MAX_REST_SECONDS)
         if self._in_flight or not paused or len(paused) < len(self._scheduler.rows):
             return 0.0

@@ -157,8 +157,9 @@ class Scheduler:
     @property
     def may_yield(self) -> bool:
         """Whether nobody listens to what is made, and another key came lately, which may want the processors."""
-        others = {sequence.request.owner for sequence in self.rows}
-        return not any(s.request.paced for s in self.rows) and any(self._shares.others_came(o) for o in others)
+        if any(sequence.request.paced for sequence in self.rows):
+            return False
+        return any(self._shares.others_came(owner) for owner in {sequence.request.owner for sequence in self.rows})
 
     @property
     def prefilling(self) -> list[tuple[int, Sequence]]:
