@@ -12,6 +12,7 @@ from serve_app.speech.costly import ENCODING
 
 T = TypeVar("T")
 _closing: set[asyncio.Task[bytes]] = set()
+"""The event loop keeps no reference to its tasks."""
 
 
 async def encoded_whole(pcm: bytes, coding: Coding) -> bytes:
