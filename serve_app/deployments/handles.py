@@ -13,7 +13,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments.heartbeats import Heartbeat, while_heard
-from serve_app.deployments.ray_private import by_reference, streaming
+from serve_app.deployments.ray_private import by_reference, runs_alone, streaming
 from serve_app.errors import CsmServeError, GenerationFailed, NotReady, Overloaded, ReplicaLost, ReplicaSilent
 from serve_app.messages import (
     Accepted,
@@ -146,7 +146,7 @@ def _of_an_engine(
     def ask(waited_seconds: float, was_refused: bool) -> Any:
         return method.remote(replace(request, waited_seconds=waited_seconds, was_refused=was_refused))
 
-    return _consume(ask, failover, _QUEUED_HEARTBEATS, may_be_refused=True)
+    return _consume(ask, failover, lambda: not runs_alone(method))
 
 
 class _StillQueued(Exception):
@@ -156,16 +156,15 @@ class _StillQueued(Exception):
 async def _consume(
     ask: Callable[[float, bool], Any],
     failover: FailoverSettings,
-    max_queued_heartbeats: int | None = None,
-    may_be_refused: bool = False,
+    is_another_there: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[Any, None]:
     """The messages of one request, without heartbeats. Closing it cancels the request.
 
     A replica that takes the request sends a heartbeat. If none comes, no replica runs or the replica is cut off, and
-    Serve would hold the request for ever; so it is sent again. It is also sent again after `max_queued_heartbeats`
-    heartbeats without a message, and once if it `may_be_refused` by a full replica: callers know the loads of a second
-    ago, and another replica may have room. `ask` gets the seconds waited so far, so that the request keeps its place,
-    and whether it was refused.
+    Serve would hold the request for ever; so it is sent again. Where another replica is there, it is also sent again
+    after some heartbeats without a message, and once if a full replica refuses it: callers know the loads of a second
+    ago, and another may have room. `ask` gets the seconds waited so far, so that the request keeps its place, and
+    whether it was refused.
     """
     asked_at, waited_seconds, was_refused = time.monotonic(), 0.0, False
     while True:
@@ -179,13 +178,13 @@ async def _consume(
                             yield message
                             continue
                         num_heartbeats += 1
-                        if not is_open and num_heartbeats == max_queued_heartbeats:
+                        if not is_open and num_heartbeats >= _QUEUED_HEARTBEATS and is_another_there():
                             raise _StillQueued
             return
         except _StillQueued:
             waited_seconds = time.monotonic() - asked_at
         except Overloaded:
-            if is_open or was_refused or not may_be_refused:
+            if is_open or was_refused or not is_another_there():
                 raise
             was_refused = True
         except ReplicaSilent:

@@ -137,6 +137,13 @@ def by_reference(handle: DeploymentHandle) -> DeploymentHandle:
     return handle.options(_by_reference=True)
 
 
+def runs_alone(handle: DeploymentHandle) -> bool:
+    """Whether the deployment has one replica, as far as this process knows. False before the first request."""
+    router = getattr(getattr(handle, "_router", None), "_asyncio_router", None)
+    known = getattr(router, "request_router", None)
+    return known is not None and len(known.curr_replicas) == 1
+
+
 class ExactRequestRouter(RequestRouter):
     """Gives each replica to the request that it was chosen for, and counts that request when it is chosen.
 

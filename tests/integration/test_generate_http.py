@@ -154,8 +154,14 @@ async def test_a_client_that_leaves_a_whole_answer_frees_its_slots_too(server: S
     await until_cancelled(server, "left-whole")
 
 
+def num_refused_by_the_engine(server: Server) -> int:
+    lines = httpx.get(f"{server.url}/metrics", timeout=30).text.splitlines()
+    return int(sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("ray_csm_engine_refused_total")))
+
+
 @pytest.mark.timeout(400)
 async def test_more_than_can_run_or_wait_are_refused_before_any_audio(server: Server) -> None:
+    num_before = num_refused_by_the_engine(server)
     async with httpx.AsyncClient(timeout=300) as client:
         # So long that few end before the last has come through the door.
         bodies = [{"text": LONG, "max_audio_seconds": 60, "seed": n} for n in range(16)]
@@ -167,6 +173,10 @@ async def test_more_than_can_run_or_wait_are_refused_before_any_audio(server: Se
     assert len(served) >= 12 and refused
     assert all(int(r.headers["retry-after"]) >= 1 and "detail" in r.json() for r in refused)
     assert all(len(samples(r.content)) == 750 * 3840 for r in served)
+    # Each asked the only generator once. A refusal that is asked for twice costs twice, just when there is too much to do.
+    until(lambda: num_refused_by_the_engine(server) >= num_before + len(refused), "the refusals are published", 20)
+    await asyncio.sleep(2)
+    assert num_refused_by_the_engine(server) == num_before + len(refused)
 
 
 def test_health_ready_and_info(server: Server) -> None:

@@ -164,6 +164,27 @@ async def test_a_fused_decoder_that_refuses_is_left_for_another_once() -> None:
     assert graph.requests[1].was_refused
 
 
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handles, "runs_alone", lambda handle: True)
+
+
+@pytest.mark.usefixtures("alone")
+async def test_a_lone_replica_that_refuses_is_not_asked_again() -> None:
+    """It would cost as much once more, just when there is too much to do."""
+    graph = running([Overloaded("full", 1)], [1, 2])
+    with pytest.raises(Overloaded):
+        await generated(graph)
+    assert len(graph.requests) == 1
+
+
+@pytest.mark.usefixtures("alone")
+async def test_nor_is_one_that_keeps_the_request_waiting() -> None:
+    graph = running([BEAT] * 5 + [1, 2])
+    assert await generated(graph) == [1, 2]
+    assert len(graph.requests) == 1
+
+
 async def test_sound_that_comes_as_opus_is_sound_again() -> None:
     pcm, codes = bytes(2 * 3840), Codes.from_array(np.zeros((2, 4), np.int64))
     packed = AudioChunk(0, b"", codes, opus=OpusPackets(64_000).encode(pcm))
