@@ -3,14 +3,13 @@
 import math
 
 from serve_app.engine.sequence import Sequence
-from serve_app.messages import FRAME_RATE_HZ
 
 _CATCH_UP_SECONDS = 1.0
 """A paused stream resumes once its listener has caught up by this much. A smaller value would swap rows every step."""
 
 
 class Pace:
-    """Pauses paced streams that are `max_lead_seconds` ahead; 0 pauses none.
+    """Pauses paced streams that are `max_lead_seconds` ahead; 0 pauses none. All its seconds are the listener's.
 
     Sends a paced stream's frames at once while its listener has less than `reserve_seconds` of audio left.
     """
@@ -37,7 +36,7 @@ class Pace:
 
     def sent_seconds(self, sequence: Sequence, now: float) -> float:
         """Audio that its listener has in hand: what was sent, less what a listener has played by now."""
-        return self._lead_seconds(sequence, now) - sequence.num_unsent / FRAME_RATE_HZ
+        return self._lead_seconds(sequence, now) - sequence.num_unsent / sequence.frames_heard_per_second
 
     def resumes_at(self, sequence: Sequence) -> float:
         """When a paused sequence decodes again, on the engine's clock."""
@@ -50,7 +49,7 @@ class Pace:
         computed_in = frames_left * step_seconds
         if not self._is_paced(sequence):
             return computed_in
-        played_in = self._lead_seconds(sequence, now) + frames_left / FRAME_RATE_HZ
+        played_in = self._lead_seconds(sequence, now) + frames_left / sequence.frames_heard_per_second
         return max(computed_in, played_in - self.max_lead_seconds)
 
     def _is_paced(self, sequence: Sequence) -> bool:

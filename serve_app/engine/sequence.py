@@ -96,6 +96,11 @@ class Sequence:
         return self.request.priority > 0 and not self.has_aged
 
     @property
+    def frames_heard_per_second(self) -> float:
+        """By a listener of a paced request."""
+        return FRAME_RATE_HZ * self.request.speed
+
+    @property
     def num_unsent(self) -> int:
         return self.num_frames - self._num_sent
 
@@ -166,7 +171,7 @@ class Sequence:
         self._last_frame = data
         self._frames.append(data)
         self.num_frames += 1
-        self.played_out_at = max(self.played_out_at, now) + 1 / FRAME_RATE_HZ
+        self.played_out_at = max(self.played_out_at, now) + 1 / self.frames_heard_per_second
         if self._num_repeats >= repeated_frames_limit:
             return FinishReason.RUNAWAY
         return FinishReason.LENGTH if self.num_frames >= self.prompt.max_frames else None

@@ -18,8 +18,11 @@ class Call:
     request_id: str
     key: Key
     is_streamed: bool = False
+    """Somebody listens while it is made."""
     is_lossy: bool = False
     """The format of the answer loses sound, so the way to it may too."""
+    speed: float = 1.0
+    """How fast a listener hears it. 2 is twice as fast as it is spoken."""
     priority: int = 0
     """Above 0: background work, which may run again with the same id after a crash."""
     start_timeout_seconds: float | None = None

@@ -34,6 +34,8 @@ class SpeechRequest:
     """What was said before, in codes. The oldest give way where they do not fit."""
     is_streamed: bool = True
     """True if a listener may play it while it is generated. An answer that is sent whole has no deadlines."""
+    speed: float = 1.0
+    """How fast that listener hears it."""
     is_lossy: bool = False
     """See `messages.GenerationRequest`."""
     priority: int = 0

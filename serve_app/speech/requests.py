@@ -56,6 +56,7 @@ class Requests:
             sampling=replace(scene.sampling, seed=_seed(scene, call)),
             max_audio_seconds=scene.max_audio_seconds,
             is_streamed=call.is_streamed,
+            speed=call.speed,
             is_lossy=call.is_lossy,
             priority=call.priority,
             arrived_at=call.arrived_at,

@@ -82,6 +82,7 @@ class Spoken:
             priority=request.priority if is_first or request.priority > 0 else _CONTINUING,
             becomes_context=not part.is_last,
             paced=request.is_streamed,
+            speed=request.speed,
             is_lossy=request.is_lossy,
             lead_seconds=max(0.0, self._played_out_at - time.monotonic()),
             trace=request.trace,
@@ -137,7 +138,8 @@ class Spoken:
     def _placed(self, chunk: AudioChunk) -> AudioChunk:
         first_frame = self._num_frames
         self._num_frames += chunk.num_frames
-        self._played_out_at = max(self._played_out_at, time.monotonic()) + chunk.num_frames / FRAME_RATE_HZ
+        seconds = chunk.num_frames / FRAME_RATE_HZ / self._request.speed
+        self._played_out_at = max(self._played_out_at, time.monotonic()) + seconds
         return replace(
             chunk, first_frame=first_frame, turn=self._turn, utterance=self._utterance, spoken_chars=self._spoken_chars
         )

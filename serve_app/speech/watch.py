@@ -62,7 +62,7 @@ class WatchedAnswer:
         self._span = watcher.tracer.span(
             "request", request.trace, request_id=request.request_id, turns=len(request.turns)
         )
-        self._playback = Playback()
+        self._playback = Playback(request.speed)
         self._first_audio_seconds = 0.0
         self._is_accepted = False
         self._is_live = False

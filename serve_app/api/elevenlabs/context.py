@@ -55,7 +55,8 @@ class Context:
         """Until all is spoken, and the last message is sent. Raises what `SpeechService.open` and an answer raise."""
         if await self._text.ready():
             self.is_busy = True
-            call = Call(uuid.uuid4().hex, key, self._coding.speed <= 1, self._coding.format.is_lossy)
+            coding = self._coding
+            call = Call(uuid.uuid4().hex, key, is_streamed=True, is_lossy=coding.format.is_lossy, speed=coding.speed)
             async with (
                 LiveEncoder(self._coding) as encoder,
                 await speech.open(self._scene, call, self._text) as answer,

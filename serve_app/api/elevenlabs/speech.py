@@ -109,9 +109,8 @@ class ElevenLabsSpeech:
     async def _opened(self, request: Request, asked_for: _AskedFor, is_streamed: bool) -> _Opened:
         key, body, speed = asked_for.key, asked_for.body, asked_for.coding.speed
         turn = await turn_with(asked_for.voice_id, body.text, self._speech, key)
-        # Pacing holds a stream back to the speed of speech, and this listener may hear it faster.
-        is_paced, traceparent = is_streamed and speed <= 1, request.headers.get("traceparent", "")
-        call = Call(request_id_of(request), key, is_paced, asked_for.coding.format.is_lossy, trace=traceparent)
+        is_lossy, traceparent = asked_for.coding.format.is_lossy, request.headers.get("traceparent", "")
+        call = Call(request_id_of(request), key, is_streamed, is_lossy, speed, trace=traceparent)
         info = await self._speech.info()
         scene = await self._speech.scene(asked(body, turn, self._settings), self._settings, key)
         # The status waits for admission: a refusal is raised here, and never after a 200.

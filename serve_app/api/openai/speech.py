@@ -59,10 +59,8 @@ class OpenAiSpeech:
         body = parse(await request.body(), self._settings.limits)
         coding = asked_coding(request, body.response_format, body.sample_rate, MP3, body.speed)
         is_streamed = body.stream or body.stream_format == "sse"
-        # Pacing holds a stream back to the speed of speech, and this listener hears it faster.
-        is_paced = is_streamed and body.speed <= 1
         traceparent, is_lossy = request.headers.get("traceparent", ""), coding.format.is_lossy
-        call = Call(request_id_of(request), key, is_paced, is_lossy, trace=traceparent)
+        call = Call(request_id_of(request), key, is_streamed, is_lossy, body.speed, trace=traceparent)
         async with while_connected(partial(disconnect, request.receive)):
             speech = (await named(self._models, body)).speech
             info = await speech.info()

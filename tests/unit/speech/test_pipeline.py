@@ -127,6 +127,14 @@ async def test_turns_that_somebody_listens_to_are_paced_and_know_what_is_still_t
     assert [request.lead_seconds for request in decoder.requests] == pytest.approx([0, 4 * 0.08, 8 * 0.08])
 
 
+async def test_a_listener_at_twice_the_speed_has_half_as_long_to_play(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.speech.spoken.time", SimpleNamespace(monotonic=lambda: 5.0))
+    decoder = FakeDecoder()
+    await heard(SpeechPipeline(FakeEncoder(), decoder).stream(replace(asked(scene(2)), speed=2.0)))
+    assert [request.speed for request in decoder.requests] == [2, 2]
+    assert [request.lead_seconds for request in decoder.requests] == pytest.approx([0, 2 * 0.08])
+
+
 async def test_a_file_is_made_as_fast_as_it_can_be() -> None:
     decoder = FakeDecoder()
     await heard(SpeechPipeline(FakeEncoder(), decoder).stream(replace(asked(), is_streamed=False)))

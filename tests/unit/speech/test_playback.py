@@ -30,3 +30,9 @@ def test_the_player_stands_still_as_long_as_the_latest_chunk_is_late() -> None:
     assert [playback.hear(at, 0.08) for at in (5.0, 5.07, 5.2, 5.26)] == pytest.approx([None, -0.01, 0.04, 0.02])
     assert playback.underrun_seconds == pytest.approx(0.04)
     assert playback.audio_seconds == pytest.approx(0.32)
+
+
+def test_a_player_at_twice_the_speed_needs_the_next_chunk_in_half_the_time() -> None:
+    playback = Playback(speed=2)
+    assert [playback.hear(at, 0.08) for at in (5.0, 5.03, 5.1)] == pytest.approx([None, -0.01, 0.02])
+    assert playback.audio_seconds == pytest.approx(0.24), "of speech, at its own speed"
