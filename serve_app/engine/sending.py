@@ -4,12 +4,17 @@ from collections.abc import Iterable
 
 from serve_app.engine.pacing import Pace
 from serve_app.engine.sequence import Sequence
-from serve_app.messages import FRAME_RATE_HZ
 from serve_app.settings import EngineSettings
+
+_WHOLE_SECONDS = 1.0
+"""Of computing, for a message of an answer that nobody hears before its end."""
 
 
 class Sending:
-    """Messages grow with what listeners have in hand, and those of a batch do not all go after the same step."""
+    """Messages grow with what listeners have in hand, and those of a batch do not all go after the same step.
+
+    Where nobody listens they are large from the start.
+    """
 
     def __init__(self, settings: EngineSettings, pace: Pace) -> None:
         self._pace = pace
@@ -29,13 +34,13 @@ class Sending:
         """
         early: list[tuple[float, Sequence]] = []
         for sequence in sequences:
-            size = self._size(sequence, now)
+            size = self._size(sequence, now) if sequence.request.paced else self._size_unheard(sequence, step_seconds)
             self._allowance += 1 / size
             share = sequence.num_unsent / size
             seconds_to_pause = self._pace.seconds_to_pause(sequence, now)
             if seconds_to_pause <= 0 or self._pace.must_send(sequence, step_seconds, now):
                 self._send(sequence)
-            elif seconds_to_pause * FRAME_RATE_HZ < size / 2 and share < 1.5:
+            elif seconds_to_pause * sequence.frames_heard_per_second < size / 2 and share < 1.5:
                 continue  # Its last message before it pauses would be a small one.
             elif share >= 1:
                 self._send(sequence)
@@ -51,5 +56,10 @@ class Sending:
 
     def _size(self, sequence: Sequence, now: float) -> int:
         """Of the sequence's next message, in frames: at most as much as its listener has in hand, or `chunk_frames`."""
-        in_hand = int(self._pace.sent_seconds(sequence, now) * FRAME_RATE_HZ)
+        in_hand = int(self._pace.sent_seconds(sequence, now) * sequence.frames_heard_per_second)
         return sequence.size_of_next_message(in_hand, min(max(self._chunk_frames, in_hand), self._most_frames))
+
+    def _size_unheard(self, sequence: Sequence, step_seconds: float) -> int:
+        """Of the next message of an answer that nobody hears before its end: at most a quarter of what there is, since
+        the last one's sound is made when all else is done, and is lost with its replica."""
+        return max(self._most_frames, min(sequence.num_frames // 4, int(_WHOLE_SECONDS / max(step_seconds, 1e-6))))

@@ -56,8 +56,8 @@ def test_messages_may_wait_to_grow_or_not() -> None:
     streams.append(timed.add(spoken(40, "kept small", paced=True)))
     timed.run_for()
     sizes = [[message.codes.num_frames for message in stream.messages[:8]] for stream in streams]
-    # The fifth may be a frame shorter: the messages of a batch do not all end at the same frame.
-    assert sizes[0] in ([1, 1, 2, 2, 4, 4, 4, 4], [1, 1, 2, 2, 3, 4, 4, 4])
+    # The fifth may be half as long: the messages of a batch do not all end at the same frame.
+    assert sizes[0] in ([1, 1, 2, 2, fifth, 4, 4, 4] for fifth in (2, 3, 4))
     assert sizes[1] == [1] * 8
 
 

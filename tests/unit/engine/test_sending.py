@@ -59,6 +59,24 @@ def test_messages_grow_to_the_larger_of_both_settings(settings: dict[str, int]) 
     assert max(heard.sizes) == max(4, settings.get("chunk_frames", 4))
 
 
+def test_an_answer_that_nobody_hears_before_its_end_has_few_messages() -> None:
+    timed = Timed({1: 10.0})
+    heard = Heard(timed, 250, paced=False)
+    timed.run_for()
+    assert heard.sizes[:4] == [12, 12, 12, 12]
+    assert sum(heard.sizes) == 250 and len(heard.sizes) <= 13
+    before_last = 250 - heard.sizes[-1]
+    assert max(heard.sizes) <= before_last / 4 + 1, "what is decoded when all else is done, and lost with a replica"
+
+
+def test_and_a_slow_engine_sends_it_once_a_second() -> None:
+    """Whoever waits for it learns that it goes on, and the codec does not have all its work at the end."""
+    timed = Timed({1: 80.0})
+    heard = Heard(timed, 500, paced=False)
+    timed.run_for()
+    assert max(heard.sizes) == 12
+
+
 def test_a_stream_at_the_pace_of_its_listener_keeps_small_messages() -> None:
     timed = Timed({1: 80.0}, chunk_reserve_ms=0)
     heard = Heard(timed, 100)

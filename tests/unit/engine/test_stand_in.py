@@ -106,7 +106,7 @@ async def test_an_utterance_is_as_long_as_the_setting_or_as_the_request_allows(
     frames: int | None, finish: FinishReason
 ) -> None:
     generator = service({"frames": frames})
-    messages = await collected(generator.generate(asked(40)))
+    messages = await collected(generator.generate(replace(asked(40), paced=True)))
     assert (sum(m.codes.num_frames for m in messages), messages[-1].finish) == (frames or 40, finish)
     assert [m.codes.num_frames for m in messages][:6] == [1, 1, 2, 2, 4, 2 if frames else 4]
     generator.stop()
