@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 
 _MAX_REST_SECONDS = 0.1
 """An expired sequence is dropped at most this much too late."""
+_YIELDS = 8
+"""So many times as long as it was kept waiting for a processor, it leaves the processors to others."""
 
 
 class Engine:
@@ -117,11 +119,12 @@ class Engine:
     def rest_seconds(self) -> float:
         """How long the next step may wait: while every sequence is paused.
 
-        Where nobody listens, as long as this thread was kept waiting for a processor, so that other keys are not.
+        Where nobody listens and this thread was kept waiting for a processor, longer than that, so that other keys are
+        not.
         """
         paused = self._scheduler.paused
         if self._scheduler.may_yield and (kept_waiting := self._kept_waiting()):
-            return min(kept_waiting, _MAX_REST_SECONDS)
+            return min(_YIELDS * kept_waiting, _MAX_REST_SECONDS)
         if self._in_flight or not paused or len(paused) < len(self._scheduler.rows):
             return 0.0
         until_resume = min(self._pace.resumes_at(sequence) for sequence in paused) - self._clock()
