@@ -125,8 +125,10 @@ class GenerationRequest:
     becomes_context: bool = False
     """A later request will have this one as context, so its keys and values are worth keeping."""
     paced: bool = False
-    """A listener plays it live. It runs ahead of the listener by at most `engine.max_lead_seconds`. What is not paced is
-    heard by nobody before its end."""
+    """A listener plays it live. It runs ahead of the listener by at most `engine.max_lead_seconds`.
+
+    Nobody hears what is not paced before its end.
+    """
     speed: float = 1.0
     """How fast the listener of a paced request hears it: 2 is twice as fast as it is spoken."""
     lead_seconds: float = 0.0

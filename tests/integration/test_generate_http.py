@@ -173,7 +173,7 @@ async def test_more_than_can_run_or_wait_are_refused_before_any_audio(server: Se
     assert len(served) >= 12 and refused
     assert all(int(r.headers["retry-after"]) >= 1 and "detail" in r.json() for r in refused)
     assert all(len(samples(r.content)) == 750 * 3840 for r in served)
-    # Each asked the only generator once. A refusal that is asked for twice costs twice, just when there is too much to do.
+    # Each asked the only generator once: to ask again costs as much once more, just when there is too much to do.
     until(lambda: num_refused_by_the_engine(server) >= num_before + len(refused), "the refusals are published", 20)
     await asyncio.sleep(2)
     assert num_refused_by_the_engine(server) == num_before + len(refused)

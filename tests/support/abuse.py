@@ -189,7 +189,8 @@ async def under_attack(
     await _until(lambda: not held(server), lambda: f"held still: {held(server)}")
     await _until(lambda: open_connections(server) <= before + 2, lambda: f"{open_connections(server)} connections")
     seen = json.loads(output.decode().strip().splitlines()[-1])[name]
-    return Result(statistics.median(calm), statistics.median(attacked), max(attacked), seen, max(watched.peak_mb.values()))
+    peak_mb = max(watched.peak_mb.values())
+    return Result(statistics.median(calm), statistics.median(attacked), max(attacked), seen, peak_mb)
 
 
 async def _until(is_so: Callable[[], bool], what: Callable[[], str]) -> None:
