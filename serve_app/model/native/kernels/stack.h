@@ -68,6 +68,14 @@ inline int64_t chunk_rows(int64_t bytes_per_row) {
 
 inline int64_t chunk_rows(const Matrix& matrix) { return chunk_rows(row_bytes(matrix.kind, matrix.cols)); }
 
+// Asks memory for the first of the rows from `row` on, where they do not follow what is read before them: a processor
+// fetches ahead by itself only once it has seen a few lines in order.
+inline void ask_for(const Matrix& matrix, int64_t row) {
+  constexpr int64_t kBytes = 8192;
+  const auto* first = static_cast<const char*>(matrix.values) + row * row_bytes(matrix.kind, matrix.cols);
+  for (int64_t i = 0; i < kBytes; i += 64) __builtin_prefetch(first + i, 0, 2);
+}
+
 inline int64_t num_chunks(int64_t total, int64_t each) { return (total + each - 1) / each; }
 
 class Stack {
@@ -161,7 +169,7 @@ class Stack {
       member.wait_for_announced(num_ranks);
       ranks_.use(changes, begin, end, to);
     };
-    member.stage(num_ranks + num_chunks(num_rows, each), prepare, [&](int64_t chunk) {
+    const auto take = [&](int64_t chunk) {
       if (chunk < num_ranks) {
         ranks_.make(changes, chunk, for_ranks);
         member.announce();
@@ -169,7 +177,8 @@ class Stack {
       }
       const int64_t begin = (chunk - num_ranks) * each;
       add(inputs, begin, std::min(begin + each, num_rows), use);
-    });
+    };
+    member.stage(num_ranks + num_chunks(num_rows, each), prepare, take, num_ranks);
   }
 
   void project(Team::Member& member, Scratch& scratch, const Matrix& qkv, int num_tokens, const Changes& changes,
@@ -203,8 +212,10 @@ class Stack {
     product(member, scratch, gate_up.kind, total, chunk_rows(gate_up), changes, normed_residual(num_tokens, norm),
             [&](const Inputs& inputs, int64_t begin, int64_t end, auto&& use) {
               for (int64_t from : {begin, total + begin}) ranks_.prefetch(changes, from, from + end - begin);
+              ask_for(gate_up, total + begin);
               multiply(gate_up, inputs, begin, end,
                        [&](int64_t row, int64_t n, float value) { inner_[row][n] = value; });
+              if (end < total) ask_for(gate_up, end);
               multiply(gate_up, inputs, total + begin, total + end,
                        [&](int64_t row, int64_t n, float value) { scratch.up[row][n - total - begin] = value; });
               use(begin, end, Target{inner_[0], inner_.stride(), 0});

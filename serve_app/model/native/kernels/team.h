@@ -1,13 +1,16 @@
 // A few threads that go through a frame's stages together.
 //
-// A stage is a number of chunks; whoever is free takes the next, and a stage is over when its chunks are done, whoever
-// did them. A thread that the system stopped for a while finds the stages gone by and catches up without work, so it
-// delays the others by no more than the chunk it held.
+// A stage is a number of chunks. Each thread begins with a run of its own, since memory is read fastest in order, then
+// takes what others have left of theirs; a stage is over when its chunks are done, whoever did them. A thread that the
+// system stopped for a while finds the stages gone by and catches up without work, so it delays the others by no more
+// than the chunk it held.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <thread>
 #include <vector>
 
@@ -32,29 +35,36 @@ class Team {
 
     int index() const { return index_; }
 
-    // body(chunk) for each of the chunks that fall to this thread, prepare() before the first of them.
+    // body(chunk) for each of the chunks that fall to this thread, prepare() before the first of them. Nobody takes
+    // another chunk while one of the first `num_first` is to be had.
     template <class Prepare, class Body>
-    void stage(int64_t num_chunks, Prepare&& prepare, Body&& body) {
+    void stage(int64_t num_chunks, Prepare&& prepare, Body&& body, int64_t num_first = 0) {
       if (team_.threads_.empty()) {
         prepare();
         for (int64_t chunk = 0; chunk < num_chunks; ++chunk) body(chunk);
         team_.num_announced_.store(0, std::memory_order_relaxed);
         return;
       }
-      bool prepared = false;
       const uint64_t stage = stage_++;
-      for (uint64_t ticket = team_.ticket_.load(std::memory_order_acquire); stage_of(ticket) == stage;) {
-        if (static_cast<int64_t>(chunk_of(ticket)) >= num_chunks) {
-          ticket = team_.wait_for_end(stage);
-          continue;
+      if (team_.stage_.load(std::memory_order_acquire) != stage) return;  // It has gone by.
+      bool prepared = false;
+      const auto work_through = [&](Run& run, int64_t begin, int64_t end) {
+        int64_t num_done = 0;
+        for (int64_t chunk; (chunk = run.take(stage, end - begin)) >= 0; ++num_done) {
+          if (!prepared) prepare();
+          prepared = true;
+          body(begin + chunk);
         }
-        if (!team_.ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acquire)) continue;
-        if (!prepared) prepare();
-        prepared = true;
-        body(static_cast<int64_t>(chunk_of(ticket)));
-        team_.finish_chunk(stage, num_chunks);
-        ticket = team_.ticket_.load(std::memory_order_acquire);
+        if (num_done > 0) team_.finish(stage, num_done, num_chunks);
+      };
+      work_through(team_.first_, 0, num_first);
+      const int64_t num_threads = team_.num_threads(), num_others = num_chunks - num_first;
+      for (int64_t i = 0; i < num_threads; ++i) {
+        const int64_t owner = (index_ + i) % num_threads;
+        work_through(team_.runs_[owner], num_first + num_others * owner / num_threads,
+                     num_first + num_others * (owner + 1) / num_threads);
       }
+      team_.wait_for_end(stage);
     }
 
     template <class Body>
@@ -65,7 +75,7 @@ class Team {
     // Within a chunk: what others of this stage wait for is done.
     void announce() { team_.num_announced_.fetch_add(1, std::memory_order_release); }
 
-    // Within a chunk, until `count` chunks before it have announced themselves. They must wait for nothing.
+    // Within a chunk, until `count` of the first chunks have announced themselves. Those must wait for nothing.
     void wait_for_announced(int64_t count) const {
       team_.spin_while([&] { return team_.num_announced_.load(std::memory_order_acquire) < count; });
     }
@@ -78,7 +88,8 @@ class Team {
   };
 
   // `frame` is what each thread runs for a frame of some rows.
-  Team(int num_threads, std::function<void(Member&, int)> frame) : frame_(std::move(frame)), caller_(*this, 0) {
+  Team(int num_threads, std::function<void(Member&, int)> frame)
+      : frame_(std::move(frame)), caller_(*this, 0), runs_(std::make_unique<Run[]>(num_threads)) {
     for (int index = 1; index < num_threads; ++index) threads_.emplace_back([this, index] { serve(index); });
   }
 
@@ -98,7 +109,7 @@ class Team {
   }
 
   void run(int num_rows) {
-    const uint64_t first_stage = stage_of(ticket_.load(std::memory_order_relaxed));
+    const uint64_t first_stage = stage_.load(std::memory_order_relaxed);
     // One word, so that a thread that comes late never mixes two frames.
     job_.store(first_stage << kRowBits | static_cast<uint64_t>(num_rows), std::memory_order_release);
     if (!threads_.empty()) wake();
@@ -107,24 +118,41 @@ class Team {
   }
 
  private:
-  static constexpr int kChunkBits = 24;
   static constexpr int kRowBits = 16;
   static constexpr auto kPatience = std::chrono::microseconds(50);
 
-  static uint64_t stage_of(uint64_t ticket) { return ticket >> kChunkBits; }
-  static uint64_t chunk_of(uint64_t ticket) { return ticket & ((uint64_t{1} << kChunkBits) - 1); }
+  // Chunks that are taken in order. One word counts them and says of which stage, so that a thread that comes late to a
+  // stage finds none left. Alone in its cache lines, since its owner takes most of them.
+  class alignas(128) Run {
+   public:
+    // The next of `size` chunks in a stage. Below zero where none is left.
+    int64_t take(uint64_t stage, int64_t size) {
+      uint64_t taken = taken_.load(std::memory_order_relaxed);
+      for (;;) {
+        if (taken >> kChunkBits > stage) return -1;
+        const uint64_t none = stage << kChunkBits, now = std::max(taken, none);
+        const auto chunk = static_cast<int64_t>(now - none);
+        if (chunk >= size) return -1;
+        if (taken_.compare_exchange_weak(taken, now + 1, std::memory_order_acquire)) return chunk;
+      }
+    }
 
-  void finish_chunk(uint64_t stage, int64_t num_chunks) {
-    if (num_done_.fetch_add(1, std::memory_order_acq_rel) + 1 < num_chunks) return;
+   private:
+    static constexpr int kChunkBits = 24;
+    std::atomic<uint64_t> taken_{0};
+  };
+
+  int64_t num_threads() const { return static_cast<int64_t>(threads_.size()) + 1; }
+
+  void finish(uint64_t stage, int64_t num_done, int64_t num_chunks) {
+    if (num_done_.fetch_add(num_done, std::memory_order_acq_rel) + num_done < num_chunks) return;
     num_done_.store(0, std::memory_order_relaxed);
     num_announced_.store(0, std::memory_order_relaxed);
-    ticket_.store((stage + 1) << kChunkBits, std::memory_order_release);
+    stage_.store(stage + 1, std::memory_order_release);
   }
 
-  uint64_t wait_for_end(uint64_t stage) const {
-    uint64_t ticket;
-    spin_while([&] { return stage_of(ticket = ticket_.load(std::memory_order_acquire)) == stage; });
-    return ticket;
+  void wait_for_end(uint64_t stage) const {
+    spin_while([&] { return stage_.load(std::memory_order_acquire) == stage; });
   }
 
   template <class Condition>
@@ -168,8 +196,10 @@ class Team {
   std::function<void(Member&, int)> frame_;
   Member caller_;
   std::vector<std::thread> threads_;
+  std::unique_ptr<Run[]> runs_;  // one for each thread
+  Run first_;
   // What all threads write must not share a cache line with what they read.
-  alignas(128) std::atomic<uint64_t> ticket_{0};
+  alignas(128) std::atomic<uint64_t> stage_{0};
   alignas(128) std::atomic<int64_t> num_done_{0};
   std::atomic<int64_t> num_announced_{0};
   alignas(128) std::atomic<uint64_t> job_{0};
