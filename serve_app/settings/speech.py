@@ -48,7 +48,8 @@ class EngineSettings(Section):
     2, 4, … up to this."""
     chunk_frames_ahead: int = Field(default=12, ge=1)
     """Largest message once its listener has at least as much in hand. A message costs the same CPU whatever it holds.
-    Up to `engine.chunk_frames`, it changes nothing."""
+    An answer that nobody hears before its end has messages of this size or larger. Up to `engine.chunk_frames`, it
+    changes nothing for listeners."""
     chunk_reserve_ms: float = Field(default=40.0, ge=0)
     """A message is sent early if its listener has less than this left to play after the next step. 0 lets messages grow
     regardless."""
