@@ -161,7 +161,8 @@ class ServedModel:
 def _request(number: int, num_frames: int) -> GenerationRequest:
     """A request of exactly so many frames. Each `number` gives different speech."""
     sampling = SamplingParams(seed=number, min_frames=num_frames, max_frames=num_frames)
-    return GenerationRequest(f"verify-{number}", _TEXT, 0, sampling=sampling)
+    # For a listener who hears everything at once: each frame is sent when it is there, and the engine never rests.
+    return GenerationRequest(f"verify-{number}", _TEXT, 0, sampling=sampling, paced=True, speed=1e6)
 
 
 def _decode_ms(slots: Slots, num_codebooks: int) -> float:

@@ -39,7 +39,7 @@ async def test_the_bare_server_sends_what_the_graph_sends_in_the_same_chunks() -
     settings = Settings(model="stand-in", stand_in=StandInSettings(), engine=engine)
     generator = TokenService.load(settings)
     decoder = DecoderService.load(settings, generator)
-    request = GenerationRequest("r", "Hello.", 0, sampling=SamplingParams(max_frames=25, seed=4711))
+    request = GenerationRequest("r", "Hello.", 0, sampling=SamplingParams(max_frames=25, seed=4711), paced=True)
     chunks = [m.pcm async for m in decoder.stream(request) if isinstance(m, AudioChunk)]
     sizes = chunk_frames(25)
     firsts = [0, *accumulate(sizes)]

@@ -1,6 +1,7 @@
 """A decoder with its generator inside: one replica speaks, reports both parts, and takes the live settings of both."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -51,7 +52,7 @@ async def test_it_speaks_without_another_deployment(replica: FusedDecoderDeploym
 
 
 async def test_it_reports_both_parts(replica: FusedDecoderDeployment) -> None:
-    stream = replica.stream(asked(1, 100_000))
+    stream = replica.stream(replace(asked(1, 100_000), paced=True))
     while not isinstance(await anext(stream), AudioChunk):
         pass
     await replica.publish()
