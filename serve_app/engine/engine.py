@@ -119,8 +119,7 @@ class Engine:
     def rest_seconds(self) -> float:
         """How long the next step may wait: while every sequence is paused.
 
-        Where nobody listens and this thread was kept waiting for a processor, longer than that, so that other keys are
-        not.
+        Where nobody listens, `_YIELDS` times as long as this thread was kept waiting for a processor: others want it.
         """
         paused = self._scheduler.paused
         if self._scheduler.may_yield and (kept_waiting := self._kept_waiting()):
