@@ -30,7 +30,7 @@ class NativeProduct:
         weakref.finalize(self, self._library.csm_multiplier_destroy, self._multiplier)
 
     def __call__(self, x: Tensor, matrix: QuantizedMatrix) -> Tensor:
-        """[T, in] to [T, out] in the type of `x`; inputs are rounded to 16 bits of each row's largest."""
+        """[T, in] to [T, out] in the type of `x`; inputs are rounded to 15 bits of each row's largest."""
         description = describe_matrix(matrix)
         inputs = F.pad(x.float(), (0, description.cols - x.shape[1])).contiguous()
         outputs = torch.empty(len(x), len(matrix.values))

@@ -5,6 +5,8 @@
 // them from numbers that stand one by one, as `pack_dense` writes sixteen; `spread_of` from a packed step of inputs.
 #pragma once
 
+#include <algorithm>
+
 #include "lanes.h"
 
 namespace csm {
@@ -21,6 +23,7 @@ struct Matrix {
 
 constexpr size_t step_size(Kind kind) { return kind == Kind::kInt4 ? 64 : 32; }
 constexpr size_t kLongestStep = 64;
+constexpr float kLargestInput = 16383;  // of a row of integers that meets weights of 8 or 4 bits
 
 constexpr int64_t row_bytes(Kind kind, int64_t cols) {
   switch (kind) {
@@ -49,7 +52,9 @@ struct PlainRow {
   explicit PlainRow(const Weight* from) : values(from) {}
 
   // Into the second level: past the first. Always inlined, since GCC drops calls of a function that only prefetches.
-  CSM_INLINE void prefetch(int64_t k) const { __builtin_prefetch(values + k, 0, 2); }
+  CSM_INLINE void prefetch(int64_t k, int64_t ahead) const {
+    __builtin_prefetch(reinterpret_cast<const char*>(values + k) + ahead, 0, 2);
+  }
 };
 
 struct FloatDot {
@@ -61,6 +66,7 @@ struct FloatDot {
   };
   static constexpr Kind kKind = Kind::kFloat32;
   static constexpr size_t kLongest = SIZE_MAX;
+  static constexpr int kSumParts = kParts;
 
   template <int Part>
   static CSM_INLINE Operand weight(const Row& row, size_t k) {
@@ -94,6 +100,7 @@ struct BfloatDot {
   using Sum = Lanes;
   static constexpr Kind kKind = Kind::kBfloat16;
   static constexpr size_t kLongest = SIZE_MAX;
+  static constexpr int kSumParts = kParts;
   static CSM_INLINE Lanes lanes(const Sum& sum) { return sum; }
 
 #if defined(CSM_BF16)
@@ -148,15 +155,23 @@ struct BfloatDot {
 #endif
 };
 
-// Inputs are int16 with one scale a row, which is far finer than bfloat16.
+// Eight integers of 32 bits, or sixteen that are folded to eight where a vector holds so many.
+constexpr int kEightParts = std::max(1, 8 / kWidth);
+struct IntSum {
+  IntVector part[kEightParts];
+};
+
+// Inputs are integers of 15 bits with one scale a row, which is far finer than bfloat16. Their sums are exact, so eight
+// do as well as sixteen and leave registers for more weight rows.
 struct Int8Dot {
   using Weight = int8_t;
   using Row = PlainRow<Weight>;
-  using Sum = IntLanes;
+  using Sum = IntSum;
   using Operand = ShortVector;
   static constexpr Kind kKind = Kind::kInt8;
-  // 2 * 127 * 32767 in each of 256 steps is the most that a lane of 32 bits holds.
+  // 4 * 127 * kLargestInput in each of 256 steps is the most that a sum of 32 bits holds.
   static constexpr size_t kLongest = 8192;
+  static constexpr int kSumParts = kEightParts;
 
   template <int Part>
   static CSM_INLINE Operand weight(const Row& row, size_t k) {
@@ -166,8 +181,20 @@ struct Int8Dot {
   static CSM_INLINE Operand input(const char* step) {
     return held(load_as<ShortVector>(step + kVectorBytes * Part));
   }
-  static CSM_INLINE IntVector add(IntVector sum, Operand w, Operand x) { return add_pairs(sum, w, x); }
-  static CSM_INLINE Lanes lanes(const Sum& sum) { return to_floats(sum); }
+  static CSM_INLINE IntVector add(IntVector sum, Operand w, Operand x) { return in_turn(add_pairs(sum, w, x)); }
+  static CSM_INLINE Lanes lanes(const Sum& sum) {
+#if defined(CSM_AVX512)
+    const auto sixteen = (__m512i)sum.part[0];
+    const __m256i eight = _mm256_add_epi32(_mm512_castsi512_si256(sixteen), _mm512_extracti64x4_epi64(sixteen, 1));
+    return {(FloatVector)_mm512_zextps256_ps512(_mm256_cvtepi32_ps(eight))};
+#else
+    Lanes eight{};
+    unrolled<kEightParts>([&](auto i) CSM_LAMBDA {
+      eight.part[i] = __builtin_convertvector(sum.part[i], FloatVector);
+    });
+    return eight;
+#endif
+  }
 };
 
 // A step is two groups of 32, each with its scale: a byte holds number i of the first in its lower half, of the second in
@@ -187,10 +214,11 @@ struct Int4Dot {
         : values(static_cast<const uint8_t*>(matrix.values) + row * matrix.cols / 2),
           scales(static_cast<const Bf16*>(matrix.scales) + row * matrix.cols / 32) {}
 
-    CSM_INLINE void prefetch(int64_t k) const { __builtin_prefetch(values + k / 2, 0, 2); }
+    CSM_INLINE void prefetch(int64_t k, int64_t ahead) const { __builtin_prefetch(values + k / 2 + ahead, 0, 2); }
   };
   static constexpr Kind kKind = Kind::kInt4;
   static constexpr size_t kLongest = SIZE_MAX;
+  static constexpr int kSumParts = kParts;
 
   template <int Part>
   static CSM_INLINE Operand weight(const Row& row, size_t k) {

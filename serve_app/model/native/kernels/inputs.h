@@ -27,14 +27,14 @@ struct Inputs {
   }
 };
 
-// As integers of 16 bits, the row's largest being 32767.
+// As integers of 16 bits, the row's largest being kLargestInput.
 template <size_t Step>
 inline void pack_shorts(const Inputs& inputs, int row, const float* from, size_t padded) {
   Lanes most{};
   for (size_t i = 0; i < padded; i += kLanes) most = max(abs(load(from + i)), most);
   const float largest_value = largest(most);
-  inputs.scales[row] = largest_value / 32767;
-  const float inverse = largest_value > 0 ? 32767 / largest_value : 0;
+  inputs.scales[row] = largest_value / kLargestInput;
+  const float inverse = largest_value > 0 ? kLargestInput / largest_value : 0;
   char* to = inputs.place(row, 2 * Step);
   for (size_t i = 0; i < padded; i += Step, to += inputs.stride(row, 2 * Step))
     for (size_t j = 0; j < Step; j += kLanes) store_halves(to + 2 * j, round_to_int(load(from + i + j) * inverse));

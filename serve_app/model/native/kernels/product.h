@@ -1,9 +1,9 @@
 // Matrix times a few rows of inputs: what a frame spends its time on, and a matter of reading the matrix at full speed.
 //
-// How memory is read fastest depends on the processor: in order, or in a few runs side by side. So one or two rows of
-// inputs meet one weight row of each run at a time. With more of them, weight rows share the loads of inputs, and inputs
-// no longer fit the first cache: then a small group of weight rows is taken in blocks of columns, and asks for the rows
-// behind it in time.
+// How memory is read fastest depends on the processor: in order, or in a few runs side by side. Where there are runs, one
+// or two rows of inputs meet one weight row of each run at a time. Else weight rows share the loads of inputs, and where
+// inputs do not fit the first cache, a small group of weight rows is taken in blocks of columns. Memory is asked in time
+// for the blocks behind them.
 #pragma once
 
 #include "inputs.h"
@@ -26,22 +26,32 @@ constexpr int kRuns = 8;
 #else
 constexpr int kRuns = 1;
 #endif
-// How far ahead a weight row of a single run asks for what follows it in memory, once a cache line; 0 where that was
-// slower. Without it, an AVX2 processor of AMD reads a quarter to a third slower than a plain loop. With AVX-512 (Zen 4),
-// int8 gains a tenth and bfloat16 loses as much.
-constexpr int64_t read_ahead_bytes([[maybe_unused]] Kind kind) {
-#if defined(CSM_AVX512)
-  return kind == Kind::kInt8 ? 8192 : 0;
-#else
-  return 8192;
-#endif
-}
+
+// Whether so many rows of inputs meet weight rows in runs, or else in blocks of columns.
+constexpr bool in_runs(int num_rows) { return num_rows <= 2 && kRuns > 1; }
+
+// How far ahead of what is multiplied memory is asked for what follows, once a cache line: about as much as a thread
+// reads while memory answers.
+constexpr int64_t kAheadBytes = 8192;
 
 // Weight rows that are multiplied together; sums, weights and an input must fit the registers. Weights of 4 bits take
 // four each, and their products some more: with AVX2 there is room for one.
 constexpr int tile_size(Kind kind, int num_rows) {
-  if (num_rows <= 2) return std::clamp(kRegisters / (kind == Kind::kInt4 ? 8 : 2) / kParts / num_rows, 1, kRuns);
-  return std::clamp(kRegisters / 2 / kParts / num_rows, 1, num_rows <= 4 && kind != Kind::kInt4 ? 4 : 2);
+  const int sums = (kind == Kind::kInt8 ? kEightParts : kParts) * num_rows;
+  if (in_runs(num_rows)) return std::clamp(kRegisters / (kind == Kind::kInt4 ? 8 : 2) / sums, 1, kRuns);
+  if (num_rows == 1 || (num_rows == 2 && kind == Kind::kInt4)) return 1;
+  return std::clamp(kRegisters / 2 / sums, 1, (num_rows == 3 || num_rows == 4) && kind != Kind::kInt4 ? 4 : 2);
+}
+
+// Whether memory is asked ahead at all. A single row of inputs needs it, too: without, an AVX2 processor of AMD reads a
+// quarter to a third slower than a plain loop. With AVX-512 (Zen 4), int8 gains a tenth and bfloat16 loses as much.
+constexpr bool asks_ahead(Kind kind, int num_rows) {
+  if (in_runs(num_rows) && tile_size(kind, num_rows) > 1) return false;
+#if defined(CSM_AVX512)
+  return num_rows > 1 || kind == Kind::kInt8;
+#else
+  return true;
+#endif
 }
 
 // Weight rows of one run: shorter ones than some pages begin anew too often.
@@ -49,15 +59,33 @@ constexpr int rows_of_run(int64_t bytes_per_row) { return bytes_per_row >= 8192 
 
 // Weight rows whose sums are kept at once.
 constexpr int group_size(const Matrix& matrix, int num_rows) {
-  if (num_rows > 2) return 8;
+  if (!in_runs(num_rows)) return num_rows == 1 ? 16 : 8;
   return std::max(16, tile_size(matrix.kind, num_rows) * rows_of_run(row_bytes(matrix.kind, matrix.cols)));
 }
 
+// Columns of each block where none has more than `most`, which is at least kLongestStep: about equally many, so that
+// each asks for all of the next.
+constexpr size_t even_block(size_t cols, size_t most) {
+  most = most / kLongestStep * kLongestStep;
+  const size_t num_blocks = std::max<size_t>(1, (cols + most - 1) / most);
+  return round_up((cols + num_blocks - 1) / num_blocks, kLongestStep);
+}
+
+// From weight row `row` of a group of `count`, in the block of columns begin..end-1, to what is multiplied kAheadBytes
+// later: a row of the same block, of the next block, or of the next group's first.
+inline int64_t bytes_ahead(const Matrix& matrix, int row, int count, int tile, size_t begin, size_t end) {
+  const int64_t block = row_bytes(matrix.kind, end - begin), bytes_per_row = row_bytes(matrix.kind, matrix.cols);
+  const int64_t rows = std::max<int64_t>(tile, kAheadBytes / block);
+  if (row + rows < count) return rows * bytes_per_row;
+  const bool last = static_cast<int64_t>(end) == matrix.cols;
+  return last ? rows * bytes_per_row - row_bytes(matrix.kind, begin) : (rows - count) * bytes_per_row + block;
+}
+
 // Adds the products of M weight rows, each `apart` rows behind the one before, and of N rows of inputs, columns
-// begin..end-1, to their `sums` [rows, N].
+// begin..end-1, to their `sums` [rows, N]. Meanwhile it asks for what stands `ahead` bytes further on.
 template <class Dot, int M, int N>
 CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, int apart, const char* inputs, size_t begin,
-                         size_t end, typename Dot::Sum* sums) {
+                         size_t end, int64_t ahead, typename Dot::Sum* sums) {
   using Row = typename Dot::Row;
   constexpr size_t kStep = step_size(Dot::kKind), kStepBytes = kStep * input_bytes(Dot::kKind);
   typename Dot::Sum local[M][N];
@@ -66,7 +94,8 @@ CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, int apart, const c
   const auto step = [&](auto row_of, size_t k, const char* x) CSM_LAMBDA {
     unrolled<kParts>([&](auto part) CSM_LAMBDA {
       const auto add = [&](auto m, auto n, const auto& w, const auto& input) CSM_LAMBDA {
-        local[m][n].part[part] = Dot::add(local[m][n].part[part], w, input);
+        auto& sum = local[m][n].part[part % Dot::kSumParts];
+        sum = Dot::add(sum, w, input);
       };
       const auto input_of = [&](auto n) CSM_LAMBDA { return Dot::template input<part>(x + n * kStepBytes); };
       const auto weight_of = [&](auto m) CSM_LAMBDA { return Dot::template weight<part>(row_of(m), k); };
@@ -87,21 +116,19 @@ CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, int apart, const c
   };
   const char* x = inputs + begin / kStep * N * kStepBytes;
   size_t k = begin;
-  if constexpr (N == 1 && M == 1 && read_ahead_bytes(Dot::kKind) > 0) {
-    constexpr int kSteps = static_cast<int>(std::max<size_t>(1, 64 / row_bytes(Dot::kKind, kStep)));
-    constexpr int64_t kAhead = read_ahead_bytes(Dot::kKind) / row_bytes(Dot::kKind, kStep) * kStep;
+  if constexpr (asks_ahead(Dot::kKind, N)) {
+    // A cache line is two steps of int8 and of int4; two of int4 need more registers than there are for several rows.
+    constexpr int kSteps = Dot::kKind == Kind::kInt8 || (Dot::kKind == Kind::kInt4 && N == 1) ? 2 : 1;
     for (; k + kSteps * kStep <= end; k += kSteps * kStep) {
-      Row(matrix, first).prefetch(k + kAhead);
+      unrolled<M>([&](auto m) CSM_LAMBDA { Row(matrix, first + m * apart).prefetch(k, ahead); });
       unrolled<kSteps>([&](auto i) CSM_LAMBDA {
         step([&](auto m) CSM_LAMBDA { return Row(matrix, first + m * apart); }, k + i * kStep, x);
         x += N * kStepBytes;
       });
     }
   }
-  for (; k + kStep <= end; k += kStep, x += N * kStepBytes) {
-    if constexpr (N > 2) unrolled<M>([&](auto m) CSM_LAMBDA { Row(matrix, first + m + M).prefetch(k); });
+  for (; k + kStep <= end; k += kStep, x += N * kStepBytes)
     step([&](auto m) CSM_LAMBDA { return Row(matrix, first + m * apart); }, k, x);
-  }
   if constexpr (Dot::kKind != Kind::kInt4) {
     if (k < end) {
       typename Dot::Weight rest[M][kStep] = {};
@@ -118,27 +145,31 @@ template <class Dot, int N>
 CSM_INLINE void add_rows(const Matrix& matrix, int64_t first, int count, const char* inputs, size_t begin, size_t end,
                          typename Dot::Sum* sums) {
   constexpr int M = tile_size(Dot::kKind, N);
-  const int run = N <= 2 ? rows_of_run(row_bytes(Dot::kKind, matrix.cols)) : 1;
+  const int run = in_runs(N) ? rows_of_run(row_bytes(Dot::kKind, matrix.cols)) : 1;
+  const auto ahead = [&](int row) {
+    return in_runs(N) ? kAheadBytes : bytes_ahead(matrix, row, count, M, begin, end);
+  };
   int row = 0;
   if constexpr (M > 1)
     for (; row + M * run <= count; row += M * run)
       for (int i = row; i < row + run; ++i)
-        add_tile<Dot, M, N>(matrix, first + i, run, inputs, begin, end, sums + i * N);
-  for (; row < count; ++row) add_tile<Dot, 1, N>(matrix, first + row, 1, inputs, begin, end, sums + row * N);
+        add_tile<Dot, M, N>(matrix, first + i, run, inputs, begin, end, ahead(row), sums + i * N);
+  for (; row < count; ++row)
+    add_tile<Dot, 1, N>(matrix, first + row, 1, inputs, begin, end, ahead(row), sums + row * N);
 }
 
 // The sums of `count` weight rows and a group of N input rows: [count, N].
 template <class Dot, int N>
 void multiply_group(const Matrix& matrix, int64_t first, int count, const char* inputs, float* results) {
-  constexpr int kSums = N <= 2 ? kMaxGroup * N : round_up(8 * N, kLanes);
-  constexpr size_t kBlock = N <= 2 ? SIZE_MAX : kBlockBytes / N / input_bytes(Dot::kKind) / 64 * 64;
+  constexpr int kSums = in_runs(N) ? kMaxGroup * N : round_up(8 * N, kLanes);
   const size_t cols = matrix.cols;
+  const size_t block = in_runs(N) ? cols : even_block(cols, kBlockBytes / N / input_bytes(Dot::kKind));
   typename Dot::Sum sums[kSums] = {};
   Lanes totals[kSums];  // of parts before the last: see kLongest
   for (size_t part = 0; part < cols; part += std::min(Dot::kLongest, cols - part)) {
     const size_t part_end = part + std::min(Dot::kLongest, cols - part);
-    for (size_t begin = part; begin < part_end; begin += std::min(kBlock, part_end - begin)) {
-      const size_t end = begin + std::min(kBlock, part_end - begin);
+    for (size_t begin = part; begin < part_end; begin += std::min(block, part_end - begin)) {
+      const size_t end = begin + std::min(block, part_end - begin);
       add_rows<Dot, N>(matrix, first, count, inputs, begin, end, sums);
     }
     if (part_end == cols) break;

@@ -162,6 +162,19 @@ CSM_INLINE Nibbles unpack_nibbles(const uint8_t* p) {
 #endif
 }
 
+// Keeps additions of integers in their turn: else compilers add products to each other first, or load far ahead, and push
+// sums out of their registers.
+CSM_INLINE IntVector in_turn(IntVector sum) {
+#if defined(CSM_AVX512)
+  asm volatile("" : "+v"(sum));
+#elif defined(CSM_AVX2) || defined(CSM_SSE2)
+  asm volatile("" : "+x"(sum));
+#elif defined(CSM_NEON)
+  asm volatile("" : "+w"(sum));
+#endif
+  return sum;
+}
+
 // Lane i of the sum gains w[2i] * x[2i] + w[2i + 1] * x[2i + 1].
 CSM_INLINE IntVector add_pairs(IntVector sum, ShortVector w, ShortVector x) {
 #if defined(CSM_AVX512) && defined(__AVX512VNNI__)

@@ -33,7 +33,7 @@ def test_products_of_any_size(num_threads: int, quantization: Quantization) -> N
         matrix, x = quantized_matrix(rows, cols, quantization), random(num_rows, cols, seed=2)
         found = linear(x, replace(matrix, product=product))
         expected = linear(x.double(), matrix)
-        # Inputs are rounded to 16 bits of the largest in their row.
+        # Inputs are rounded to 15 bits of the largest in their row.
         assert found.shape == expected.shape
         assert (found - expected).abs().max() < 1e-3 * expected.abs().max()
 
