@@ -181,7 +181,7 @@ struct Int8Dot {
   static CSM_INLINE Operand input(const char* step) {
     return held(load_as<ShortVector>(step + kVectorBytes * Part));
   }
-  static CSM_INLINE IntVector add(IntVector sum, Operand w, Operand x) { return in_turn(add_pairs(sum, w, x)); }
+  static CSM_INLINE IntVector add(IntVector sum, Operand w, Operand x) { return add_pairs(sum, w, x); }
   static CSM_INLINE Lanes lanes(const Sum& sum) {
 #if defined(CSM_AVX512)
     const auto sixteen = (__m512i)sum.part[0];

@@ -6,6 +6,8 @@
 // for the blocks behind them.
 #pragma once
 
+#include <type_traits>
+
 #include "inputs.h"
 #include "sums.h"
 
@@ -39,8 +41,8 @@ constexpr int64_t kAheadBytes = 8192;
 constexpr int tile_size(Kind kind, int num_rows) {
   const int sums = (kind == Kind::kInt8 ? kEightParts : kParts) * num_rows;
   if (in_runs(num_rows)) return std::clamp(kRegisters / (kind == Kind::kInt4 ? 8 : 2) / sums, 1, kRuns);
-  if (num_rows == 1 || (num_rows == 2 && kind == Kind::kInt4)) return 1;
-  return std::clamp(kRegisters / 2 / sums, 1, (num_rows == 3 || num_rows == 4) && kind != Kind::kInt4 ? 4 : 2);
+  if (num_rows == 1 || (num_rows == 2 && (kind == Kind::kInt4 || kParts > 2))) return 1;
+  return std::clamp(kRegisters / 2 / sums, 1, num_rows > 2 && num_rows <= 4 && kind != Kind::kInt4 ? 4 : 2);
 }
 
 // Whether memory is asked ahead at all. A single row of inputs needs it, too: without, an AVX2 processor of AMD reads a
@@ -88,14 +90,21 @@ CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, int apart, const c
                          size_t end, int64_t ahead, typename Dot::Sum* sums) {
   using Row = typename Dot::Row;
   constexpr size_t kStep = step_size(Dot::kKind), kStepBytes = kStep * input_bytes(Dot::kKind);
-  typename Dot::Sum local[M][N];
-  unrolled<M * N>([&](auto i) CSM_LAMBDA { local[i / N][i % N] = sums[i / N * apart * N + i % N]; });
+  // Exact sums are folded to fewer vectors only where registers are short.
+  constexpr int kLocal = M * N * kParts <= kRegisters / 2 ? kParts : Dot::kSumParts;
+  using Vector = std::remove_cvref_t<decltype(sums->part[0])>;
+  Vector local[M][N][kLocal] = {};
+  unrolled<M * N * Dot::kSumParts>([&](auto i) CSM_LAMBDA {
+    constexpr int m = i / Dot::kSumParts / N, n = i / Dot::kSumParts % N, part = i % Dot::kSumParts;
+    local[m][n][part] = sums[m * apart * N + n].part[part];
+  });
 
   const auto step = [&](auto row_of, size_t k, const char* x) CSM_LAMBDA {
     unrolled<kParts>([&](auto part) CSM_LAMBDA {
       const auto add = [&](auto m, auto n, const auto& w, const auto& input) CSM_LAMBDA {
-        auto& sum = local[m][n].part[part % Dot::kSumParts];
+        auto& sum = local[m][n][part % kLocal];
         sum = Dot::add(sum, w, input);
+        if constexpr (Dot::kKind == Kind::kInt8 && (N > 2 || kLocal < kParts)) sum = in_turn(sum);
       };
       const auto input_of = [&](auto n) CSM_LAMBDA { return Dot::template input<part>(x + n * kStepBytes); };
       const auto weight_of = [&](auto m) CSM_LAMBDA { return Dot::template weight<part>(row_of(m), k); };
@@ -117,8 +126,8 @@ CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, int apart, const c
   const char* x = inputs + begin / kStep * N * kStepBytes;
   size_t k = begin;
   if constexpr (asks_ahead(Dot::kKind, N)) {
-    // A cache line is two steps of int8 and of int4; two of int4 need more registers than there are for several rows.
-    constexpr int kSteps = Dot::kKind == Kind::kInt8 || (Dot::kKind == Kind::kInt4 && N == 1) ? 2 : 1;
+    // A cache line is two steps of int8 and of int4, if registers suffice for two.
+    constexpr int kSteps = (Dot::kKind == Kind::kInt8 && N != 2) || (Dot::kKind == Kind::kInt4 && N == 1) ? 2 : 1;
     for (; k + kSteps * kStep <= end; k += kSteps * kStep) {
       unrolled<M>([&](auto m) CSM_LAMBDA { Row(matrix, first + m * apart).prefetch(k, ahead); });
       unrolled<kSteps>([&](auto i) CSM_LAMBDA {
@@ -137,7 +146,12 @@ CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, int apart, const c
       step([&](auto m) CSM_LAMBDA { return Row(rest[m]); }, 0, x);
     }
   }
-  unrolled<M * N>([&](auto i) CSM_LAMBDA { sums[i / N * apart * N + i % N] = local[i / N][i % N]; });
+  unrolled<M * N * Dot::kSumParts>([&](auto i) CSM_LAMBDA {
+    constexpr int m = i / Dot::kSumParts / N, n = i / Dot::kSumParts % N, part = i % Dot::kSumParts;
+    Vector sum = local[m][n][part];
+    for (int other = part + Dot::kSumParts; other < kLocal; other += Dot::kSumParts) sum += local[m][n][other];
+    sums[m * apart * N + n].part[part] = sum;
+  });
 }
 
 // The same for `count` weight rows that follow each other, and all of their sums.

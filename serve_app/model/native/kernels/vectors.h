@@ -162,8 +162,8 @@ CSM_INLINE Nibbles unpack_nibbles(const uint8_t* p) {
 #endif
 }
 
-// Keeps additions of integers in their turn: else compilers add products to each other first, or load far ahead, and push
-// sums out of their registers.
+// Keeps additions of integers in their turn, where sums fill the registers: else compilers add products to each other
+// first, or load far ahead, and push sums out. Where there is room, they do well to.
 CSM_INLINE IntVector in_turn(IntVector sum) {
 #if defined(CSM_AVX512)
   asm volatile("" : "+v"(sum));
