@@ -17,6 +17,8 @@ RAY_ON_ONE_MACHINE = {
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
     # Nobody reads what each handler of Ray's own event loops took.
     "RAY_event_stats": "0",
+    # What Ray's agent measures of the machine and of every process is read as seldom as metrics are.
+    "REPORTER_UPDATE_INTERVAL_MS": "15000",
     # The log files have it.
     "RAY_SERVE_LOG_TO_STDERR": "0",
 }

@@ -85,6 +85,7 @@ class JobRunner:
         self._runs: dict[str, _Run] = {}
         self._attending: set[asyncio.Task[None]] = set()
         self._has_room = asyncio.Event()
+        self._has_runs = asyncio.Event()
         self._taking = asyncio.Lock()
         self._is_stopping = False
         self._paused_until = 0.0
@@ -135,6 +136,7 @@ class JobRunner:
             progress = Progress()
             run = _Run(job, progress, asyncio.create_task(self._do(job, progress)))
             self._runs[job.run_id] = run
+            self._has_runs.set()
             self._attend(run)
         if job.attempt == 1:
             self._meter.observe(metrics.JOB_QUEUE_SECONDS, max(0.0, time.time() - job.created_at))
@@ -239,10 +241,12 @@ class JobRunner:
         return False
 
     async def _watch(self) -> bool:
-        if self._runs:
-            self._stop_work(await self._leases.cancel_requests(self._owner))
-            for run in list(self._runs.values()):
-                await self._write_log(run)
+        if not self._runs:
+            self._has_runs.clear()
+            await self._has_runs.wait()
+        self._stop_work(await self._leases.cancel_requests(self._owner))
+        for run in list(self._runs.values()):
+            await self._write_log(run)
         return False
 
     def _stop_work(self, run_ids: set[str]) -> None:

@@ -62,12 +62,19 @@ class JobLeases:
         Jobs of `excluded_keys` are passed over.
         """
         # Those who find nothing open no transaction.
-        return await self._take(owner, excluded_keys) if await self._is_waiting(excluded_keys) else None
+        may_start, is_queued = await self._look(excluded_keys)
+        if not is_queued:
+            self._lookout.nothing_waits()
+        return await self._take(owner, excluded_keys) if may_start else None
 
     @reads
-    def _is_waiting(self, connection: Connection, excluded_keys: Collection[str]) -> bool:
-        waiting = select(JOBS.c.number).where(*self._next(self._now(connection), excluded_keys))
-        return connection.scalar(waiting.limit(1)) is not None
+    def _look(self, connection: Connection, excluded_keys: Collection[str]) -> tuple[bool, bool]:
+        """Whether a job may start now, and whether any is queued."""
+        ready = select(JOBS.c.number).where(*self._next(self._now(connection), excluded_keys))
+        if connection.scalar(ready.limit(1)) is not None:
+            return True, True
+        queued = select(JOBS.c.number).where(self._ours, JOBS.c.state == JobState.QUEUED)
+        return False, connection.scalar(queued.limit(1)) is not None
 
     def _next(self, now: float, excluded_keys: Collection[str]) -> tuple[ColumnElement[bool], ...]:
         return self._ours, _may_start(now), JOBS.c.key_id.not_in(excluded_keys)

@@ -110,11 +110,21 @@ class Outbox:
 
         A lease that runs out makes its webhook due again.
         """
-        return await self._take(turns) if turns.room > 0 and await self._is_due(turns) else []
+        if turns.room <= 0:
+            return []
+        is_due, is_pending = await self._look(turns)
+        if not is_pending:
+            self._lookout.nothing_waits()
+        return await self._take(turns) if is_due else []
 
     @reads
-    def _is_due(self, connection: Connection, turns: WebhookTurns) -> bool:
-        return connection.scalar(select(WEBHOOKS.c.id).where(self._due_for(connection, turns)).limit(1)) is not None
+    def _look(self, connection: Connection, turns: WebhookTurns) -> tuple[bool, bool]:
+        """Whether a webhook is due that `turns` has room for, and whether any is pending."""
+        due = select(WEBHOOKS.c.id).where(self._due_for(connection, turns))
+        if connection.scalar(due.limit(1)) is not None:
+            return True, True
+        pending = select(WEBHOOKS.c.id).where(WEBHOOKS.c.state == WebhookState.PENDING)
+        return False, connection.scalar(pending.limit(1)) is not None
 
     @writes
     def _take(self, connection: Connection, turns: WebhookTurns) -> list[Webhook]:

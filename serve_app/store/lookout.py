@@ -21,14 +21,23 @@ class Lookout:
         self._connection: sqlite3.Connection | None = None
         self._version: int | None = None
         self._said_yes_at = float("-inf")
+        self._anything_waits = True
 
     def has_news(self) -> bool:
-        """Whether anybody, this process too, may have written since the last call, or the last yes is a second ago."""
+        """Whether anybody, this process too, may have written since the last call, or the last yes is a second ago and
+        something may wait for a time.
+        """
         now = self._clock()
-        if self._has_changed() or now - self._said_yes_at >= _LONGEST_SECONDS:
+        is_time = self._anything_waits and now - self._said_yes_at >= _LONGEST_SECONDS
+        if self._has_changed() or is_time:
             self._said_yes_at = now
+            self._anything_waits = True
             return True
         return False
+
+    def nothing_waits(self) -> None:
+        """Call it after a look that `has_news` led to and that found nothing that will come due by itself."""
+        self._anything_waits = False
 
     def _has_changed(self) -> bool:
         if not self._file:

@@ -1,12 +1,17 @@
 """Asking how far a job is costs one or two indexed statements: no transaction that writes, no input, no output."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import event, text
 
-from serve_app.jobs.job import LogLine
+from serve_app.jobs.job import LeasedJob, LogLine
+from serve_app.jobs.transitions import JobLeases
+from serve_app.jobs.webhook_turns import WebhookTurns
+from serve_app.jobs.webhooks import Outbox, Webhook
+from serve_app.settings.service import WebhookSettings
 from serve_app.store.database import Database
 from tests.support.jobs_harness import DONE, KEY, Harness, new_job
 
@@ -53,6 +58,33 @@ async def test_an_idle_runner_opens_no_writing_transaction(harness: Harness) -> 
         await harness.leases.expire()
         assert await harness.webhooks_due(5) == []
     assert all(statement.startswith("SELECT") for statement in without_begin(seen)), seen
+
+
+async def test_where_nothing_waits_an_idle_runner_and_sender_do_not_look_again(harness: Harness) -> None:
+    """On SQLite: a database of another kind may have changed at any time."""
+    leases, outbox = harness.leases, harness.outbox
+    assert await looked(leases, outbox) == ([], [])
+    await asyncio.sleep(1.1)
+    assert [leases.has_news(), outbox.has_news()] == [not harness.database.is_sqlite] * 2
+
+
+async def test_what_waits_for_a_time_is_looked_for_although_nobody_writes(harness: Harness) -> None:
+    leases, outbox = harness.leases, harness.outbox
+    await harness.submitted(webhook_url="https://example.com/hook")
+    await leases.finish(await harness.leased(), DONE)
+    await outbox.failed((await harness.webhooks_due(1))[0], "no answer")
+    await harness.submitted()
+    await leases.refuse(await harness.leased(), "busy", 3600)
+    assert await looked(leases, outbox) == ([], [])
+    await asyncio.sleep(1.1)
+    assert leases.has_news() and outbox.has_news()
+
+
+async def looked(leases: JobLeases, outbox: Outbox) -> tuple[list[LeasedJob], list[Webhook]]:
+    """What is found after news."""
+    assert leases.has_news() and outbox.has_news()
+    job = await leases.lease("runner-1")
+    return ([] if job is None else [job]), await outbox.take(WebhookTurns(WebhookSettings()))
 
 
 async def test_a_position_is_counted_in_an_index(harness: Harness) -> None:

@@ -35,6 +35,21 @@ def test_what_another_process_writes_is_news_and_a_second_without_any_is_too(tmp
     assert [lookout.has_news(), lookout.has_news()] == [True, False]
 
 
+def test_where_nothing_waits_for_a_time_only_a_write_is_news(tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "state.db", isolation_level=None)
+    other.execute("CREATE TABLE t (n)")
+    now = [10.0]
+    lookout = Lookout(create_engine(f"sqlite:///{tmp_path}/state.db"), lambda: now[0])
+    assert lookout.has_news()
+    lookout.nothing_waits()
+    now[0] += 3600
+    assert not lookout.has_news()
+    other.execute("INSERT INTO t VALUES (1)")
+    assert lookout.has_news()
+    now[0] += 1.1
+    assert lookout.has_news(), "what was written may wait for a time"
+
+
 def test_a_file_that_cannot_be_read_may_have_changed(tmp_path: Path) -> None:
     lookout = Lookout(create_engine(f"sqlite:///{tmp_path}/no/such/folder/state.db"))
     assert [lookout.has_news(), lookout.has_news()] == [True, True]
