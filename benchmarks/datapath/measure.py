@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.common.process_cpu import cpu_seconds, machine_busy_seconds, spent
 from benchmarks.common.server_process import Server
-from benchmarks.datapath.client import Client, Stream, chunks_between
+from benchmarks.datapath.client import SETTLE_SECONDS, Client, Stream, chunks_between
 from benchmarks.datapath.figures import FRAME_SECONDS, Cost, Limit, costs, find_limit, milliseconds
 from benchmarks.load.client_health import Health, Watch
 
@@ -26,6 +26,9 @@ class Plan:
     """What is measured, and for how long."""
 
     streams: int = 16
+    lead_seconds: float = 0.0
+    """How long streams go on before CPU is counted, until listeners have something in hand. Above 0, nothing else is
+    measured."""
     probes: int = 12
     idle_seconds: float = 3.0
     window_seconds: float = 6.0
@@ -39,6 +42,8 @@ async def measure(server: Server, plan: Plan, say: Say) -> dict[str, Any]:
     """One row of the result."""
     client, watch = Client(server.url), Watch()
     try:
+        if plan.lead_seconds:
+            return await _cost_with_a_lead(server, client, watch, plan, say)
         say(f"first bytes, {plan.probes} streams one by one")
         async with watch.over(_ALONE, [], False):
             alone = (await _probe(client, plan.probes + _WARM_UP_PROBES))[_WARM_UP_PROBES:]
@@ -60,6 +65,28 @@ async def _probe(client: Client, number: int) -> list[Stream]:
         # A whole step and more: an engine that was idle starts its steps afresh.
         await asyncio.sleep(FRAME_SECONDS * (1.1 + turn / number))
     return streams
+
+
+async def _cost_with_a_lead(server: Server, client: Client, watch: Watch, plan: Plan, say: Say) -> dict[str, Any]:
+    say("CPU with nothing to do")
+    idle = await _spent_over(server, plan.idle_seconds)
+    say(f"CPU of {plan.streams} streams, {plan.window_seconds:.0f} s, after {plan.lead_seconds:.0f} s")
+    level = client.level(plan.streams, plan.lead_seconds + plan.window_seconds + SETTLE_SECONDS)
+    await level.settled()
+    await asyncio.sleep(plan.lead_seconds)
+    began = time.perf_counter()
+    async with watch.over(_LOADED, [], False):
+        window = await _spent_over(server, plan.window_seconds)
+    ended = time.perf_counter()
+    streams = await level.streams()
+    found = _costs(idle, window, chunks_between(streams, began, ended), plan.streams)
+    return {
+        "streams": plan.streams,
+        "cpu": {role: asdict(cost) for role, cost in found.items()},
+        "others_cores": window.others_cores,
+        "errors": [stream.error for stream in streams if stream.error],
+        "invalid_because": [],
+    }
 
 
 async def _cost(server: Server, client: Client, watch: Watch, plan: Plan, say: Say) -> dict[str, Any]:

@@ -19,13 +19,16 @@ class Profile:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-_AT_ITS_PACE = {
-    "CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 80}',
+_SLOTS = {
     "CSM_ENGINE__MAX_STEP_MS": "0",  # at its pace, one stream would be all that keeps up
-    "CSM_ENGINE__CHUNK_RESERVE_MS": "0",  # nor would messages grow, and the bare process sends the same ones
     "CSM_ENGINE__MAX_BATCH_SIZE": str(_MAX_STREAMS),
     "CSM_CODEC__MAX_STREAMS": str(_MAX_STREAMS),
 }
+_AT_ITS_PACE = {
+    "CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 80}',
+    "CSM_ENGINE__CHUNK_RESERVE_MS": "0",  # messages would not grow, and the bare process sends the same ones
+}
+_AHEAD_OF_LISTENERS = {"CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 20}'}
 _GRAPH = ("-c", "from serve_app.cli import main; main()", "serve", "--model", "stand-in", "--host", "127.0.0.1")
 PROFILES = (
     Profile("bare", "one FastAPI process", ("-m", "benchmarks.datapath.bare")),
@@ -47,9 +50,10 @@ PROFILES = (
 
 
 @contextmanager
-def running(profile: Profile) -> Iterator[Server]:
-    """Ready when entered. Raises CannotStart."""
+def running(profile: Profile, has_lead: bool = False) -> Iterator[Server]:
+    """Ready when entered. Raises CannotStart. has_lead: listeners soon have seconds in hand, and messages are large."""
     port = free_port()
     command = [*profile.command, "--port", str(port)]
-    with started(command, own_ray() | _AT_ITS_PACE | profile.environment, f"http://127.0.0.1:{port}") as server:
+    pace = _AHEAD_OF_LISTENERS if has_lead else _AT_ITS_PACE
+    with started(command, own_ray() | _SLOTS | pace | profile.environment, f"http://127.0.0.1:{port}") as server:
         yield server

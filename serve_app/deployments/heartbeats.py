@@ -15,7 +15,7 @@ from serve_app.errors import ReplicaSilent
 
 M = TypeVar("M")
 
-HEARTBEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)

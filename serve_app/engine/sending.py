@@ -37,14 +37,15 @@ class Sending:
             size = self._size(sequence, now) if sequence.request.paced else self._size_unheard(sequence, step_seconds)
             self._allowance += 1 / size
             share = sequence.num_unsent / size
-            seconds_to_pause = self._pace.seconds_to_pause(sequence, now)
-            if seconds_to_pause <= 0 or self._pace.must_send(sequence, step_seconds, now):
+            frames_to_pause = self._pace.seconds_to_pause(sequence, now) * sequence.frames_heard_per_second
+            if frames_to_pause <= 0 or self._pace.must_send(sequence, step_seconds, now):
                 self._send(sequence)
-            elif seconds_to_pause * sequence.frames_heard_per_second < size / 2 and share < 1.5:
+            elif frames_to_pause < size / 2 and share < 2:
                 continue  # Its last message before it pauses would be a small one.
             elif share >= 1:
                 self._send(sequence)
-            elif size >= self._chunk_frames and share >= 0.5:
+            elif size >= self._chunk_frames and share >= 0.5 and frames_to_pause >= 2 * size:
+                # One that pauses soon goes in a single message: pauses end at different times anyway.
                 early.append((share, sequence))
         for _, sequence in sorted(early, key=lambda entry: -entry[0])[: max(0, int(self._allowance))]:
             self._send(sequence)

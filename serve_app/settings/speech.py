@@ -189,6 +189,6 @@ class FailoverSettings(Section):
     spare_process: bool = False
     """Keep a process of about 110 MB in which Ray and this server are imported. A replica that has to start takes it,
     and starts sooner. `csm-serve serve` sets it where it starts Ray on this machine."""
-    max_missed_heartbeats: int = Field(default=5, ge=2)
-    """A replica sends a heartbeat every second to its waiting callers. After this many missed in a row it counts as
-    lost: its machine lost power or network."""
+    max_missed_heartbeats: int = Field(default=3, ge=2)
+    """A replica sends a heartbeat every two seconds to its waiting callers. After this many missed in a row it counts
+    as lost: its machine lost power or network."""
