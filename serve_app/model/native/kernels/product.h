@@ -126,10 +126,13 @@ CSM_INLINE void add_tile(const Matrix& matrix, int64_t first, int apart, const c
   const char* x = inputs + begin / kStep * N * kStepBytes;
   size_t k = begin;
   if constexpr (asks_ahead(Dot::kKind, N)) {
-    // A cache line is two steps of int8 and of int4, if registers suffice for two.
+    // A cache line is two steps of int8 and of int4, if registers suffice for two. A step of float32 is two lines.
+    constexpr int kLines = std::max(1, static_cast<int>(row_bytes(Dot::kKind, kStep) / 64));
     constexpr int kSteps = (Dot::kKind == Kind::kInt8 && N != 2) || (Dot::kKind == Kind::kInt4 && N == 1) ? 2 : 1;
     for (; k + kSteps * kStep <= end; k += kSteps * kStep) {
-      unrolled<M>([&](auto m) CSM_LAMBDA { Row(matrix, first + m * apart).prefetch(k, ahead); });
+      unrolled<M * kLines>([&](auto i) CSM_LAMBDA {
+        Row(matrix, first + i / kLines * apart).prefetch(k, ahead + i % kLines * 64);
+      });
       unrolled<kSteps>([&](auto i) CSM_LAMBDA {
         step([&](auto m) CSM_LAMBDA { return Row(matrix, first + m * apart); }, k + i * kStep, x);
         x += N * kStepBytes;
