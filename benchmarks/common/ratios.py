@@ -124,8 +124,12 @@ def _compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _device(values: dict[str, Any]) -> str:
-    """With the threads, which older results state in their command only."""
+    """With the threads, which older results state in their command only, and what the kernels were compiled for: one
+    processor's name may stand for several kinds.
+    """
     in_command = re.search(r"--threads (\d+)", values["command"])
     threads = values.get("threads") or (in_command[1] if in_command else None)
     device = f"{values['device']}, {values['processor']}, {values['cores']} cores"
+    if instruction_set := values.get("native_instruction_set"):
+        device += f", {instruction_set}"
     return f"{device}, threads: {threads}" if threads else device

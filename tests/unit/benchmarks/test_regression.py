@@ -105,8 +105,14 @@ def test_a_row_that_was_not_measured_says_so(folder: Path, capsys: pytest.Captur
 
 @pytest.mark.parametrize(
     "changes",
-    [{"device": "Some GPU"}, {"processor": "Other CPU"}, {"cores": 64}, {"threads": 2}],
-    ids=["device", "processor", "cores", "threads"],
+    [
+        {"device": "Some GPU"},
+        {"processor": "Other CPU"},
+        {"cores": 64},
+        {"threads": 2},
+        {"native_instruction_set": "AVX2, FMA"},
+    ],
+    ids=["device", "processor", "cores", "threads", "instruction set"],
 )
 def test_another_device_is_not_compared(
     folder: Path, changes: dict[str, Any], capsys: pytest.CaptureFixture[str]
