@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.common.process_cpu import cpu_seconds, machine_busy_seconds, spent
 from benchmarks.common.server_process import Server
-from benchmarks.datapath.client import SETTLE_SECONDS, Client, Stream, chunks_between
+from benchmarks.datapath.client import SETTLE_SECONDS, Client, Level, Stream, chunks_between
 from benchmarks.datapath.figures import FRAME_SECONDS, Cost, Limit, costs, find_limit, milliseconds
 from benchmarks.load.client_health import Health, Watch
 
@@ -68,50 +68,49 @@ async def _probe(client: Client, number: int) -> list[Stream]:
 
 
 async def _cost_with_a_lead(server: Server, client: Client, watch: Watch, plan: Plan, say: Say) -> dict[str, Any]:
+    counted = await _count(server, client, watch, plan, say, SETTLE_SECONDS)
+    streams = await counted.level.streams()
+    others = {_LOADED: counted.window.others_cores}
+    return _costs_row(counted, streams, plan) | {"invalid_because": doubts(watch.phases, others, None)}
+
+
+async def _cost(server: Server, client: Client, watch: Watch, plan: Plan, say: Say) -> dict[str, Any]:
+    # The probes come after the window, beside the same streams.
+    counted = await _count(server, client, watch, plan, say, plan.probes * FRAME_SECONDS * 5.5)
+    say(f"first bytes beside {plan.streams} streams")
+    probes = await _probe(client, plan.probes)
+    streams = await counted.level.streams()
+    return _costs_row(counted, [*streams, *probes], plan) | {
+        "loaded": _first_bytes(probes),
+        "worst_lateness_ms": _worst_ms(streams, counted.level.settled_at),
+    }
+
+
+async def _count(
+    server: Server, client: Client, watch: Watch, plan: Plan, say: Say, seconds_after: float
+) -> "_Counted":
+    """CPU of a level of streams, which go on for `seconds_after`. The first, smaller chunks are left out."""
     say("CPU with nothing to do")
     idle = await _spent_over(server, plan.idle_seconds)
-    say(f"CPU of {plan.streams} streams, {plan.window_seconds:.0f} s, after {plan.lead_seconds:.0f} s")
-    level = client.level(plan.streams, plan.lead_seconds + plan.window_seconds + SETTLE_SECONDS)
+    after = f", after {plan.lead_seconds:.0f} s" if plan.lead_seconds else ""
+    say(f"CPU of {plan.streams} streams, {plan.window_seconds:.0f} s{after}")
+    level = client.level(plan.streams, plan.lead_seconds + plan.window_seconds + seconds_after)
     await level.settled()
     await asyncio.sleep(plan.lead_seconds)
     began = time.perf_counter()
     async with watch.over(_LOADED, [], False):
         window = await _spent_over(server, plan.window_seconds)
-    ended = time.perf_counter()
-    streams = await level.streams()
-    found = _costs(idle, window, chunks_between(streams, began, ended), plan.streams)
+    return _Counted(level, idle, window, began, time.perf_counter())
+
+
+def _costs_row(counted: "_Counted", streams: Sequence[Stream], plan: Plan) -> dict[str, Any]:
+    chunks = chunks_between(streams, counted.began, counted.ended)
+    found = _costs(counted.idle, counted.window, chunks, plan.streams)
     return {
         "streams": plan.streams,
         "cpu": {role: asdict(cost) for role, cost in found.items()},
-        "others_cores": window.others_cores,
+        "others_cores": counted.window.others_cores,
         "errors": [stream.error for stream in streams if stream.error],
-        "invalid_because": [],
-    }
-
-
-async def _cost(server: Server, client: Client, watch: Watch, plan: Plan, say: Say) -> dict[str, Any]:
-    say("CPU with nothing to do")
-    idle = await _spent_over(server, plan.idle_seconds)
-    say(f"CPU of {plan.streams} streams, {plan.window_seconds:.0f} s")
-    # The first, smaller chunks are left out; the probes come after the window, beside the same streams.
-    probe_seconds = plan.probes * FRAME_SECONDS * 5.5
-    level = client.level(plan.streams, plan.window_seconds + probe_seconds)
-    await level.settled()
-    began = time.perf_counter()
-    async with watch.over(_LOADED, [], False):
-        window = await _spent_over(server, plan.window_seconds)
-    ended = time.perf_counter()
-    say(f"first bytes beside {plan.streams} streams")
-    probes = await _probe(client, plan.probes)
-    streams = await level.streams()
-    found = _costs(idle, window, chunks_between(streams, began, ended), plan.streams)
-    return {
-        "loaded": _first_bytes(probes),
-        "streams": plan.streams,
-        "cpu": {role: asdict(cost) for role, cost in found.items()},
-        "others_cores": window.others_cores,
-        "worst_lateness_ms": _worst_ms(streams, level.settled_at),
-        "errors": [stream.error for stream in [*streams, *probes] if stream.error],
     }
 
 
@@ -126,6 +125,17 @@ class Window:
     @property
     def others_cores(self) -> float:
         return round(self.others / self.seconds, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """A level of streams that goes on, and the window over which its CPU was counted."""
+
+    level: Level
+    idle: Window
+    window: Window
+    began: float
+    ended: float
 
 
 class _Meter:
@@ -202,12 +212,12 @@ def _label(streams: int) -> str:
     return f"{streams} at once"
 
 
-def doubts(phases: Sequence[Health], others_cores: Mapping[str, float], limit: Limit) -> list[str]:
+def doubts(phases: Sequence[Health], others_cores: Mapping[str, float], limit: Limit | None) -> list[str]:
     """Why the figures may be the client's or the machine's, of the phases that they rest on.
 
     A level that went well did so in spite of it, and one beyond the first that failed says nothing.
     """
-    decisive = [_ALONE, _LOADED] + ([_label(limit.fewest_failing)] if limit.fewest_failing else [])
+    decisive = [_ALONE, _LOADED] + ([_label(limit.fewest_failing)] if limit and limit.fewest_failing else [])
     client = [text for phase in phases if phase.label in decisive for text in phase.complaints()]
     return client + [
         f"{label}: other processes took {others_cores[label]:.2f} cores, of at most {_MAX_OTHERS_CORES:.2f}"

@@ -26,7 +26,7 @@ _SLOTS = {
 }
 _AT_ITS_PACE = {
     "CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 80}',
-    "CSM_ENGINE__CHUNK_RESERVE_MS": "0",  # messages would not grow, and the bare process sends the same ones
+    "CSM_ENGINE__CHUNK_RESERVE_MS": "0",  # else messages would not grow; and the bare process sends the same ones
 }
 _AHEAD_OF_LISTENERS = {"CSM_STAND_IN__STEP_MS_BY_BATCH": '{"1": 20}'}
 _GRAPH = ("-c", "from serve_app.cli import main; main()", "serve", "--model", "stand-in", "--host", "127.0.0.1")

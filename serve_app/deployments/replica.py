@@ -42,8 +42,9 @@ def set_up_replica(settings: Settings) -> ReplicaIdentity:
 
 
 def return_memory() -> None:
-    """Give the system what imports have freed, which the C library would keep: some 10 MB of a process that has compiled
-    Python's files itself, as all do at a first start.
+    """Give the system what imports have freed, which the C library would keep.
+
+    It is some 10 MB of a process that has compiled Python's files itself, as all do at a first start.
     """
     with suppress(AttributeError):  # glibc's own
         ctypes.CDLL(None).malloc_trim(0)

@@ -45,7 +45,7 @@ class Sending:
             elif share >= 1:
                 self._send(sequence)
             elif size >= self._chunk_frames and share >= 0.5 and frames_to_pause >= 2 * size:
-                # One that pauses soon goes in a single message: pauses end at different times anyway.
+                # Not one that pauses soon: it sends all that it has then, in a single message.
                 early.append((share, sequence))
         for _, sequence in sorted(early, key=lambda entry: -entry[0])[: max(0, int(self._allowance))]:
             self._send(sequence)
